@@ -1,0 +1,2 @@
+//! tieline
+fn main() {}
