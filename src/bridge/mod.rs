@@ -1,0 +1,1 @@
+//! The shell that joins the pure parts to the IO.

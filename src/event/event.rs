@@ -1,0 +1,115 @@
+//! What we publish: a notification that the journal has accepted and placed.
+
+use super::{Family, Topic};
+use crate::time::Timestamp;
+use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// One life of the journal. A new journal is a new epoch; numbers are only compared within one.
+///
+/// Shape: `20261124T150000Z-3f9a1c2b`, so that epochs sort by age and fit in headers and ids.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(Arc<str>);
+
+impl Epoch {
+    /// The epoch that begins at `began`; `salt` tells apart two that begin in one second.
+    pub fn new(began: Timestamp, salt: u32) -> Self {
+        let second: String = began
+            .to_string()
+            .chars()
+            .take(19)
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
+        Self(format!("{second}Z-{salt:08x}").into())
+    }
+
+    /// The epoch's name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a consumer should know about how an event came to be published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Published after a younger event of its key, because only a lagging session showed it.
+    pub late: bool,
+    /// Could not be told apart from an event already published.
+    pub possible_duplicate: bool,
+    /// Read over REST after a gap, not pushed.
+    pub snapshot: bool,
+}
+
+/// An event that the journal has accepted.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The life of the journal that placed it.
+    pub epoch: Epoch,
+    /// Its place in that journal, from 1, without holes.
+    pub position: u64,
+    /// The topic it came on; gives its key and type.
+    pub topic: Topic,
+    /// The `eventBody`, byte for byte.
+    pub body: Bytes,
+    /// The envelope's `metadata.CorrelationId`.
+    pub correlation_id: Option<Box<str>>,
+    /// When the frame was read.
+    pub received: Timestamp,
+    /// How it came to be published.
+    pub marks: Marks,
+}
+
+impl Event {
+    /// The CloudEvents `id`.
+    ///
+    /// For families whose body names its occurrence: a hash of topic, key and body (32 hex digits), so that two processes
+    /// agree. For all others `{epoch}-{position}`.
+    pub fn id(&self) -> String {
+        match self.topic.family() {
+            Family::Keyed => {
+                let body = super::digest(&self.body).to_be_bytes();
+                let name = self.topic.name().to_ascii_lowercase();
+                format!(
+                    "{:032x}",
+                    xxh3_128(&[name.as_bytes(), &[0], &body[..]].concat())
+                )
+            }
+            Family::Keyless => self.place(),
+        }
+    }
+
+    /// Epoch and journal position: unique for ever, and the same when the event is sent again.
+    pub fn place(&self) -> String {
+        format!("{}-{}", self.epoch, self.position)
+    }
+
+    /// The W3C `traceparent` under which consumers can join: derived from the place, so that a resend carries the same.
+    pub fn traceparent(&self) -> String {
+        let trace = xxh3_128(self.place().as_bytes());
+        // Zero ids are invalid in W3C trace context; a set low bit rules them out.
+        let span = ((trace >> 32) as u64) | 1;
+        format!("00-{:032x}-{span:016x}-00", trace | 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_named_after_its_second() {
+        let began = Timestamp::from_micros(1_700_000_000_000_000);
+        assert_eq!(
+            Epoch::new(began, 0xAB).as_str(),
+            "20231114T221320Z-000000ab"
+        );
+    }
+}

@@ -1,0 +1,313 @@
+//! The doors of the lifecycle: what it asks for, and what came of it.
+//!
+//! Secrets never pass through here: tokens and channels are named by handles that only `genesys` can resolve.
+
+use crate::event::Topic;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One channel and its socket, from the first request to the last frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// A slice of the topic list that fits one channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u16);
+
+/// A handle on an access token; `genesys` holds the token itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenId(pub u64);
+
+/// A handle on a channel; `genesys` holds its id and connectUri, which are credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId(pub u64);
+
+/// Which secret a token was bought with: counts each fresh secret that the source has shown, from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretVersion(pub u64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}", self.0)
+    }
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for SecretVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What the lifecycle asks the shell to do. Each is answered by exactly one `Reply`, but for `Ping` and `Close`, which have none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Read the newest secret and buy a token with it. Answered by `TokenGranted` or `TokenRefused`.
+    RequestToken,
+    /// Find out which topics the configuration stands for, listing queues where they are chosen by name. Answered by `TopicsListed`
+    /// or `TopicsRefused`.
+    ListTopics {
+        /// On whose authority.
+        token: TokenId,
+    },
+    /// Make a channel. Answered by `ChannelOpened` or `Refused`.
+    OpenChannel {
+        /// For whom.
+        session: SessionId,
+        /// On whose authority.
+        token: TokenId,
+    },
+    /// Replace the channel's topics. Answered by `Subscribed` or `Refused`.
+    Subscribe {
+        /// For whom.
+        session: SessionId,
+        /// On whose authority.
+        token: TokenId,
+        /// Which channel.
+        channel: ChannelId,
+        /// The whole list of topic ids, combined ones as they are subscribed to.
+        topics: Arc<[Box<str>]>,
+    },
+    /// Open the socket. Answered by `Connected` or `Refused`; after `Connected`, frames follow until one `Lost`.
+    Connect {
+        /// For whom.
+        session: SessionId,
+        /// Which channel.
+        channel: ChannelId,
+    },
+    /// Send the platform's probe, `{"message":"ping"}`.
+    Ping {
+        /// On whose socket.
+        session: SessionId,
+    },
+    /// Forget the session: abandon its request, or close its socket. Nothing more is heard from it.
+    Close {
+        /// Whose.
+        session: SessionId,
+    },
+    /// Forget a channel's id and connectUri; the platform drops it by expiry.
+    Forget {
+        /// Which channel.
+        channel: ChannelId,
+    },
+}
+
+/// What came of a command, or what a socket said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// A token was granted.
+    TokenGranted {
+        /// Its handle.
+        token: TokenId,
+        /// How long it lives from now.
+        expires_in: Duration,
+        /// The secret it was bought with.
+        secret: SecretVersion,
+    },
+    /// No token: the secret could not be read, or Genesys refused it, or could not be reached.
+    TokenRefused {
+        /// Why, and how long to wait at least.
+        refusal: Refusal,
+        /// The secret that was tried, when one was at hand.
+        secret: Option<SecretVersion>,
+    },
+    /// The topics that the configuration stands for.
+    TopicsListed {
+        /// Every topic once, in a stable order.
+        topics: Vec<Topic>,
+        /// Queues of the configuration that the platform does not know.
+        unknown: Vec<String>,
+    },
+    /// The queues could not be listed.
+    TopicsRefused {
+        /// Why, and how long to wait at least.
+        refusal: Refusal,
+    },
+    /// A channel was made.
+    ChannelOpened {
+        /// Whose request.
+        session: SessionId,
+        /// Its handle.
+        channel: ChannelId,
+        /// How long it lives from now.
+        expires_in: Duration,
+    },
+    /// The channel has its topics.
+    Subscribed {
+        /// Whose request.
+        session: SessionId,
+        /// Topics that the platform refused; the rest are permitted.
+        rejected: Vec<RejectedTopic>,
+    },
+    /// The socket is open.
+    Connected {
+        /// Whose.
+        session: SessionId,
+    },
+    /// A REST call or a handshake failed.
+    Refused {
+        /// Whose.
+        session: SessionId,
+        /// Why, and how long to wait at least.
+        refusal: Refusal,
+    },
+    /// The socket said something; whatever it was, the peer is alive.
+    Heard {
+        /// Whose.
+        session: SessionId,
+        /// What kind of thing.
+        what: Heard,
+    },
+    /// The socket is gone.
+    Lost {
+        /// Whose.
+        session: SessionId,
+        /// Why.
+        reason: Reason,
+        /// In words, for people; never a secret.
+        detail: String,
+    },
+    /// The secret's source has shown a fresh secret.
+    SecretChanged {
+        /// Its number.
+        secret: SecretVersion,
+    },
+}
+
+/// What a frame was, as far as the lifecycle cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A notification: the feed is alive.
+    Data,
+    /// The platform's heartbeat, or a frame that could not be read: the peer is alive.
+    Sign,
+    /// The answer to our probe.
+    Pong,
+    /// `v2.system.socket_closing`: the socket will be closed in about a minute.
+    ClosingNotice,
+    /// `v2.system.no_longer_subscribed`: the channel was evicted or lost its topics.
+    NoLongerSubscribed,
+    /// `v2.system.token_revoked`: the token of the channel is gone.
+    TokenRevoked,
+}
+
+/// A topic that the platform refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedTopic {
+    /// The topic, as subscribed or, for a part of a combined one, expanded.
+    pub topic: Topic,
+    /// The platform's reason and the missing permissions, in words.
+    pub reason: String,
+}
+
+/// A failure with its consequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What kind of failure; decides what comes next.
+    pub reason: Reason,
+    /// The platform's `Retry-After`; never shortened.
+    pub retry_after: Option<Duration>,
+    /// In words, for people: what was asked, status, error code, contextId; never a secret.
+    pub detail: String,
+}
+
+/// Why a session ended or an attempt failed. A closed set: metric labels and the table in `reasons` are made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The peer closed the socket with a close frame.
+    Closed,
+    /// The connection broke without a close frame (reset, end of stream, I/O error).
+    Cut,
+    /// Nothing was heard for too long.
+    Silent,
+    /// The platform closed the socket after its closing notice.
+    ClosingNotice,
+    /// The channel was evicted, or another socket took it.
+    Evicted,
+    /// The channel's token was revoked.
+    TokenRevoked,
+    /// A frame broke the protocol or was larger than the limit.
+    Protocol,
+    /// The name could not be resolved, the host not reached, or the proxy refused.
+    Unreachable,
+    /// TLS could not be agreed upon: certificate, name or version.
+    Tls,
+    /// No answer within the deadline.
+    Timeout,
+    /// 401 on a REST call: the token is not accepted.
+    Unauthorized,
+    /// The login refused the client id or secret (400 or 401 `invalid_client`).
+    CredentialsRejected,
+    /// The secret's source has no secret to give.
+    SecretUnavailable,
+    /// 403: a permission is missing.
+    Forbidden,
+    /// 404 or 410, or a handshake refused with 401, 403, 404 or 410: the channel is gone.
+    ChannelGone,
+    /// 429.
+    Throttled,
+    /// 5xx.
+    Unavailable,
+    /// Another 4xx, or an answer that could not be read.
+    Unexpected,
+}
+
+impl Reason {
+    /// All reasons, in the order of the enum.
+    pub const ALL: [Self; 18] = [
+        Self::Closed,
+        Self::Cut,
+        Self::Silent,
+        Self::ClosingNotice,
+        Self::Evicted,
+        Self::TokenRevoked,
+        Self::Protocol,
+        Self::Unreachable,
+        Self::Tls,
+        Self::Timeout,
+        Self::Unauthorized,
+        Self::CredentialsRejected,
+        Self::SecretUnavailable,
+        Self::Forbidden,
+        Self::ChannelGone,
+        Self::Throttled,
+        Self::Unavailable,
+        Self::Unexpected,
+    ];
+
+    /// The label's value, in snake case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Cut => "cut",
+            Self::Silent => "silent",
+            Self::ClosingNotice => "closing_notice",
+            Self::Evicted => "evicted",
+            Self::TokenRevoked => "token_revoked",
+            Self::Protocol => "protocol",
+            Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Unauthorized => "unauthorized",
+            Self::CredentialsRejected => "credentials_rejected",
+            Self::SecretUnavailable => "secret_unavailable",
+            Self::Forbidden => "forbidden",
+            Self::ChannelGone => "channel_gone",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Unexpected => "unexpected",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

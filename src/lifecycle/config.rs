@@ -1,0 +1,60 @@
+//! The `[lifecycle]` table: the times that govern a session.
+
+use crate::mistake::Mistake;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Times of a session's life; `config/default.toml` explains each.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How often the platform is probed.
+    #[serde(with = "humantime_serde")]
+    pub ping_interval: Duration,
+    /// Silence after which the peer is dead.
+    #[serde(with = "humantime_serde")]
+    pub dead_after: Duration,
+    /// How long a fresh subscription is watched before it counts as settled.
+    #[serde(with = "humantime_serde")]
+    pub settle: Duration,
+    /// How long a predecessor stays after its successor has settled.
+    #[serde(with = "humantime_serde")]
+    pub drain: Duration,
+    /// The back-off's first ceiling.
+    #[serde(with = "humantime_serde")]
+    pub backoff_base: Duration,
+    /// The back-off's last ceiling.
+    #[serde(with = "humantime_serde")]
+    pub backoff_cap: Duration,
+    /// How long a session must live before past failures are forgotten.
+    #[serde(with = "humantime_serde")]
+    pub stable_after: Duration,
+    /// The longest random delay before a fresh secret is taken up.
+    #[serde(with = "humantime_serde")]
+    pub rotation_jitter: Duration,
+    /// How long before expiry a channel is renewed and a token replaced.
+    #[serde(with = "humantime_serde")]
+    pub renew_before: Duration,
+}
+
+impl Config {
+    /// What cannot work.
+    pub fn mistakes(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        if self.dead_after <= self.ping_interval {
+            mistakes.push(Mistake::new(
+                "dead_after",
+                "is not longer than ping_interval, so that a healthy peer would be dropped",
+                "allow at least two probes: a little more than twice ping_interval",
+            ));
+        }
+        if self.backoff_base.is_zero() || self.backoff_cap < self.backoff_base {
+            mistakes.push(Mistake::new(
+                "backoff_cap",
+                "is below backoff_base, or backoff_base is zero",
+                "keep 0 < backoff_base <= backoff_cap, such as \"500ms\" and \"30s\"",
+            ));
+        }
+        mistakes
+    }
+}

@@ -1,0 +1,148 @@
+//! Everything worth telling an operator, as one enum.
+//!
+//! Parts yield observations; only `telemetry` turns them into log lines and metrics. None carries a secret, a token or a
+//! connectUri.
+
+use crate::event::Topic;
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// One thing that happened. Counted and logged by `telemetry::record`.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(
+    missing_docs,
+    reason = "the field names are the log's field names, told in each variant"
+)]
+pub enum Observation {
+    // --- secret ---
+    /// The source shows a secret it did not show before.
+    SecretSeen { source: &'static str, version: u64 },
+    /// The source could not be read; the last good secret stays in use, if there is one.
+    SecretSourceFailed {
+        source: &'static str,
+        detail: String,
+        holding: bool,
+    },
+    /// The source can be read again.
+    SecretSourceRecovered { source: &'static str },
+
+    // --- login ---
+    /// A token was granted.
+    TokenGranted { expires_in: Duration, secret: u64 },
+    /// A token request failed; it is repeated after `retry_in`.
+    TokenRefused {
+        reason: &'static str,
+        detail: String,
+        retry_in: Duration,
+    },
+    /// Genesys refuses the newest secret we know. Live sessions are kept.
+    CredentialsRejected { secret: u64, detail: String },
+    /// Genesys accepts our secret again.
+    CredentialsAccepted { secret: u64 },
+
+    // --- session ---
+    /// A session entered a state.
+    SessionEntered {
+        session: String,
+        shard: u16,
+        from: &'static str,
+        to: &'static str,
+    },
+    /// A session lost its socket, or failed to get one.
+    SessionLost {
+        session: String,
+        shard: u16,
+        reason: &'static str,
+        detail: String,
+        lived: Duration,
+    },
+    /// A session will try again.
+    RetryScheduled {
+        session: String,
+        shard: u16,
+        reason: &'static str,
+        answer: &'static str,
+        retry_in: Duration,
+    },
+    /// The platform refused a topic; the others are subscribed.
+    TopicRejected { topic: Topic, reason: String },
+    /// A planned change started: a successor is being made.
+    RotationStarted {
+        shard: u16,
+        trigger: &'static str,
+        predecessor: String,
+        successor: String,
+    },
+    /// The successor has settled and the predecessor is closed. `overlap` is how long both delivered.
+    RotationFinished {
+        shard: u16,
+        trigger: &'static str,
+        overlap: Duration,
+    },
+    /// The successor failed and will be tried again; the predecessor is kept.
+    RotationFailed {
+        shard: u16,
+        trigger: &'static str,
+        detail: String,
+        retry_in: Duration,
+    },
+    /// No data for unusually long although the peer is alive. Reported, never acted upon.
+    FeedSuspected { shard: u16, quiet_for: Duration },
+
+    // --- stream ---
+    /// A gap began: notifications may be missed from `from` on.
+    GapOpened {
+        number: u64,
+        shard: u16,
+        cause: &'static str,
+        from: Timestamp,
+    },
+    /// A gap ended.
+    GapClosed {
+        number: u64,
+        shard: u16,
+        cause: &'static str,
+        from: Timestamp,
+        to: Timestamp,
+        action: &'static str,
+    },
+    /// A frame could not be read. It was not delivered; `bytes` is its length.
+    FrameUnreadable {
+        session: String,
+        detail: String,
+        bytes: usize,
+    },
+
+    // --- sinks ---
+    /// A sink is connected and takes events.
+    SinkReady {
+        sink: &'static str,
+        resumed_from: Option<u64>,
+    },
+    /// A sink failed; what it has not acknowledged is sent again after `retry_in`.
+    SinkFailed {
+        sink: &'static str,
+        detail: String,
+        retry_in: Duration,
+    },
+    /// A sink can never take this event; it is parked.
+    EventParked {
+        sink: &'static str,
+        topic: Topic,
+        number: u64,
+        reason: String,
+    },
+    /// The journal could not take events for a sink. `count` so far in this gap.
+    JournalFull { sink: &'static str, count: u64 },
+
+    // --- process ---
+    /// The process is ready: subscribed, hearing, and its sinks acknowledging.
+    Ready,
+    /// The process began to drain.
+    Draining {
+        reason: &'static str,
+        deadline: Duration,
+    },
+    /// The drain ended with so many events unacknowledged (0 is a clean end).
+    Drained { unacknowledged: u64 },
+}

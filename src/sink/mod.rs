@@ -1,0 +1,91 @@
+//! Where events go. A sink is one file and one line of the registry.
+//!
+//! A sink takes events in order, keeps a window of them in flight, and says in order what became of each. It never decides
+//! what to send again: `bridge::publisher` does, from what was acknowledged.
+
+use crate::event::Event;
+use async_trait::async_trait;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub mod cloudevents;
+pub mod jsonl;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+#[cfg(feature = "nats")]
+pub mod nats;
+
+/// An event as one sink gets it.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The event.
+    pub event: Arc<Event>,
+    /// Its number: per sink, key and epoch, from 1, without holes.
+    pub number: u64,
+}
+
+/// What became of a record, told in the order of submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The broker has it, as durable as it promises.
+    Stored,
+    /// The broker can never take it; the others go on.
+    Refused {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// How far the broker had got before this process connected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// The journal position of the last event of this epoch that the broker holds, when it can tell.
+    pub last_position: Option<u64>,
+}
+
+/// Takes events in order and says when they are safe.
+#[async_trait]
+pub trait Sink: Send + fmt::Debug {
+    /// Connects (again), verifies or creates what it publishes into, forgets what was in flight.
+    ///
+    /// Called before the first `submit` and after every error. `epoch` is the journal's.
+    async fn open(&mut self, epoch: &crate::event::Epoch) -> Result<Resume, Error>;
+
+    /// Hands over records in order and returns how many were taken: fewer than given when the window is full, 0 included.
+    ///
+    /// Does not wait for acknowledgements. After an error nothing of the call counts as taken.
+    async fn submit(&mut self, records: &[Record]) -> Result<usize, Error>;
+
+    /// Waits until at least one record in flight has its verdict and appends verdicts in the order of submission.
+    ///
+    /// Waits for ever when nothing is in flight. Cancel-safe: dropping the future loses no verdict.
+    async fn settle(&mut self, verdicts: &mut Vec<Verdict>) -> Result<(), Error>;
+
+    /// Flushes and disconnects; what is in flight has been settled before, or is given up.
+    async fn close(&mut self) -> Result<(), Error>;
+}
+
+/// What a sink says when it fails as a whole.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}")]
+pub struct Error {
+    /// What was attempted, with address and names: "connect to nats://127.0.0.1:4222". Never a credential.
+    pub operation: String,
+    /// What to do about it.
+    pub disposition: Disposition,
+    /// What the library said.
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The one question an error answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Open again after a back-off, or after this long when the broker said so.
+    Retry {
+        /// The broker's own wish.
+        after: Option<Duration>,
+    },
+    /// Nothing but a change of configuration helps: the process ends with 78.
+    Misconfigured,
+}
