@@ -40,6 +40,15 @@ pub enum Observation {
     /// Genesys accepts our secret again.
     CredentialsAccepted { secret: u64 },
 
+    /// The queues could not be listed; they are asked for again after `retry_in`.
+    PlanRefused {
+        reason: &'static str,
+        detail: String,
+        retry_in: Duration,
+    },
+    /// The topics are known and divided between so many channels.
+    PlanMade { topics: usize, shards: usize },
+
     // --- session ---
     /// A session entered a state.
     SessionEntered {
@@ -79,15 +88,6 @@ pub enum Observation {
         trigger: &'static str,
         overlap: Duration,
     },
-    /// The successor failed and will be tried again; the predecessor is kept.
-    RotationFailed {
-        shard: u16,
-        trigger: &'static str,
-        detail: String,
-        retry_in: Duration,
-    },
-    /// No data for unusually long although the peer is alive. Reported, never acted upon.
-    FeedSuspected { shard: u16, quiet_for: Duration },
 
     // --- stream ---
     /// A gap began: notifications may be missed from `from` on.
