@@ -5,6 +5,7 @@
 
 use crate::event::Topic;
 use crate::time::Timestamp;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// One thing that happened. Counted and logged by `telemetry::record`.
@@ -73,6 +74,8 @@ pub enum Observation {
         answer: &'static str,
         retry_in: Duration,
     },
+    /// The configuration names a queue that the platform does not know; the others are subscribed.
+    QueueUnknown { queue: String },
     /// The platform refused a topic; the others are subscribed.
     TopicRejected { topic: Topic, reason: String },
     /// A planned change started: a successor is being made.
@@ -136,8 +139,17 @@ pub enum Observation {
     JournalFull { sink: &'static str, count: u64 },
 
     // --- process ---
+    /// The process began, and with it an epoch.
+    Started {
+        version: &'static str,
+        epoch: String,
+    },
+    /// The doors for operators are open; `address` is the bound one, also when port 0 was asked for.
+    Listening { address: SocketAddr },
     /// The process is ready: subscribed, hearing, and its sinks acknowledging.
     Ready,
+    /// The process is no longer ready, and why.
+    Unready { reasons: Vec<String> },
     /// The process began to drain.
     Draining {
         reason: &'static str,
