@@ -92,6 +92,14 @@ pub enum Observation {
         overlap: Duration,
     },
 
+    /// The successor failed and is tried again; the predecessor is kept.
+    RotationFailed {
+        shard: u16,
+        trigger: &'static str,
+        detail: String,
+        retry_in: Duration,
+    },
+
     // --- stream ---
     /// A gap began: notifications may be missed from `from` on.
     GapOpened {

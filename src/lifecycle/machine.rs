@@ -304,10 +304,7 @@ impl Lifecycle {
 
     fn handle_topics(&mut self, topics: &[Topic], unknown: Vec<String>, now: Time) {
         for queue in unknown {
-            let topic = Topic::new(&queue);
-            let reason = "no queue has this id or name, or the client may not see it".into();
-            self.output
-                .observe(Observation::TopicRejected { topic, reason });
+            self.output.observe(Observation::QueueUnknown { queue });
         }
         self.plan = Plan::Wanted { due: now + REPLAN };
         match plan::plan(topics) {

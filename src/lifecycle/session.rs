@@ -180,6 +180,8 @@ pub struct Session {
     pub noticed: bool,
     /// Why it last ceased to deliver.
     pub loss: Option<Reason>,
+    /// How often it failed since it was made.
+    pub failures: u32,
     /// The last failure in words; never a secret.
     pub last_words: Option<String>,
     /// When the next probe is sent; only used while a socket is open.
@@ -207,6 +209,7 @@ impl Session {
             data_at: None,
             noticed: false,
             loss: None,
+            failures: 0,
             last_words: None,
             ping_at: now,
             backoff: Backoff::new(config),
@@ -566,6 +569,7 @@ impl Session {
                 channel: channel.id,
             });
         }
+        self.failures += 1;
         self.last_words = Some(words.into());
         self.enter(
             State::Waiting {

@@ -57,6 +57,8 @@ impl Trigger {
 struct Rotation {
     trigger: Trigger,
     successor: SessionId,
+    /// Failures of the successor that were told.
+    failures: u32,
     /// When the successor became live.
     settled_at: Option<Time>,
 }
@@ -173,6 +175,7 @@ impl Shard {
 
     /// Applies the rules. Called after every input and at every deadline.
     pub fn step(&mut self, client: &mut Client<'_>, now: Time, output: &mut Output) {
+        self.tell_failure(now, output);
         self.retire_predecessors(client, now, output);
         self.judge_coverage(now, output);
         self.start_successor(client, now, output);
@@ -320,6 +323,7 @@ impl Shard {
         self.rotation = Some(Rotation {
             trigger,
             successor: session.id,
+            failures: 0,
             settled_at: None,
         });
         output.observe(Observation::RotationStarted {
@@ -329,6 +333,28 @@ impl Shard {
             successor: session.id.to_string(),
         });
         self.sessions.push(session);
+    }
+
+    fn tell_failure(&mut self, now: Time, output: &mut Output) {
+        let Some(rotation) = &mut self.rotation else {
+            return;
+        };
+        let successor = self
+            .sessions
+            .iter()
+            .find(|session| session.id == rotation.successor);
+        let Some(successor) = successor.filter(|own| own.failures > rotation.failures) else {
+            return;
+        };
+        rotation.failures = successor.failures;
+        if let State::Waiting { until, .. } = successor.state {
+            output.observe(Observation::RotationFailed {
+                shard: self.id.0,
+                trigger: rotation.trigger.as_str(),
+                detail: successor.last_words.clone().unwrap_or_default(),
+                retry_in: until.since(now),
+            });
+        }
     }
 
     /// A rotation is over when its successor is live and alone.

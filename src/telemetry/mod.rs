@@ -35,7 +35,9 @@ impl Telemetry {
     fn count(&self, observation: &Observation) -> u64 {
         let metrics = &self.metrics;
         match observation {
-            Observation::TokenRefused { reason, .. } => self.throttled(reason),
+            Observation::TokenRefused { reason, .. } | Observation::PlanRefused { reason, .. } => {
+                self.throttled(reason);
+            }
             Observation::RetryScheduled { reason, .. } => {
                 metrics.sessions.reconnect(reason);
                 self.throttled(reason);
@@ -73,7 +75,7 @@ impl Telemetry {
             | Observation::QueueUnknown { .. }
             | Observation::TopicRejected { .. }
             | Observation::RotationStarted { .. }
-            | Observation::FeedSuspected { .. }
+            | Observation::PlanMade { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
             | Observation::Started { .. }

@@ -180,12 +180,21 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             "shard {shard} did not get its new session ({trigger}): {detail}; the old one is kept, next attempt in {}",
             Span(*retry_in)
         ),
-        Observation::FeedSuspected { shard, quiet_for } => warn!(
-            event = "feed_suspected",
-            shard,
-            quiet_for_seconds = quiet_for.as_secs_f64(),
-            "shard {shard} has heard no notification for {}, which is unusual, although the peer is alive",
-            Span(*quiet_for)
+        Observation::PlanRefused {
+            reason,
+            detail,
+            retry_in,
+        } => warn!(
+            event = "plan_refused",
+            reason,
+            detail,
+            retry_in_seconds = retry_in.as_secs_f64(),
+            "the queues could not be listed ({reason}): {detail}; next attempt in {}",
+            Span(*retry_in)
+        ),
+        Observation::PlanMade { topics, shards } => info!(
+            event = "plan_made",
+            topics, shards, "{topics} topics on {shards} channel(s)"
         ),
         Observation::GapOpened {
             number,

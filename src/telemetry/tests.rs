@@ -151,9 +151,14 @@ fn trouble() -> Vec<Observation> {
             to: Timestamp::from_micros(BEGAN.as_micros() + 180_000),
             action: "the same channel was taken up again",
         },
-        Observation::FeedSuspected {
-            shard: 0,
-            quiet_for: Duration::from_secs(1_230),
+        Observation::PlanRefused {
+            reason: "forbidden",
+            detail: text("GET /api/v2/routing/queues: 403 missing.permissions"),
+            retry_in: Duration::from_secs(300),
+        },
+        Observation::PlanMade {
+            topics: 9,
+            shards: 1,
         },
         Observation::FrameUnreadable {
             session: text("s2"),

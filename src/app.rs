@@ -1,0 +1,1 @@
+//! Assembly: every part made once from the configuration, and one way to stop them all.
