@@ -123,6 +123,11 @@ impl Lifecycle {
         &self.login
     }
 
+    /// How many shards the topics take; 0 until the topics are known.
+    pub fn shards(&self) -> u16 {
+        u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
+    }
+
     /// How many channels the platform holds for us.
     pub fn channels(&self) -> usize {
         let held = |session: &Session| {
