@@ -7,7 +7,7 @@ mod event;
 mod notification;
 mod topic;
 
-pub use digest::digest;
+pub use digest::{Digester, digest};
 pub use event::{Epoch, Event, Marks};
 pub use notification::Notification;
 pub use topic::{Family, Topic, Topics};
