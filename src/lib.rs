@@ -23,4 +23,5 @@ pub mod bridge;
 pub mod telemetry;
 
 pub mod admin;
+pub mod cli;
 pub mod config;

@@ -1,6 +1,10 @@
-//! The one integration binary: the library from outside.
+//! The one integration binary: the library and the program from outside, against real servers.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod architecture;
 mod catalogue;
 mod doors;
+mod mistakes;
+mod servers;
+mod shipped;
