@@ -23,5 +23,7 @@ pub mod bridge;
 pub mod telemetry;
 
 pub mod admin;
-pub mod cli;
 pub mod config;
+
+pub mod app;
+pub mod cli;

@@ -3,6 +3,7 @@
 //! The driver publishes a new one through `tokio::sync::watch` at least each second; moments are named anew each time, so that a
 //! calendar that was set is right again a second later. Nothing here is a secret, a token or a connectUri.
 
+use crate::sequence::Gap;
 use crate::time::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
@@ -120,23 +121,6 @@ pub struct Gaps {
     pub open: Vec<Gap>,
     /// The last `GAPS_MAX` that have ended, newest first.
     pub recent: Vec<Gap>,
-}
-
-/// One such interval.
-#[derive(Clone, Debug, Serialize)]
-pub struct Gap {
-    /// Its number, from 1.
-    pub number: u64,
-    /// Which shard missed something.
-    pub shard: u16,
-    /// Why.
-    pub cause: &'static str,
-    /// The last frame before it.
-    pub from: Timestamp,
-    /// The first certain delivery after it; `None` while it is open.
-    pub to: Option<Timestamp>,
-    /// What was done about it.
-    pub action: Option<&'static str>,
 }
 
 /// One sink and what waits for it.

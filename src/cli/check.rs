@@ -55,6 +55,13 @@ struct Report<'a> {
     mistakes: Vec<&'a crate::config::Located>,
 }
 
+/// `tieline check` on the process's own variables and streams.
+pub fn run(args: &Check) -> Exit {
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    // Where nothing can be written, nobody can be told either.
+    check(args, crate::config::variables(), &mut out, &mut err).unwrap_or(Exit::Bug)
+}
+
 /// Loads the configuration and says what came of it: the summary on `out`; mistakes on `err`, or with JSON on `out` too.
 ///
 /// # Errors

@@ -1,10 +1,11 @@
 //! The command line: what can be asked, how it is explained, and with which code the process ends.
 //!
-//! Only `check` is carried out here; `run` and `demo` are `app`'s and `demo`'s.
+//! `demo` is carried out by the module of that name.
 
 pub mod args;
 pub mod check;
 mod exit;
+pub mod run;
 
 pub use args::{Cli, Command};
 pub use exit::Exit;

@@ -88,6 +88,12 @@ impl Config {
         mistakes
     }
 
+    /// The API host's address without a slash at its end: the `source` of every event.
+    pub fn api_url(&self) -> String {
+        let url = self.urls().map(|(_, api)| api.to_string()).unwrap_or_default();
+        url.trim_end_matches('/').to_owned()
+    }
+
     /// The login host's and the API host's addresses.
     pub(super) fn urls(&self) -> Result<(Url, Url), Error> {
         self.addresses().map_err(|wrong| {

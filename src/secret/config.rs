@@ -79,6 +79,15 @@ pub enum Method {
 }
 
 impl Config {
+    /// Where the secret comes from, in one word.
+    pub const fn name(&self) -> &'static str {
+        match (&self.file, &self.env, &self.vault) {
+            (Some(_), _, _) => "file",
+            (None, Some(_), _) => "env",
+            (None, None, _) => "vault",
+        }
+    }
+
     /// What cannot work.
     pub fn mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
