@@ -1,1 +1,3 @@
 //! The shell that joins the pure parts to the IO.
+
+pub mod publisher;
