@@ -2,7 +2,7 @@
 //!
 //! Never reads the process's environment by itself except in `variables`; tests hand in their own.
 
-use super::file::convert;
+use super::file::{convert, is_too_deep};
 use super::mistakes::Located;
 use super::schema::Schema;
 use super::tree::{Content, Node, Source, join};
@@ -10,6 +10,9 @@ use toml::de::DeValue;
 
 /// What every variable of ours begins with.
 const PREFIX: &str = "TIELINE_";
+
+/// More names than any key has; each is a level of the tree.
+const NAMES_MAX: usize = 8;
 
 /// The process's variables that begin with `TIELINE_`. Bytes that are not UTF-8 are replaced, so that the value is refused
 /// by its key instead of ending the process.
@@ -38,9 +41,9 @@ pub fn read(
         else {
             continue;
         };
+        let source = Source::Variable(name.clone());
         let path = path_of(path, schema);
-        let source = Source::Variable(name);
-        if path.iter().any(String::is_empty) {
+        if path.iter().any(String::is_empty) || path.len() > NAMES_MAX {
             mistakes.push(Located {
                 key: String::new(),
                 value: None,
@@ -77,7 +80,7 @@ fn is_kubernetes(rest: &str) -> bool {
 /// `SINK__KAFKA__OPTIONS__SECURITY_PROTOCOL`, because few shells take a dot in a name.
 fn path_of(name: &str, schema: &Schema) -> Vec<String> {
     let mut path: Vec<String> = Vec::new();
-    for part in name.to_ascii_lowercase().split("__") {
+    for part in name.to_ascii_lowercase().split("__").take(NAMES_MAX + 1) {
         let free = schema.free.contains(&join(&path));
         path.push(if free {
             part.replace('_', ".")
@@ -114,6 +117,10 @@ fn typed(text: String, example: Option<&Node>, source: Source) -> Node {
 
 /// The text as a TOML value.
 fn literal(text: &str, source: &Source) -> Option<Content> {
-    let value = DeValue::parse(text.trim()).ok()?;
+    let text = text.trim();
+    if is_too_deep(text) {
+        return None;
+    }
+    let value = DeValue::parse(text).ok()?;
     Some(convert(value.get_ref(), source.clone(), &|_| source.clone()).content)
 }

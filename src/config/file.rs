@@ -3,14 +3,22 @@
 use super::mistakes::Located;
 use super::tree::{Content, Node, Source};
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 /// What a file of configuration may weigh. Real ones have a few KiB; more is a wrong file, such as a log or a disk.
-const BYTES_MAX: u64 = 1 << 20;
+const BYTES_MAX: usize = 1 << 20;
+
+/// How many errors of syntax are told. A file with more is no TOML.
+const ERRORS_MAX: usize = 20;
+
+/// How many names a dotted key may have, and how deep values may nest. Ours have four and one; each level costs a recursive
+/// parser a piece of its stack.
+const DEPTH_MAX: usize = 32;
 
 /// Reads the file. What could not be read is in the mistakes, and the tree holds the rest.
 pub fn read(path: &Path) -> (Node, Vec<Located>) {
@@ -28,31 +36,32 @@ pub fn read(path: &Path) -> (Node, Vec<Located>) {
         };
         (Node::empty(whole.clone()), vec![mistake])
     };
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.len() > BYTES_MAX => {
-            return refuse(
-                format!("is larger than {} KiB", BYTES_MAX / 1024),
-                "name a tieline configuration file",
-            );
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return refuse(
-                "does not exist".into(),
-                "name an existing file; config/kafka.toml is one to start from",
-            );
-        }
-        // Reading says the same, in the one place below.
-        Err(_) => {}
-    }
-    match std::fs::read(path).map(String::from_utf8) {
+    match read_bounded(path).map(String::from_utf8) {
+        Ok(Ok(text)) if text.len() > BYTES_MAX => refuse(
+            format!("is larger than {} KiB", BYTES_MAX / 1024),
+            "name a tieline configuration file",
+        ),
         Ok(Ok(text)) => parse(&text, path),
         Ok(Err(_)) => refuse("is not UTF-8 text".into(), "save the file as UTF-8"),
+        Err(error) if error.kind() == ErrorKind::NotFound => refuse(
+            "does not exist".into(),
+            "name an existing file; config/kafka.toml is one to start from",
+        ),
         Err(error) => refuse(
             format!("cannot be read: {error}"),
             "name a file that this user may read",
         ),
     }
+}
+
+/// The file's bytes, at most one more than it may have: a device has no end.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(BYTES_MAX)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Reads TOML text; `path` is only named in sources.
@@ -63,11 +72,22 @@ pub fn parse(text: &str, path: &Path) -> (Node, Vec<Located>) {
             .chain(text.match_indices('\n').map(|(at, _)| at + 1))
             .collect(),
     };
+    if let Some(span) = too_deep(text) {
+        let mistake = Located {
+            key: String::new(),
+            value: None,
+            source: lines.source(&span),
+            problem: format!("nests deeper than {DEPTH_MAX} levels"),
+            fix: "name a tieline configuration file".into(),
+        };
+        return (Node::empty(lines.whole()), vec![mistake]);
+    }
     let (table, errors) = DeTable::parse_recoverable(text);
     let root = convert_table(table.get_ref(), lines.whole(), &|span| lines.source(span));
     // The parser's own display quotes the line, which may hold a secret; its message does not.
     let mistakes = errors
         .iter()
+        .take(ERRORS_MAX)
         .map(|error| Located {
             key: String::new(),
             value: None,
@@ -84,6 +104,37 @@ pub fn parse(text: &str, path: &Path) -> (Node, Vec<Located>) {
         })
         .collect();
     (root, mistakes)
+}
+
+/// Whether the text nests too deeply for a recursive parser.
+pub fn is_too_deep(text: &str) -> bool {
+    too_deep(text).is_some()
+}
+
+/// Where the text nests too deeply, if it does: by brackets, or by the dots of what may be a key. Strings are counted like the
+/// rest, which is too strict only for texts that are no configuration.
+fn too_deep(text: &str) -> Option<Range<usize>> {
+    let (mut open, mut dots) = (0_usize, 0_usize);
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let is_comment = line.trim_start().starts_with('#');
+        for (at, byte) in line.bytes().enumerate().filter(|_| !is_comment) {
+            match byte {
+                b'[' | b'{' => (open, dots) = (open + 1, 0),
+                b']' | b'}' => (open, dots) = (open.saturating_sub(1), 0),
+                b'.' => dots += 1,
+                // What a dotted key is made of, quoted or not.
+                b' ' | b'\t' | b'"' | b'\'' | b'_' | b'-' => {}
+                byte if byte.is_ascii_alphanumeric() => {}
+                _ => dots = 0,
+            }
+            if open > DEPTH_MAX || dots > DEPTH_MAX {
+                return Some(start + at..start + at);
+            }
+        }
+        start += line.len();
+    }
+    None
 }
 
 /// Where each line begins.

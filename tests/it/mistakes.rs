@@ -503,3 +503,40 @@ fn run_check(text: &str, output: Output) -> (Exit, String, String) {
     };
     (exit, plain(out), plain(err))
 }
+
+#[test]
+fn a_file_without_end_is_refused() {
+    let said = load(Path::new("/dev/zero"), &[]);
+    assert!(said.contains("larger than 1024 KiB"), "{said}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_and_no_variable_ends_the_process(
+        text in r#"([a-z_.]{0,9}|[\[\]{}=",'#\n]|\PC|secret|sink|kafka|genesys|[0-9]){0,60}"#,
+        name in "[A-Z_]{0,20}",
+        value in r#"\PC{0,9}|[\[{"0-9a-z]{0,9}"#,
+    ) {
+        let said = said_of(&text, &[(&format!("TIELINE_{name}"), &value)]);
+        proptest::prop_assert!(!said.is_empty());
+    }
+}
+
+#[test]
+fn depth_without_end_is_a_mistake_and_no_overflow() {
+    let deep = 200_000;
+    for text in [
+        format!("a = {}", "[".repeat(deep)),
+        format!("a = {}", "{ a = ".repeat(deep)),
+        format!("{}a = 1", "a.".repeat(deep)),
+        format!("[{}a]", "a.".repeat(deep)),
+        format!("[[{}a]]", "a.".repeat(deep)),
+    ] {
+        let said = said_of(&text, &[]);
+        assert!(said.contains("mistake"), "{}", &text[..20]);
+    }
+    let name = format!("TIELINE_{}A", "A__".repeat(deep));
+    assert!(said("", &[(&name, "1")]).contains("mistake"));
+    let queues = "[".repeat(deep);
+    assert!(said("", &[("TIELINE_GENESYS__QUEUES", &queues)]).contains("is not a list"));
+}
