@@ -9,12 +9,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::Epoch;
 use crate::genesys::{self, Genesys};
-use crate::journal::{Journal, Reader};
+use crate::journal::Journal;
 use crate::lifecycle::{Backoff, Lifecycle};
 use crate::observation::Observation;
 use crate::secret::Secrets;
 use crate::sequence::{Arbiter, Ledger};
-use crate::sink::Sink;
 use crate::sink::cloudevents::Encoder;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Metrics;
@@ -99,12 +98,22 @@ impl App {
             epoch: epoch.to_string(),
         });
         telemetry.record(&Observation::Listening { address: admin });
-        let doors = Doors { metrics: Arc::clone(&metrics), status: status.clone(), clock };
+        let doors = Doors {
+            metrics: Arc::clone(&metrics),
+            status: status.clone(),
+            clock,
+        };
         tracker.spawn(admin::serve(listener, doors, tokens.end.clone()));
 
         let end = tokens.end.clone();
         let secrets = Secrets::start(&config.secret, clock, observe.clone(), &tracker, end)?;
-        let genesys = Genesys::new(config.genesys.clone(), secrets, clock, heard, tracker.clone())?;
+        let genesys = Genesys::new(
+            config.genesys.clone(),
+            secrets,
+            clock,
+            heard,
+            tracker.clone(),
+        )?;
         let (journal, readers) = Journal::new(&config.journal, epoch.clone(), &names);
         let mut publishers = JoinSet::new();
         for ((_, sink), reader) in sinks.into_iter().zip(readers) {
@@ -136,9 +145,18 @@ impl App {
             status: show,
             fail_fast,
         };
-        let driver = tracker.spawn(driver.run(tokens.stop.clone()));
+        let driver = tracker.spawn(driver.run(tokens.stop.clone(), tokens.end.clone()));
         let drain_timeout = config.process.drain_timeout;
-        Ok(Self { status, telemetry, admin, drain_timeout, driver, publishers, tracker, tokens })
+        Ok(Self {
+            status,
+            telemetry,
+            admin,
+            drain_timeout,
+            driver,
+            publishers,
+            tracker,
+            tokens,
+        })
     }
 
     /// What the bridge says of itself, at least each second.
@@ -181,7 +199,8 @@ impl App {
     /// Closes the sockets, delivers what is in hand for at most `process.drain_timeout`, and ends every part.
     pub async fn stop(mut self, reason: &'static str) -> Exit {
         let deadline = self.drain_timeout;
-        self.telemetry.record(&Observation::Draining { reason, deadline });
+        self.telemetry
+            .record(&Observation::Draining { reason, deadline });
         self.tokens.stop.cancel();
         let drained = tokio::time::timeout(deadline, self.drain()).await;
         let (unacknowledged, exit) = match drained {
@@ -191,11 +210,15 @@ impl App {
                 self.drain().await
             }
         };
-        self.telemetry.record(&Observation::Drained { unacknowledged });
+        self.telemetry
+            .record(&Observation::Drained { unacknowledged });
         self.tokens.end.cancel();
         self.tracker.close();
         // What is still at work then has nothing to deliver.
-        if tokio::time::timeout(EPILOGUE, self.tracker.wait()).await.is_err() {
+        if tokio::time::timeout(EPILOGUE, self.tracker.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("some tasks did not end within {EPILOGUE:?}");
         }
         exit
@@ -228,7 +251,11 @@ fn first_status(config: &Config, epoch: &Epoch, sinks: &[&'static str], clock: C
     let dead_after = config.lifecycle.dead_after;
     let version = env!("CARGO_PKG_VERSION");
     let mut status = Status::new(version, epoch.as_str(), clock.timestamp(), dead_after);
-    status.sinks = sinks.iter().copied().map(bridge::status::Sink::new).collect();
+    status.sinks = sinks
+        .iter()
+        .copied()
+        .map(bridge::status::Sink::new)
+        .collect();
     status.login.client_id = config.genesys.client_id.clone();
     status.login.source = config.secret.name();
     status

@@ -38,7 +38,9 @@ impl Clock {
     /// The calendar's name for a moment, as the calendar stands now.
     pub fn timestamp_of(&self, moment: Time) -> Timestamp {
         let now = self.now();
-        self.timestamp().before(now.since(moment)).after(moment.since(now))
+        self.timestamp()
+            .before(now.since(moment))
+            .after(moment.since(now))
     }
 
     /// The moment as tokio's timers want it.

@@ -57,8 +57,18 @@ pub enum Ending {
 }
 
 impl Driver {
-    /// Runs until `stop`, then takes what was heard, closes every session and the journal.
-    pub async fn run(mut self, stop: CancellationToken) -> Ending {
+    /// Runs until `stop`, then takes what was heard and closes every session and the journal; goes on telling until `end`.
+    pub async fn run(mut self, stop: CancellationToken, end: CancellationToken) -> Ending {
+        let ending = self.bridge(stop).await;
+        let now = self.clock.now();
+        self.close(now);
+        if ending == Ending::Stopped {
+            self.tell(end).await;
+        }
+        ending
+    }
+
+    async fn bridge(&mut self, stop: CancellationToken) -> Ending {
         let mut batch = Vec::with_capacity(BATCH);
         let mut report_at = Time::START;
         let timer = tokio::time::sleep(Duration::ZERO);
@@ -66,7 +76,6 @@ impl Driver {
         loop {
             let now = self.clock.now();
             if let Some(ending) = self.flush(now) {
-                self.stop(now);
                 return ending;
             }
             if report_at <= now {
@@ -74,15 +83,19 @@ impl Driver {
                 self.show(now);
             }
             let due = [self.lifecycle.poll_timeout(), self.stream.poll_timeout()];
-            let next = due.into_iter().flatten().chain([report_at]).min().unwrap_or(report_at);
+            let next = due
+                .into_iter()
+                .flatten()
+                .chain([report_at])
+                .min()
+                .unwrap_or(report_at);
             timer.as_mut().reset(self.clock.instant_of(next));
             tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => return Ending::Stopped,
                 _ = self.incoming.recv_many(&mut batch, BATCH) => self.take(&mut batch),
                 Some(observation) = self.observed.recv() => {
                     if let Some(ending) = self.observe(&observation) {
-                        self.stop(now);
                         return ending;
                     }
                 }
@@ -90,9 +103,19 @@ impl Driver {
             }
             self.tick();
         }
-        let now = self.clock.now();
-        self.stop(now);
-        Ending::Stopped
+    }
+
+    /// Tells what the publishers observe while they deliver the rest, and how they stand.
+    async fn tell(&mut self, end: CancellationToken) {
+        let mut beat = tokio::time::interval(REPORT_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                Some(observation) = self.observed.recv() => self.report.record(&observation),
+                () = end.cancelled() => return,
+                _ = beat.tick() => self.show(self.clock.now()),
+            }
+        }
     }
 
     /// Lets the pure parts do what time asks for. Called after every wait, so that a flood of frames cannot hold up time.
@@ -113,12 +136,16 @@ impl Driver {
         let mut told = None;
         for incoming in batch.drain(..) {
             match incoming {
-                Incoming::Notification { session, notification } => {
+                Incoming::Notification {
+                    session,
+                    notification,
+                } => {
                     self.stream.take(session, notification, now);
                     if told != Some(session) {
                         told = Some(session);
                         let what = crate::lifecycle::Heard::Data;
-                        self.lifecycle.handle_reply(Reply::Heard { session, what }, now);
+                        self.lifecycle
+                            .handle_reply(Reply::Heard { session, what }, now);
                     }
                 }
                 Incoming::Reply(reply) => self.reply(reply, now),
@@ -128,8 +155,11 @@ impl Driver {
     }
 
     fn reply(&mut self, reply: Reply, now: Time) {
-        let connected =
-            if let Reply::Connected { session } = &reply { Some(*session) } else { None };
+        let connected = if let Reply::Connected { session } = &reply {
+            Some(*session)
+        } else {
+            None
+        };
         self.report.note_reply(&reply);
         self.lifecycle.handle_reply(reply, now);
         // What the reply asks for comes first: a session that closes leaves the stream before another joins it.
@@ -166,14 +196,22 @@ impl Driver {
                 Note::Observed(observation) => {
                     ending = ending.or(self.observe(&observation));
                 }
-                Note::GapOpened { shard, cause, from, topics } => {
+                Note::GapOpened {
+                    shard,
+                    cause,
+                    from,
+                    topics,
+                } => {
                     let from = self.clock.timestamp_of(from);
                     self.stream.open_gap(shard.0, cause.as_str(), from, topics);
                 }
                 Note::GapClosed { shard, to, action } => {
-                    self.stream.close_gap(shard.0, self.clock.timestamp_of(to), action);
+                    self.stream
+                        .close_gap(shard.0, self.clock.timestamp_of(to), action);
                 }
-                Note::Misplanned(refused) => ending = Some(Ending::Misconfigured(refused.to_string())),
+                Note::Misplanned(refused) => {
+                    ending = Some(Ending::Misconfigured(refused.to_string()))
+                }
             }
         }
         while let Some(observation) = self.stream.poll_observation() {
@@ -192,12 +230,14 @@ impl Driver {
     }
 
     fn show(&mut self, now: Time) {
-        let status = self.report.status(&self.lifecycle, &self.stream, &self.clock, now);
+        let status = self
+            .report
+            .status(&self.lifecycle, &self.stream, &self.clock, now);
         self.status.send_replace(Arc::new(status));
     }
 
     /// Takes what was heard, closes every session, then the journal, so that its readers see the end.
-    fn stop(&mut self, now: Time) {
+    fn close(&mut self, now: Time) {
         let mut batch = Vec::new();
         while let Ok(incoming) = self.incoming.try_recv() {
             batch.push(incoming);

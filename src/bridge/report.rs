@@ -77,11 +77,15 @@ impl Report {
             self.status.login.last_error = Some(detail.clone());
         }
         if let Observation::SinkReady { sink, .. } = observation {
-            self.sink(sink, |sink| (sink.connected, sink.last_error) = (true, None));
+            self.sink(sink, |sink| {
+                (sink.connected, sink.last_error) = (true, None)
+            });
         }
         if let Observation::SinkFailed { sink, detail, .. } = observation {
             let words = Some(detail.clone());
-            self.sink(sink, |sink| (sink.connected, sink.last_error) = (false, words));
+            self.sink(sink, |sink| {
+                (sink.connected, sink.last_error) = (false, words)
+            });
         }
     }
 
@@ -111,7 +115,9 @@ impl Report {
             self.telemetry.record(&if self.ready {
                 Observation::Ready
             } else {
-                Observation::Unready { reasons: unready.join("; ") }
+                Observation::Unready {
+                    reasons: unready,
+                }
             });
         }
         self.status.clone()
@@ -161,7 +167,12 @@ impl Report {
         self.status.gaps = status::Gaps {
             total: ledger.opened(),
             open: ledger.open_gaps().cloned().collect(),
-            recent: closed.collect::<Vec<_>>().into_iter().rev().cloned().collect(),
+            recent: closed
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .cloned()
+                .collect(),
         };
         self.status.stream = status::Stream {
             received: counts.received,
@@ -169,7 +180,13 @@ impl Report {
             duplicates: counts.duplicates,
         };
         for stats in stream.journal().stats() {
+            let metrics = self.telemetry.metrics.sink(stats.sink).cloned();
             self.sink(stats.sink, |sink| {
+                if let Some(metrics) = metrics {
+                    sink.delivered = metrics.acknowledged();
+                    sink.parked = metrics.set_aside();
+                    sink.refused = metrics.lost();
+                }
                 sink.waiting_events = stats.unacknowledged;
                 sink.waiting_bytes = stats.bytes;
                 sink.oldest_waiting = stats.oldest_unacknowledged;

@@ -90,7 +90,10 @@ impl Config {
 
     /// The API host's address without a slash at its end: the `source` of every event.
     pub fn api_url(&self) -> String {
-        let url = self.urls().map(|(_, api)| api.to_string()).unwrap_or_default();
+        let url = self
+            .urls()
+            .map(|(_, api)| api.to_string())
+            .unwrap_or_default();
         url.trim_end_matches('/').to_owned()
     }
 

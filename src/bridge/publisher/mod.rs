@@ -3,26 +3,23 @@
 //! Opens the sink with back-off, keeps its window full, acknowledges to the journal in order, parks what the sink can never
 //! take, and after an error begins again at the first event without acknowledgement. Knows no broker.
 
-mod counters;
 mod dead_letter;
 
 #[cfg(test)]
 mod tests;
-
-pub use counters::{Counted, Counters, LATENCY_BOUNDS_MICROS};
 
 use crate::clock::Clock;
 use crate::event::Epoch;
 use crate::journal::Reader;
 use crate::observation::Observation;
 use crate::sink::{self, Disposition, Record, Sink, Verdict};
+use crate::telemetry::metrics;
 use crate::time::Timestamp;
 use dead_letter::DeadLetters;
 use std::collections::VecDeque;
 use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -50,10 +47,10 @@ pub struct Setup {
     pub encode: Encode,
     /// Where dead-letter files are kept.
     pub data_dir: PathBuf,
-    /// Bounded; an observation that finds no room is counted and dropped.
+    /// Bounded; its reader never waits for a sink.
     pub observations: mpsc::Sender<Observation>,
-    /// Read by telemetry.
-    pub counters: Arc<Counters>,
+    /// What the sink acknowledged is counted there.
+    pub metrics: metrics::Sink,
     /// Cancelled when the drain's deadline has passed.
     pub deadline: CancellationToken,
     /// For the latency from frame to acknowledgement.
@@ -118,7 +115,6 @@ impl Publisher {
     pub async fn run(mut self) -> Result<u64, Error> {
         let deadline = self.setup.deadline.clone();
         let ended = deadline.run_until_cancelled(self.publish()).await;
-        self.setup.counters.set_ready(false);
         ended.transpose()?;
         Ok(self.setup.reader.unacknowledged() as u64)
     }
@@ -133,7 +129,7 @@ impl Publisher {
                 Ok(()) => {
                     // Everything is acknowledged: a sink that cannot say goodbye has lost nothing.
                     if let Err(error) = self.setup.sink.close().await {
-                        self.fail(&error, Duration::ZERO);
+                        self.fail(&error, Duration::ZERO).await;
                     }
                     return Ok(());
                 }
@@ -149,14 +145,14 @@ impl Publisher {
         if let Some(position) = resume.last_position {
             // A refused event cannot hide among these: a sink that can resume stores nothing behind one until it was told.
             let known = self.setup.reader.skip_through(position);
-            self.setup.counters.count_delivered(known);
+            self.setup.metrics.known(known as u64);
         }
         self.setup.reader.rewind();
-        self.setup.counters.set_ready(true);
         self.observe(Observation::SinkReady {
             sink: self.setup.reader.sink(),
             resumed_from: resume.last_position,
-        });
+        })
+        .await;
         Ok(())
     }
 
@@ -220,7 +216,7 @@ impl Publisher {
                 Verdict::Stored => {
                     stored += 1;
                     let micros = now.saturating_sub(received.as_micros());
-                    self.setup.counters.count_latency(micros);
+                    self.setup.metrics.delivered(Duration::from_micros(micros));
                 }
                 Verdict::Refused { reason } => {
                     self.acknowledge(std::mem::take(&mut stored));
@@ -233,7 +229,6 @@ impl Publisher {
 
     fn acknowledge(&mut self, count: usize) {
         self.setup.reader.acknowledge(count);
-        self.setup.counters.count_delivered(count);
     }
 
     /// Parks the oldest event without acknowledgement. Tries for as long as it takes: to go on would lose the event.
@@ -248,18 +243,17 @@ impl Publisher {
             self.attempt = self.attempt.saturating_add(1);
             let path = self.dead_letters.path().display();
             let detail = format!("write the dead letter to {path}: {error}");
-            self.observe_failure(detail, retry_in);
+            self.observe_failure(detail, retry_in).await;
             tokio::time::sleep(retry_in).await;
         }
         self.setup.reader.acknowledge(1);
-        self.setup.counters.set_ready(true);
-        self.setup.counters.count_parked();
         self.observe(Observation::EventParked {
             sink: self.setup.reader.sink(),
             topic: record.event.topic.clone(),
             number: record.number,
             reason,
-        });
+        })
+        .await;
     }
 
     /// Waits before the sink is opened again, or gives up when that cannot help.
@@ -276,12 +270,12 @@ impl Publisher {
         // The broker's own wish is never shortened: jitter comes on top.
         let retry_in = after + (self.setup.delay)(self.attempt);
         self.attempt = self.attempt.saturating_add(1);
-        self.fail(&error, retry_in);
+        self.fail(&error, retry_in).await;
         tokio::time::sleep(retry_in).await;
         Ok(())
     }
 
-    fn fail(&self, error: &sink::Error, retry_in: Duration) {
+    async fn fail(&mut self, error: &sink::Error, retry_in: Duration) {
         let mut detail = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -289,23 +283,21 @@ impl Publisher {
             detail.push_str(&cause.to_string());
             source = cause.source();
         }
-        self.observe_failure(detail, retry_in);
+        self.observe_failure(detail, retry_in).await;
     }
 
-    fn observe_failure(&self, detail: String, retry_in: Duration) {
-        self.setup.counters.set_ready(false);
-        self.setup.counters.count_failure();
+    async fn observe_failure(&mut self, detail: String, retry_in: Duration) {
         self.observe(Observation::SinkFailed {
             sink: self.setup.reader.sink(),
             detail,
             retry_in,
-        });
+        })
+        .await;
     }
 
-    fn observe(&self, observation: Observation) {
-        if self.setup.observations.try_send(observation).is_err() {
-            self.setup.counters.count_observation_dropped();
-        }
+    async fn observe(&mut self, observation: Observation) {
+        // Without a reader the process is past telling anything.
+        self.setup.observations.send(observation).await.ok();
     }
 }
 

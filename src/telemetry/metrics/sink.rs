@@ -99,6 +99,26 @@ impl Sink {
         self.delivery.observe(latency.as_secs_f64());
     }
 
+    /// So many events turned out to be held by the broker already.
+    pub fn known(&self, events: u64) {
+        self.delivered.inc_by(events);
+    }
+
+    /// How many events the sink has acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.delivered.get()
+    }
+
+    /// How many events were parked.
+    pub fn set_aside(&self) -> u64 {
+        self.parked.get()
+    }
+
+    /// How many events the full journal refused.
+    pub fn lost(&self) -> u64 {
+        self.refused.get()
+    }
+
     /// The full journal refused so many events.
     pub fn refused(&self, events: u64) {
         self.refused.inc_by(events);
