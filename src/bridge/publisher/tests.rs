@@ -8,6 +8,7 @@ use crate::size::Size;
 use async_trait::async_trait;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex, MutexGuard};
+use tokio_util::task::TaskTracker;
 
 /// Chance with a seed, so that a failure can be repeated.
 #[derive(Debug)]
@@ -337,7 +338,7 @@ async fn an_event_is_not_let_go_while_it_cannot_be_parked() {
     } = bench;
     append(&mut journal, 0..2);
     journal.close();
-    let running = tokio::spawn(publisher.run());
+    let running = TaskTracker::new().spawn(publisher.run());
     loop {
         let observation = receiver.recv().await.expect("it goes on trying");
         if let Observation::SinkFailed { detail, .. } = observation {
@@ -408,7 +409,7 @@ async fn the_deadline_ends_a_drain_and_what_is_left_is_counted() {
     });
     append(&mut bench.journal, 0..4);
     bench.journal.close();
-    let running = tokio::spawn(bench.publisher.run());
+    let running = TaskTracker::new().spawn(bench.publisher.run());
     let first = bench.observations.recv().await.expect("a failure");
     assert_eq!(
         first,
@@ -431,7 +432,7 @@ async fn a_sink_that_takes_nothing_is_opened_again_and_not_waited_for() {
         })
     });
     append(&mut bench.journal, 0..1);
-    let running = tokio::spawn(bench.publisher.run());
+    let running = TaskTracker::new().spawn(bench.publisher.run());
     for _ in 0..3 {
         let ready = bench.observations.recv().await;
         assert!(matches!(ready, Some(Observation::SinkReady { .. })));
