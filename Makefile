@@ -1,0 +1,65 @@
+# What people type; `make` alone lists it. `make test` is the whole gate, and .ci/run calls nothing less.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# What the C client of Kafka is built with; Rust is expected.
+BUILD_PACKAGES := gcc g++ make pkg-config libssl-dev zlib1g-dev
+
+# Cheapest first, so that a slip is told early.
+CHECKS := fmt-check rules compose clippy clippy-bare doc servers unit
+
+PROMTOOL := tests/servers/prometheus.sh --promtool
+CHECK_JSONSCHEMA := check-jsonschema==0.39.0
+
+.PHONY: help demo test bench fmt servers packages $(CHECKS)
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: packages ## Watch events flow while the connection is cut: make demo ARGS='--sink nats --for 60s'
+	@cargo build --locked -p tieline
+	@cargo run --quiet --locked -p tieline -- demo $(ARGS)
+
+test: packages ## Everything that must hold: format, lints, docs, tests on real servers, alerts, compose file
+	@for check in $(CHECKS); do \
+	  echo "── $$check"; started=$$SECONDS; \
+	  $(MAKE) --no-print-directory $$check; \
+	  echo "── $$check: $$((SECONDS - started)) s"; \
+	done
+
+bench: packages ## Measure; the figures and how they were taken are in docs/performance.md
+	cargo bench --locked
+
+fmt: ## Format the code
+	cargo fmt --all
+
+fmt-check: ## Check the format
+	cargo fmt --all --check
+
+clippy: ## Lint everything, warnings denied
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+clippy-bare: ## Lint the build without any feature
+	cargo clippy --locked --no-default-features --all-targets -- -D warnings
+
+doc: ## Build the documentation, warnings denied
+	RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps --workspace
+
+unit: ## Run all tests of the workspace; they start the servers they need
+	cargo test --locked --workspace
+
+servers: ## Install the real servers and readers that tests and the demo use, into .servers
+	@for server in nats kafka openbao prometheus; do tests/servers/$$server.sh --install; done
+	@tests/consumers/install.sh >/dev/null
+
+rules: ## Check the alerts and the scrape configuration, and run the alerts' own tests
+	$(PROMTOOL) check config dashboards/prometheus.yml
+	$(PROMTOOL) test rules dashboards/alerts.test.yml
+
+compose: ## Check docker-compose.yml against the compose specification
+	"$$(tests/servers/venv.sh checks $(CHECK_JSONSCHEMA))/bin/check-jsonschema" --builtin-schema vendor.compose-spec docker-compose.yml
+
+packages: ## Install the Debian packages that the build needs, where one is missing
+	@dpkg --status $(BUILD_PACKAGES) >/dev/null 2>&1 || tests/servers/packages.sh $(BUILD_PACKAGES)

@@ -1,0 +1,78 @@
+"""Reads a Kafka topic from its start and prints each record as one line of JSON, as any consumer would see it.
+
+A second opinion on what tieline writes: another language, and no code of ours. (The client wraps librdkafka, as tieline's does; the
+broker in between is the real one.) Reads committed records only. Exits 1 when fewer than --count arrive within --timeout seconds.
+"""
+
+import argparse
+import json
+import sys
+import time
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition, OFFSET_BEGINNING
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--brokers", required=True)
+    parser.add_argument("--topic", required=True)
+    parser.add_argument("--count", type=int, required=True, help="stop after so many records")
+    parser.add_argument("--timeout", type=float, default=30, help="seconds")
+    args = parser.parse_args()
+
+    deadline = time.monotonic() + args.timeout
+    consumer = Consumer(
+        {
+            "bootstrap.servers": args.brokers,
+            "group.id": "tieline-reader",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+        }
+    )
+    partitions = partitions_of(consumer, args.topic, deadline)
+    consumer.assign([TopicPartition(args.topic, partition, OFFSET_BEGINNING) for partition in partitions])
+
+    count = 0
+    while count < args.count:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            sys.exit(f"read {count} of {args.count} records from {args.topic} within {args.timeout:g} s")
+        message = consumer.poll(left)
+        if message is None:
+            continue
+        if message.error():
+            raise KafkaException(message.error())
+        print(json.dumps(describe(message)), flush=True)
+        count += 1
+    consumer.close()
+
+
+def partitions_of(consumer, topic, deadline):
+    """The topic's partitions; waits for a topic that does not exist yet."""
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            sys.exit(f"topic {topic} does not exist")
+        found = consumer.list_topics(topic, timeout=left).topics[topic]
+        if found.error is None and found.partitions:
+            return sorted(found.partitions)
+        time.sleep(min(0.1, left))
+
+
+def describe(message):
+    return {
+        "key": text(message.key()),
+        "subject": message.topic(),
+        "partition": message.partition(),
+        "offset": message.offset(),
+        "headers": {name: text(value) for name, value in message.headers() or []},
+        "value": text(message.value()),
+    }
+
+
+def text(value):
+    return None if value is None else value.decode()
+
+
+if __name__ == "__main__":
+    main()

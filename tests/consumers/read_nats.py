@@ -1,0 +1,73 @@
+"""Reads a JetStream stream from its start and prints each message as one line of JSON, as any consumer would see it.
+
+A second opinion on what tieline writes: another language and another client, and no code of ours. Exits 1 when fewer than --count
+arrive within --timeout seconds. `key` is the header ce-partitionkey, since NATS itself has no keys.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+
+import nats
+from nats.errors import TimeoutError
+from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
+
+
+async def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--stream", required=True)
+    parser.add_argument("--count", type=int, required=True, help="stop after so many messages")
+    parser.add_argument("--timeout", type=float, default=30, help="seconds")
+    args = parser.parse_args()
+
+    deadline = time.monotonic() + args.timeout
+    connection = await nats.connect(args.url, connect_timeout=args.timeout, allow_reconnect=False)
+    subscription = await subscribe(connection.jetstream(), args.stream, deadline)
+
+    count = 0
+    while count < args.count:
+        left = deadline - time.monotonic()
+        try:
+            message = await subscription.next_msg(timeout=max(left, 0.001))
+        except TimeoutError:
+            sys.exit(f"read {count} of {args.count} messages from {args.stream} within {args.timeout:g} s")
+        print(json.dumps(describe(message)), flush=True)
+        count += 1
+    await connection.close()
+
+
+async def subscribe(jetstream, stream, deadline):
+    """An ordered reader from the first message; waits for a stream that does not exist yet."""
+    while True:
+        try:
+            await jetstream.stream_info(stream)
+            break
+        except NotFoundError:
+            if time.monotonic() > deadline:
+                sys.exit(f"stream {stream} does not exist")
+            await asyncio.sleep(0.1)
+    return await jetstream.subscribe(
+        ">",
+        stream=stream,
+        ordered_consumer=True,
+        config=ConsumerConfig(deliver_policy=DeliverPolicy.ALL),
+    )
+
+
+def describe(message):
+    headers = dict(message.headers or {})
+    return {
+        "key": headers.get("ce-partitionkey"),
+        "subject": message.subject,
+        "sequence": message.metadata.sequence.stream,
+        "headers": headers,
+        "value": message.data.decode(),
+    }
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
