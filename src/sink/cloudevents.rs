@@ -90,17 +90,26 @@ impl Encoder {
         visit(name!("source"), Value::Text(&self.source));
         visit(name!("type"), Value::Text(event.topic.kind()));
         visit(name!("subject"), Value::Text(event.topic.key()));
-        visit(name!("time"), self.written(format_args!("{}", event.received)));
+        visit(
+            name!("time"),
+            self.written(format_args!("{}", event.received)),
+        );
         visit(name!("datacontenttype", "content-type"), Value::Text(DATA));
         // Padded, so that the order of the strings is the order of the numbers.
-        visit(name!("sequence"), self.written(format_args!("{number:020}")));
+        visit(
+            name!("sequence"),
+            self.written(format_args!("{number:020}")),
+        );
         visit(name!("partitionkey"), Value::Text(event.topic.key()));
         visit(name!("traceparent"), Value::Text(&event.traceparent()));
         if let Some(id) = &event.correlation_id {
             visit(name!("correlationid"), Value::Text(id));
         }
         visit(name!("epoch"), Value::Text(event.epoch.as_str()));
-        visit(name!("position"), self.written(format_args!("{:020}", event.position)));
+        visit(
+            name!("position"),
+            self.written(format_args!("{:020}", event.position)),
+        );
         visit(name!("topic"), Value::Text(event.topic.name()));
         if event.marks.late {
             visit(name!("late"), Value::True);
@@ -151,17 +160,49 @@ mod tests {
 
     #[test]
     fn a_plain_event_has_the_required_attributes() {
-        insta::assert_snapshot!(binary(&plain()), @"");
+        insta::assert_snapshot!(binary(&plain()), @r#"
+        ce_specversion: 1.0
+        ce_id: 20231114T221320Z-00000007-1234
+        ce_source: https://api.mypurecloud.ie
+        ce_type: com.genesys.cloud.v2.routing.queues.conversations
+        ce_subject: 7f1d8a3e-4c52-4b0e-9d3a-0c5b6e1f2a4d
+        ce_time: 2023-11-14T22:13:21.234567Z
+        content-type: application/json
+        ce_sequence: 00000000000000000042
+        ce_partitionkey: 7f1d8a3e-4c52-4b0e-9d3a-0c5b6e1f2a4d
+        ce_traceparent: 00-c0170264d8b407a8df4b0545637c42f3-d8b407a8df4b0545-00
+        ce_epoch: 20231114T221320Z-00000007
+        ce_position: 00000000000000001234
+        ce_topic: v2.routing.queues.7f1d8a3e-4c52-4b0e-9d3a-0c5b6e1f2a4d.conversations
+        "#);
     }
 
     #[test]
     fn every_attribute_has_its_place() {
-        insta::assert_snapshot!(binary(&marked()), @"");
+        insta::assert_snapshot!(binary(&marked()), @r#"
+        ce_specversion: 1.0
+        ce_id: 20231114T221320Z-00000007-1234
+        ce_source: https://api.mypurecloud.ie
+        ce_type: com.genesys.cloud.v2.users.conversations
+        ce_subject: 0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d
+        ce_time: 2023-11-14T22:13:21.234567Z
+        content-type: application/json
+        ce_sequence: 00000000000000000042
+        ce_partitionkey: 0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d
+        ce_traceparent: 00-c0170264d8b407a8df4b0545637c42f3-d8b407a8df4b0545-00
+        ce_correlationid: f2a4d
+        ce_epoch: 20231114T221320Z-00000007
+        ce_position: 00000000000000001234
+        ce_topic: v2.users.0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d.conversations
+        ce_late: true
+        ce_possibleduplicate: true
+        ce_snapshot: true
+        "#);
     }
 
     #[test]
     fn structured_mode_is_one_json_document_around_the_untouched_body() {
-        insta::assert_snapshot!(structured(&marked()), @"");
+        insta::assert_snapshot!(structured(&marked()), @r#"{"specversion":"1.0","id":"20231114T221320Z-00000007-1234","source":"https://api.mypurecloud.ie","type":"com.genesys.cloud.v2.users.conversations","subject":"0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d","time":"2023-11-14T22:13:21.234567Z","datacontenttype":"application/json","sequence":"00000000000000000042","partitionkey":"0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d","traceparent":"00-c0170264d8b407a8df4b0545637c42f3-d8b407a8df4b0545-00","correlationid":"f2a4d","epoch":"20231114T221320Z-00000007","position":"00000000000000001234","topic":"v2.users.0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d.conversations","late":true,"possibleduplicate":true,"snapshot":true,"data":{ "n":1.50 }}"#);
     }
 
     #[test]
@@ -223,7 +264,7 @@ mod tests {
     fn marked() -> Record {
         let mut record = plain();
         let event = Arc::make_mut(&mut record.event);
-        event.topic = Topic::new("v2.users.0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d.presence");
+        event.topic = Topic::new("v2.users.0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d.conversations");
         event.correlation_id = Some("f2a4d".into());
         event.marks = Marks {
             late: true,

@@ -9,8 +9,8 @@ use crate::event::Epoch;
 use crate::mistake::Mistake;
 use async_trait::async_trait;
 use serde::Deserialize;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::{fmt, future, iter};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -168,6 +168,7 @@ impl Output {
                 .append(true)
                 .read(true)
                 .open(path)?;
+            lock(&file)?;
             let last = repair(&mut file)?;
             (Some(file), last.and_then(|last| last.position_in(epoch)))
         };
@@ -205,6 +206,16 @@ impl Output {
         }
         self.lines.clear();
         written
+    }
+}
+
+/// Keeps every other writer of ours out, in this process or another, for as long as the file is open.
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(io::Error::other("another process writes to it")),
+        Err(TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => Err(error),
+        // Pipes, devices and some network file systems know no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 
@@ -260,5 +271,22 @@ fn last_line(file: &mut File) -> io::Result<Vec<u8>> {
             None if start == 0 => return Ok(tail),
             None => window *= 2, // A line longer than the window.
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_or_standard_output_will_do() {
+        let mistakes = |path: &str| {
+            let (path, flush) = (path.into(), Flush::Line);
+            Config { path, flush }.mistakes().len()
+        };
+        assert_eq!(mistakes("./events.jsonl"), 0);
+        assert_eq!(mistakes("-"), 0);
+        assert_eq!(mistakes(""), 1);
+        assert_eq!(mistakes("/var/lib/tieline/"), 1);
     }
 }

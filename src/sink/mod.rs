@@ -140,7 +140,10 @@ mod tests {
         let tables = tables("jsonl = { path = '-', flush = 'line' }").expect("good tables");
         assert_eq!(tables.mistakes(), []);
         let sinks = tables.build("https://api.mypurecloud.ie");
-        assert_eq!(sinks.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), ["jsonl"]);
+        assert_eq!(
+            sinks.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
+            ["jsonl"]
+        );
     }
 
     #[test]

@@ -28,9 +28,7 @@ impl Template {
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('{') {
-            let (name, after) = after
-                .split_once('}')
-                .ok_or("has a { without its }")?;
+            let (name, after) = after.split_once('}').ok_or("has a { without its }")?;
             parts.push(Part::Text(before.into()));
             parts.push(match name {
                 "family" if placeholders.contains(&name) => Part::Family,
@@ -118,10 +116,7 @@ mod tests {
 
     #[test]
     fn data_cannot_add_tokens_or_wildcards() {
-        assert_eq!(
-            render("g.{key}", "v2.evil.>.* \r\n"),
-            "g.v2_evil_________"
-        );
+        assert_eq!(render("g.{key}", "v2.evil.>.* \r\n"), "g.v2_evil_______");
     }
 
     #[test]
