@@ -3,18 +3,33 @@
 //! A sink takes events in order, keeps a window of them in flight, and says in order what became of each. It never decides
 //! what to send again: `bridge::publisher` does, from what was acknowledged.
 
-use crate::event::Event;
+use crate::event::{Epoch, Event};
+use crate::mistake::Mistake;
 use async_trait::async_trait;
+use registry::registry;
+use serde::Deserialize;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub mod cloudevents;
+mod registry;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod template;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod window;
+
 pub mod jsonl;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 #[cfg(feature = "nats")]
 pub mod nats;
+
+registry! {
+    jsonl,
+    #[cfg(feature = "kafka")] kafka,
+    #[cfg(feature = "nats")] nats,
+}
 
 /// An event as one sink gets it.
 #[derive(Clone, Debug)]
@@ -50,7 +65,7 @@ pub trait Sink: Send + fmt::Debug {
     /// Connects (again), verifies or creates what it publishes into, forgets what was in flight.
     ///
     /// Called before the first `submit` and after every error. `epoch` is the journal's.
-    async fn open(&mut self, epoch: &crate::event::Epoch) -> Result<Resume, Error>;
+    async fn open(&mut self, epoch: &Epoch) -> Result<Resume, Error>;
 
     /// Hands over records in order and returns how many were taken: fewer than given when the window is full, 0 included.
     ///
@@ -88,4 +103,60 @@ pub enum Disposition {
     },
     /// Nothing but a change of configuration helps: the process ends with 78.
     Misconfigured,
+}
+
+impl Error {
+    /// A failure that time or the operator of the broker may mend.
+    pub fn retry(operation: impl Into<String>, source: impl Into<Source>) -> Self {
+        Self {
+            operation: operation.into(),
+            disposition: Disposition::Retry { after: None },
+            source: Some(source.into()),
+        }
+    }
+
+    /// A failure that only a change of configuration mends.
+    pub fn misconfigured(operation: impl Into<String>, source: impl Into<Source>) -> Self {
+        Self {
+            disposition: Disposition::Misconfigured,
+            ..Self::retry(operation, source)
+        }
+    }
+}
+
+/// What a library said, or what is wrong in words.
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tables(toml: &str) -> Result<Tables, String> {
+        toml::from_str(toml).map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn several_sinks_may_be_on_at_once() {
+        let tables = tables("jsonl = { path = '-', flush = 'line' }").expect("good tables");
+        assert_eq!(tables.mistakes(), []);
+        let sinks = tables.build("https://api.mypurecloud.ie");
+        assert_eq!(
+            sinks.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
+            ["jsonl"]
+        );
+    }
+
+    #[test]
+    fn an_unknown_sink_is_refused() {
+        let error = tables("[kafak]").expect_err("no such sink");
+        assert!(error.contains("unknown field `kafak`"), "{error}");
+    }
+
+    #[test]
+    fn every_kind_is_known_by_name_even_where_it_is_not_compiled_in() {
+        assert_eq!(ALL_NAMES, ["jsonl", "kafka", "nats"]);
+        assert!(NAMES.iter().all(|kind| ALL_NAMES.contains(kind)));
+        assert_eq!(NAMES.contains(&"kafka"), cfg!(feature = "kafka"));
+        assert_eq!(NAMES.contains(&"nats"), cfg!(feature = "nats"));
+    }
 }

@@ -1,6 +1,10 @@
 //! The one integration binary: the library and the program from outside, against real servers.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on has failed, and it tells real time"
+)]
 
 mod architecture;
 mod catalogue;
@@ -8,3 +12,4 @@ mod doors;
 mod mistakes;
 mod servers;
 mod shipped;
+mod sinks;

@@ -1,0 +1,175 @@
+//! The jsonl sink: conformance, torn lines, and a disk that is full.
+
+use super::*;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+use tieline::sink::jsonl::{Config, Flush};
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn path(&self) -> PathBuf {
+        // A folder that is not there yet is made.
+        self.0.path().join("deeper/events.jsonl")
+    }
+}
+
+impl Place for Folder {
+    const ONCE: bool = true;
+    const BOUNDED: bool = false;
+
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn unreachable() -> (Box<dyn Sink>, String) {
+        let path = "/dev/null/events.jsonl";
+        (sink(Path::new(path), Flush::Line), path.to_owned())
+    }
+
+    fn sink(&self) -> Box<dyn Sink> {
+        sink(&self.path(), Flush::Line)
+    }
+
+    /// A file has no broker to kill; a crash of the host tears its last line.
+    fn crash(&mut self) {}
+
+    fn restart(&mut self) {}
+
+    async fn read(&self) -> Vec<Stored> {
+        let text = fs::read_to_string(self.path()).unwrap();
+        assert!(text.ends_with('\n'));
+        text.lines().map(structured).collect()
+    }
+}
+
+conformance!(Folder);
+
+#[tokio::test]
+async fn a_torn_line_is_cut_and_sent_again() {
+    let place = Folder::new();
+    let records = records(1..=20);
+    deliver(&mut place.sink(), &records[..10]).await;
+    let text = fs::read_to_string(place.path()).unwrap();
+    for torn in ["{", &text[..100], &text[..text.find('\n').unwrap() - 1]] {
+        append(&place.path(), torn);
+        let mut sink = place.sink();
+        assert_eq!(sink.open(&epoch()).await.unwrap().last_position, Some(10));
+        assert_eq!(
+            fs::read_to_string(place.path()).unwrap(),
+            text,
+            "after {torn:?}"
+        );
+    }
+    append(&place.path(), "{\"specversion\":\"1.0\",\"epo");
+    deliver(&mut place.sink(), &records).await;
+    assert_complete::<Folder>(&place.read().await, &records);
+}
+
+#[tokio::test]
+async fn text_of_somebody_else_is_never_cut() {
+    let place = Folder::new();
+    fs::create_dir_all(place.path().parent().unwrap()).unwrap();
+    fs::write(place.path(), "a shopping list without a line break").unwrap();
+    let mut sink = place.sink();
+    assert_eq!(sink.open(&epoch()).await.unwrap().last_position, None);
+    deliver_on(&mut sink, &records(1..=1)).await;
+    let text = fs::read_to_string(place.path()).unwrap();
+    assert!(
+        text.starts_with("a shopping list without a line break\n{\"specversion\""),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_whole_line_without_its_break_is_kept() {
+    let place = Folder::new();
+    deliver(&mut place.sink(), &records(1..=3)).await;
+    let text = fs::read_to_string(place.path()).unwrap();
+    fs::write(place.path(), text.trim_end()).unwrap();
+    assert_eq!(
+        place.sink().open(&epoch()).await.unwrap().last_position,
+        Some(3)
+    );
+    assert_eq!(fs::read_to_string(place.path()).unwrap(), text);
+}
+
+#[tokio::test]
+async fn a_line_longer_than_any_window_is_found() {
+    let place = Folder::new();
+    let mut records = records(1..=2);
+    Arc::make_mut(&mut records[1].event).body = format!("\"{}\"", "x".repeat(1 << 20)).into();
+    deliver(&mut place.sink(), &records).await;
+    assert_eq!(
+        place.sink().open(&epoch()).await.unwrap().last_position,
+        Some(2)
+    );
+}
+
+#[tokio::test]
+async fn line_breaks_between_tokens_do_not_break_lines() {
+    let place = Folder::new();
+    let mut records = records(1..=1);
+    Arc::make_mut(&mut records[0].event).body = "{\r\n  \"a\": 1\n}".into();
+    deliver(&mut place.sink(), &records).await;
+    let stored = place.read().await;
+    assert_eq!(stored.len(), 1);
+    assert_eq!(stored[0].body, "{    \"a\": 1 }");
+}
+
+#[tokio::test]
+async fn a_device_without_room_is_named_and_tried_again() {
+    let mut sink = sink(Path::new("/dev/full"), Flush::Sync);
+    sink.open(&epoch()).await.unwrap();
+    sink.submit(&records(1..=1)).await.unwrap();
+    let error = sink.settle(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.operation, "write to /dev/full");
+    assert!(matches!(error.disposition, Disposition::Retry { .. }));
+    assert!(error.source.unwrap().to_string().contains("No space left"));
+}
+
+/// The child's part: the largest file is 10 KiB there, and a write beyond it is cut short as on a full disk.
+const CHILD: &str = "TIELINE_TEST_FULL_DISK";
+
+#[tokio::test]
+async fn a_full_disk_leaves_no_torn_line() {
+    if let Some(path) = std::env::var_os(CHILD) {
+        let mut sink = sink(Path::new(&path), Flush::Line);
+        sink.open(&epoch()).await.unwrap();
+        deliver_on(&mut sink, &records(1..=4)).await;
+        assert_eq!(sink.submit(&records(5..=50)).await.unwrap(), 46);
+        let error = sink.settle(&mut Vec::new()).await.unwrap_err();
+        assert!(error.operation.contains("events.jsonl"), "{error:?}");
+        return;
+    }
+    let place = Folder::new();
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 20; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "sinks::jsonl::a_full_disk_leaves_no_torn_line"])
+        .env(CHILD, place.path())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    assert_eq!(place.read().await.len(), 4);
+    // There is room again.
+    deliver(&mut place.sink(), &records(1..=50)).await;
+    assert_complete::<Folder>(&place.read().await, &records(1..=50));
+}
+
+fn sink(path: &Path, flush: Flush) -> Box<dyn Sink> {
+    let path = path.to_owned();
+    Config { path, flush }.build(SOURCE)
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = OpenOptions::new().append(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}

@@ -1,0 +1,286 @@
+//! The Kafka sink against a real broker: conformance, partitions, and topics that are not there.
+
+use super::*;
+use crate::servers::{Server, shared};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::sync::atomic::{AtomicU32, Ordering};
+use tieline::sink::cloudevents::Mode;
+use tieline::sink::kafka::{Config, Delivery};
+use tieline::size::Size;
+
+/// A topic of its own, on a broker that is shared or its own.
+struct Broker<const STRUCTURED: bool> {
+    own: Option<Server>,
+    topic: String,
+}
+
+type Binary = Broker<false>;
+
+impl<const STRUCTURED: bool> Broker<STRUCTURED> {
+    fn on(own: Option<Server>) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self {
+            own,
+            topic: format!("sinks-{STRUCTURED}-{count}"),
+        }
+    }
+
+    fn brokers(&self) -> String {
+        match &self.own {
+            Some(server) => server.field("brokers"),
+            None => shared("kafka").field("brokers"),
+        }
+    }
+
+    fn config(&self) -> Config {
+        config(&self.brokers(), &self.topic, STRUCTURED)
+    }
+}
+
+fn config(brokers: &str, topic: &str, structured: bool) -> Config {
+    Config {
+        brokers: brokers.to_owned(),
+        topic: topic.to_owned(),
+        delivery: Delivery::AtLeastOnce,
+        mode: if structured {
+            Mode::Structured
+        } else {
+            Mode::Binary
+        },
+        create: true,
+        partitions: 3,
+        replication: 1,
+        queue_bytes: Size(32 << 20),
+        linger: Duration::from_millis(5),
+        compression: "lz4".into(),
+        options: BTreeMap::new(),
+    }
+}
+
+impl<const STRUCTURED: bool> Place for Broker<STRUCTURED> {
+    /// Idempotence ends with the producer.
+    const ONCE: bool = false;
+    const BOUNDED: bool = true;
+
+    fn new() -> Self {
+        Self::on(None)
+    }
+
+    fn alone() -> Self {
+        Self::on(Some(Server::start("kafka", &[])))
+    }
+
+    fn unreachable() -> (Box<dyn Sink>, String) {
+        let address = "127.0.0.1:1";
+        (
+            config(address, "t", STRUCTURED).build(SOURCE),
+            address.to_owned(),
+        )
+    }
+
+    fn sink(&self) -> Box<dyn Sink> {
+        assert_eq!(self.config().mistakes(), []);
+        self.config().build(SOURCE)
+    }
+
+    fn crash(&mut self) {
+        self.own.as_mut().unwrap().kill();
+    }
+
+    fn restart(&mut self) {
+        self.own.as_mut().unwrap().restart();
+    }
+
+    async fn read(&self) -> Vec<Stored> {
+        let (brokers, topic) = (self.brokers(), self.topic.clone());
+        let read = move || read_topic(&brokers, &topic, STRUCTURED);
+        let stored = tokio::task::spawn_blocking(read).await.unwrap();
+        stored.into_iter().map(|(_, event)| event).collect()
+    }
+}
+
+/// Everything in a topic with its partition, one partition after the other.
+fn read_topic(brokers: &str, topic: &str, is_structured: bool) -> Vec<(i32, Stored)> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "reader")
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), DEADLINE).unwrap();
+    let mut stored = Vec::new();
+    for partition in metadata.topics()[0].partitions() {
+        let id = partition.id();
+        let (low, high) = consumer.fetch_watermarks(topic, id, DEADLINE).unwrap();
+        let mut assignment = TopicPartitionList::new();
+        assignment
+            .add_partition_offset(topic, id, Offset::Beginning)
+            .unwrap();
+        consumer.assign(&assignment).unwrap();
+        let mut next = low;
+        while next < high {
+            let message = consumer.poll(DEADLINE).expect("nothing to read").unwrap();
+            next = message.offset() + 1;
+            stored.push((id, event(&message, is_structured)));
+        }
+    }
+    stored
+}
+
+fn event(message: &impl Message, is_structured: bool) -> Stored {
+    let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
+    let body = String::from_utf8(message.payload().unwrap().to_vec()).unwrap();
+    let headers: BTreeMap<&str, &str> = message
+        .headers()
+        .unwrap()
+        .iter()
+        .map(|header| {
+            (
+                header.key,
+                std::str::from_utf8(header.value.unwrap()).unwrap(),
+            )
+        })
+        .collect();
+    if is_structured {
+        assert_eq!(headers["content-type"], "application/cloudevents+json");
+        return Stored {
+            key,
+            ..structured(&body)
+        };
+    }
+    let attributes = headers
+        .into_iter()
+        .map(|(name, value)| {
+            let bare = match name {
+                "content-type" => "datacontenttype",
+                name => name.strip_prefix("ce_").unwrap(),
+            };
+            (bare.to_owned(), value.to_owned())
+        })
+        .collect();
+    Stored {
+        attributes,
+        key,
+        body,
+    }
+}
+
+conformance!(Binary);
+
+mod in_structured_mode {
+    type Structured = super::Broker<true>;
+    crate::sinks::conformance! { Structured:
+        the_contract_holds_byte_for_byte,
+        an_event_too_large_is_refused_and_the_others_go_on,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_goes_to_the_partition_that_java_clients_choose() {
+    let place = Binary::new();
+    deliver(&mut place.sink(), &records(1..=100)).await;
+    let (brokers, topic) = (place.brokers(), place.topic.clone());
+    let read = move || read_topic(&brokers, &topic, false);
+    let stored = tokio::task::spawn_blocking(read).await.unwrap();
+    for (partition, event) in stored {
+        let positive = murmur2(event.key.as_bytes()) & 0x7fff_ffff;
+        assert_eq!(partition.cast_unsigned(), positive % 3, "key {}", event.key);
+    }
+}
+
+/// The hash of Kafka's Java client, from its description.
+fn murmur2(bytes: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let length = u32::try_from(bytes.len()).unwrap();
+    let mut hash = 0x9747_b28c ^ length;
+    let words = bytes.chunks_exact(4);
+    let rest = words.remainder();
+    for word in words {
+        let mut k = u32::from_le_bytes(word.try_into().unwrap()).wrapping_mul(M);
+        k ^= k >> 24;
+        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    for (at, byte) in rest.iter().enumerate().rev() {
+        hash ^= u32::from(*byte) << (8 * at);
+        if at == 0 {
+            hash = hash.wrapping_mul(M);
+        }
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_family_may_have_its_topic() {
+    let place = Binary::new();
+    let mut config = place.config();
+    config.topic = format!("{}.{{family}}", place.topic);
+    assert_eq!(config.mistakes(), []);
+    deliver(&mut config.build(SOURCE), &records(1..=20)).await;
+    for (family, parity) in [
+        ("v2.routing.queues.conversations", 0),
+        ("v2.users.presence", 1),
+    ] {
+        let (brokers, topic) = (place.brokers(), format!("{}.{family}", place.topic));
+        let read = move || read_topic(&brokers, &topic, false);
+        let stored = tokio::task::spawn_blocking(read).await.unwrap();
+        assert_eq!(stored.len(), 10);
+        assert!(
+            stored
+                .iter()
+                .all(|(_, event)| event.place().0 % 2 == parity)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_may_not_be_created_is_a_mistake() {
+    // A broker that creates topics by itself would hide the mistake.
+    let place = Binary::new();
+    let mut config = place.config();
+    config.create = false;
+    let error = config.build(SOURCE).open(&epoch()).await.unwrap_err();
+    assert_eq!(error.disposition, Disposition::Misconfigured, "{error:?}");
+    assert!(error.operation.contains(&place.topic), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_cannot_be_created_says_why() {
+    let place = Binary::new();
+    let mut config = place.config();
+    config.replication = 3;
+    let error = config.build(SOURCE).open(&epoch()).await.unwrap_err();
+    let reason = error.source.unwrap().to_string();
+    assert!(
+        reason.to_lowercase().contains("replication factor"),
+        "{reason}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_hangs_doubles_nothing_while_the_producer_lives() {
+    let place = Binary::alone();
+    let server = place.own.as_ref().unwrap();
+    let mut config = place.config();
+    config
+        .options
+        .insert("socket.timeout.ms".into(), "3000".into());
+    let mut sink = config.build(SOURCE);
+    let records = records(1..=2000);
+    deliver(&mut sink, &records[..1000]).await;
+    server.signal("STOP");
+    let submitted = 1000 + sink.submit(&records[1000..]).await.unwrap();
+    let mut verdicts = vec![Verdict::Stored; 1000];
+    // Longer than the socket's patience, so that everything in flight is sent again.
+    let settled = timeout(Duration::from_secs(5), sink.settle(&mut verdicts)).await;
+    assert!(settled.is_err(), "{settled:?}");
+    server.signal("CONT");
+    continue_delivery(&mut sink, &records, verdicts, submitted).await;
+    let stored = place.read().await;
+    assert_complete::<Binary>(&stored, &records);
+    assert_eq!(stored.len(), records.len());
+}
