@@ -115,9 +115,7 @@ impl Report {
             self.telemetry.record(&if self.ready {
                 Observation::Ready
             } else {
-                Observation::Unready {
-                    reasons: unready,
-                }
+                Observation::Unready { reasons: unready }
             });
         }
         self.status.clone()

@@ -7,7 +7,8 @@ use super::extract::{self, Error, Kind};
 use super::mistakes::{Located, Mistakes, names_secret, shown};
 use super::schema::Schema;
 use super::tree::{Node, Source, join, split};
-use super::{ALL_NAMES, Config, NAMES, environment, file};
+use super::{Config, environment, file};
+use crate::sink::{ALL_NAMES, NAMES};
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -9,13 +9,12 @@ mod file;
 mod load;
 mod mistakes;
 mod schema;
-mod sinks;
 mod tree;
 
+use crate::sink::Tables;
 pub use environment::variables;
 pub use mistakes::{Located, Mistakes, without_userinfo};
 pub use schema::{Key, Schema, Table};
-pub use sinks::{ALL_NAMES, NAMES, Tables};
 pub use tree::Source;
 
 use crate::mistake::Mistake;
