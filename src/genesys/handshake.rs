@@ -150,3 +150,45 @@ impl Opener {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::size::Size;
+    use secrecy::SecretString;
+
+    fn opener() -> Opener {
+        let config = Config {
+            region: Some("mypurecloud.ie".into()),
+            login_url: None,
+            api_url: None,
+            client_id: None,
+            ca_file: None,
+            queues: Vec::new(),
+            topics: Vec::new(),
+            allow_insecure: false,
+            request_timeout: Duration::from_secs(5),
+            frame_max: Size(1 << 20),
+        };
+        let trust = Trust::load(None).expect("the system's");
+        Opener::new(&config, &trust, Clock::start()).expect("an opener")
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_not_wss_is_refused_and_not_repeated() {
+        for (uri, problem) in [
+            ("ws://127.0.0.1:1/channels/hunter2", "allow_insecure"),
+            ("http://127.0.0.1:1/channels/hunter2", "neither wss nor ws"),
+            ("hunter2 is not a URL", "not a URL"),
+        ] {
+            let channel = Channel {
+                id: SecretString::from("hunter2"),
+                connect_uri: SecretString::from(uri),
+            };
+            let refusal = opener().open(&channel).await.expect_err(uri);
+            assert_eq!(refusal.reason, Reason::Unexpected, "{refusal:?}");
+            assert!(refusal.detail.contains(problem), "{refusal:?}");
+            assert!(!refusal.detail.contains("hunter2"), "{refusal:?}");
+        }
+    }
+}

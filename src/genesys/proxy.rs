@@ -158,4 +158,53 @@ mod tests {
         assert!(!through("wss://inner.example/x", "inner.example"));
         assert!(!through("ws://streaming.example/x", "streaming.example"));
     }
+
+    /// What a client learns, and what the proxy was asked, when the proxy answers so.
+    async fn ask(answer: &str) -> (Result<TcpStream, Refusal>, String) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0");
+        let listener = listener.await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let matcher = Matcher::builder().http(format!("http://user:pass@{address}"));
+        let proxies = Proxies(matcher.build());
+        let target = uri("ws://streaming.example/channels/hunter2");
+        let proxy = async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let asked = head(&mut stream).await.expect("a request");
+            stream.write_all(answer.as_bytes()).await.expect("written");
+            asked
+        };
+        tokio::join!(proxies.connect(&target), proxy)
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_is_asked_for_by_name_and_with_credentials() {
+        let (tunnel, asked) = ask("HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\nhi").await;
+        let mut after = [0; 2];
+        let mut tunnel = tunnel.expect("a tunnel");
+        tunnel.read_exact(&mut after).await.expect("more");
+        assert_eq!(&after, b"hi", "what follows the head is not the proxy's");
+        let mut lines = asked.lines();
+        assert_eq!(lines.next(), Some("CONNECT streaming.example:80 HTTP/1.1"));
+        assert!(asked.contains("Proxy-Authorization: Basic dXNlcjpwYXNz"));
+        assert!(!asked.contains("hunter2"));
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_refuses_is_told_without_its_credentials() {
+        for (answer, problem) in [
+            ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "407"),
+            (
+                "HTTP/1.1 503 No\r\n\r\n",
+                "refused streaming.example:80: 503",
+            ),
+            ("SSH-2.0-x\r\n\r\n", "does not speak HTTP"),
+            ("HTTP/1.1 200 OK\r\n", "broke off"),
+        ] {
+            let (refused, _) = ask(answer).await;
+            let refusal = refused.expect_err(answer);
+            assert_eq!(refusal.reason, Reason::Unreachable, "{refusal:?}");
+            assert!(refusal.detail.contains(problem), "{refusal:?}");
+            assert!(!refusal.detail.contains("pass"), "{refusal:?}");
+        }
+    }
 }

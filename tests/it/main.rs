@@ -10,6 +10,8 @@ mod architecture;
 mod catalogue;
 mod doors;
 mod mistakes;
+mod platform;
+mod secrets;
 mod servers;
 mod shipped;
 mod sinks;
