@@ -11,7 +11,7 @@ import sys
 import time
 
 import nats
-from nats.errors import TimeoutError
+from nats.errors import NoServersError, TimeoutError
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
@@ -25,8 +25,17 @@ async def main():
     args = parser.parse_args()
 
     deadline = time.monotonic() + args.timeout
-    connection = await nats.connect(args.url, connect_timeout=args.timeout, allow_reconnect=False)
-    subscription = await subscribe(connection.jetstream(), args.stream, deadline)
+    connection = await nats.connect(
+        args.url, connect_timeout=args.timeout, allow_reconnect=False, error_cb=ignore
+    )
+    await wait_for_stream(connection, args.stream, deadline)
+    # An ordered reader from the first message; it waits for those that are still to come.
+    subscription = await connection.jetstream().subscribe(
+        ">",
+        stream=args.stream,
+        ordered_consumer=True,
+        config=ConsumerConfig(deliver_policy=DeliverPolicy.ALL),
+    )
 
     count = 0
     while count < args.count:
@@ -40,22 +49,21 @@ async def main():
     await connection.close()
 
 
-async def subscribe(jetstream, stream, deadline):
-    """An ordered reader from the first message; waits for a stream that does not exist yet."""
-    while True:
+async def wait_for_stream(connection, stream, deadline):
+    """Returns once the stream exists, which may not have been created yet."""
+    created = await connection.subscribe(f"$JS.EVENT.ADVISORY.STREAM.CREATED.{stream}")
+    try:
+        await connection.jetstream().stream_info(stream)
+    except NotFoundError:
         try:
-            await jetstream.stream_info(stream)
-            break
-        except NotFoundError:
-            if time.monotonic() > deadline:
-                sys.exit(f"stream {stream} does not exist")
-            await asyncio.sleep(0.1)
-    return await jetstream.subscribe(
-        ">",
-        stream=stream,
-        ordered_consumer=True,
-        config=ConsumerConfig(deliver_policy=DeliverPolicy.ALL),
-    )
+            await created.next_msg(timeout=max(deadline - time.monotonic(), 0.001))
+        except TimeoutError:
+            sys.exit(f"stream {stream} does not exist")
+    await created.unsubscribe()
+
+
+async def ignore(_error):
+    """The client would print a traceback for each attempt; what matters is raised as well."""
 
 
 def describe(message):
@@ -70,4 +78,7 @@ def describe(message):
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except NoServersError as error:
+        sys.exit(f"cannot read: {error}")
