@@ -11,7 +11,7 @@ import sys
 import time
 
 import nats
-from nats.errors import NoServersError, TimeoutError
+from nats.errors import TimeoutError
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
@@ -25,9 +25,7 @@ async def main():
     args = parser.parse_args()
 
     deadline = time.monotonic() + args.timeout
-    connection = await nats.connect(
-        args.url, connect_timeout=args.timeout, allow_reconnect=False, error_cb=ignore
-    )
+    connection = await connect(args.url, args.timeout)
     await wait_for_stream(connection, args.stream, deadline)
     # An ordered reader from the first message; it waits for those that are still to come.
     subscription = await connection.jetstream().subscribe(
@@ -49,6 +47,19 @@ async def main():
     await connection.close()
 
 
+async def connect(url, timeout):
+    """Tries until the server is there, without the client's traceback for every attempt."""
+
+    async def ignore(_error):
+        pass
+
+    attempts = nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.2, error_cb=ignore)
+    try:
+        return await asyncio.wait_for(attempts, timeout)
+    except asyncio.TimeoutError:
+        sys.exit(f"no server at {url} within {timeout:g} s")
+
+
 async def wait_for_stream(connection, stream, deadline):
     """Returns once the stream exists, which may not have been created yet."""
     created = await connection.subscribe(f"$JS.EVENT.ADVISORY.STREAM.CREATED.{stream}")
@@ -60,10 +71,6 @@ async def wait_for_stream(connection, stream, deadline):
         except TimeoutError:
             sys.exit(f"stream {stream} does not exist")
     await created.unsubscribe()
-
-
-async def ignore(_error):
-    """The client would print a traceback for each attempt; what matters is raised as well."""
 
 
 def describe(message):
@@ -78,7 +85,4 @@ def describe(message):
 
 
 if __name__ == "__main__":
-    try:
-        asyncio.run(main())
-    except NoServersError as error:
-        sys.exit(f"cannot read: {error}")
+    asyncio.run(main())
