@@ -4,6 +4,7 @@
     reason = "a test that cannot go on stops at that line"
 )]
 
+mod logs;
 mod platform;
 mod secrets;
 mod servers;

@@ -4,6 +4,7 @@ mod bench;
 
 pub use bench::certificate;
 
+use crate::logs::Logs;
 use bench::{Bench, DEADLINE, SESSION, Stage, quiet};
 
 use futures_util::{SinkExt, StreamExt};
@@ -220,6 +221,18 @@ async fn a_closed_session_is_silent_and_its_socket_goes() {
             "{incoming:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn no_credential_is_logged_at_any_level() {
+    let mut stage = Stage::start(1 << 20).await;
+    let logs = Logs::catch();
+    let socket = stage.connect().await;
+    drop(socket);
+    stage.bench.lost().await;
+    stage.bench.write_secret("hunter2");
+    stage.bench.refused_token().await;
+    logs.hold_none_of(&["hunter2", "streaming-1-x"]);
 }
 
 #[tokio::test]

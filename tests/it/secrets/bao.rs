@@ -54,7 +54,8 @@ impl Bao {
         let role = self.call(reqwest::Method::GET, &role, Value::Null).await;
         let role = role["data"]["role_id"].as_str().expect("a role id");
         let mut config = approle(self.folder.path(), &self.address, role, poll_interval);
-        config.vault.as_mut().expect("vault").path = self.name.to_owned();
+        let vault = config.vault.as_mut().expect("vault");
+        (vault.mount, vault.path) = ("secret/".to_owned(), format!("/{}", self.name));
         config
     }
 

@@ -2,6 +2,7 @@
 
 mod bao;
 
+use crate::logs::Logs;
 use crate::servers::Server;
 use bao::Bao;
 use secrecy::ExposeSecret;
@@ -266,6 +267,21 @@ async fn a_sealed_vault_and_a_dead_one_keep_the_last_secret() {
     assert_eq!(watched.newest().await.version, 2, "the last good one");
     assert!(clock.now().since(Time::START) < Duration::from_secs(4));
     server.signal("CONT");
+}
+
+#[tokio::test]
+async fn nothing_that_opens_vault_is_logged_at_any_level() {
+    let vault = Bao::shared("logged").await;
+    vault.write("hunter2").await;
+    let config = vault.config(NEVER).await;
+    let logs = Logs::catch();
+    let mut watched = watch(&config);
+    assert_eq!(watched.newest().await.version, 1);
+    replace(&vault.folder.path().join("secret-id"), "hunter3");
+    vault.revoke_logins().await;
+    assert_eq!(watched.newest().await.version, 1);
+    watched.failed().await;
+    logs.hold_none_of(&["hunter2", "hunter3"]);
 }
 
 #[tokio::test]
