@@ -69,7 +69,7 @@ pub(super) enum Frame<'a> {
 pub(super) fn read(text: &str) -> Result<Frame<'_>, String> {
     let envelope: Envelope<'_> =
         serde_json::from_str(text).map_err(|error| place(&error, "an envelope"))?;
-    if envelope.topic_name == METADATA_TOPIC {
+    if envelope.topic_name.eq_ignore_ascii_case(METADATA_TOPIC) {
         return Ok(Frame::Word(metadata_word(envelope.event_body)));
     }
     if let Some(word) = system_word(&envelope.topic_name) {

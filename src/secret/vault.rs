@@ -41,10 +41,16 @@ pub(super) struct Vault {
 
 impl Vault {
     pub(super) fn new(config: &config::Vault, clock: Clock) -> Result<Self, Error> {
+        let client = client(config)?;
+        let mut config = config.clone();
+        // People write "secret/" as well; an empty segment would be part of the address.
+        for part in [&mut config.mount, &mut config.path] {
+            *part = part.trim_matches('/').to_owned();
+        }
         Ok(Self {
-            client: client(config)?,
-            config: config.clone(),
+            client,
             login: Login::new(config.auth.method),
+            config,
             clock,
             read: None,
         })

@@ -9,6 +9,7 @@
 mod architecture;
 mod catalogue;
 mod doors;
+mod logs;
 mod mistakes;
 mod platform;
 mod secrets;
