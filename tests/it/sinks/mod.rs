@@ -245,6 +245,29 @@ async fn no_body_shows_in_debug<P: Place>() {
     assert!(!shown.contains("state"), "{shown}");
 }
 
+#[test]
+fn the_contract_in_words_names_every_attribute() {
+    let words = include_str!("../../../docs/contract/README.md");
+    let mut record = records(1..=1).remove(0);
+    let event = Arc::make_mut(&mut record.event);
+    event.correlation_id = Some("c-1".into());
+    event.marks = Marks {
+        late: true,
+        possible_duplicate: true,
+        snapshot: true,
+    };
+    let mut named: Vec<&str> = words
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    let mut made = Vec::new();
+    tieline::sink::cloudevents::Encoder::new(SOURCE)
+        .attributes(&record, |name, _| made.push(name.bare));
+    named.sort_unstable();
+    made.sort_unstable();
+    assert_eq!(named, made);
+}
+
 /// Opens the sink and delivers all records, as a publisher does. Returns their verdicts.
 async fn deliver(sink: &mut Box<dyn Sink>, records: &[Record]) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
@@ -377,9 +400,9 @@ fn structured(document: &str) -> Stored {
     serde_json::from_str::<serde_json::Value>(document).unwrap();
     let attributes: BTreeMap<String, String> = attributes
         .into_iter()
-        .map(|(name, value)| match value {
-            serde_json::Value::String(text) => (name, text),
-            other => (name, other.to_string()),
+        .map(|(name, value)| {
+            let text = value.as_str().map(str::to_owned);
+            (name, text.unwrap_or_else(|| value.to_string()))
         })
         .collect();
     Stored {
