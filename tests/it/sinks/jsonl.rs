@@ -131,6 +131,45 @@ async fn a_device_without_room_is_named_and_tried_again() {
     assert!(error.source.unwrap().to_string().contains("No space left"));
 }
 
+#[tokio::test]
+async fn a_second_writer_is_kept_out() {
+    let place = Folder::new();
+    let mut first = place.sink();
+    deliver(&mut first, &records(1..=5)).await;
+    let error = place.sink().open(&epoch()).await.unwrap_err();
+    assert!(matches!(error.disposition, Disposition::Retry { .. }));
+    assert_eq!(
+        error.source.unwrap().to_string(),
+        "another process writes to it"
+    );
+    first.close().await.unwrap();
+    place.sink().open(&epoch()).await.unwrap();
+}
+
+#[tokio::test]
+async fn standard_output_takes_events_too() {
+    const CHILD: &str = "TIELINE_TEST_STDOUT";
+    if std::env::var_os(CHILD).is_some() {
+        deliver(&mut sink(Path::new("-"), Flush::Line), &records(1..=5)).await;
+        return;
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "sinks::jsonl::standard_output_takes_events_too"])
+        .env(CHILD, "yes")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    // The harness of the tests writes there as well.
+    let stored: Vec<Stored> = text
+        .lines()
+        .filter_map(|line| {
+            line.find("{\"specversion\"")
+                .map(|start| structured(&line[start..]))
+        })
+        .collect();
+    assert_complete::<Folder>(&stored, &records(1..=5));
+}
+
 /// The child's part: the largest file is 10 KiB there, and a write beyond it is cut short as on a full disk.
 const CHILD: &str = "TIELINE_TEST_FULL_DISK";
 

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::servers::{Server, shared};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -212,6 +214,45 @@ fn murmur2(bytes: &[u8]) -> u32 {
     hash ^= hash >> 13;
     hash = hash.wrapping_mul(M);
     hash ^ (hash >> 15)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_takes_little_refuses_only_what_is_too_large() {
+    let place = Binary::new();
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", place.brokers())
+        .create()
+        .unwrap();
+    // A batch counts against this limit as a whole: whoever sends too much at once loses innocent events.
+    let topic = NewTopic::new(&place.topic, 1, TopicReplication::Fixed(1))
+        .set("max.message.bytes", "20000");
+    let options = AdminOptions::new();
+    admin.create_topics([&topic], &options).await.unwrap()[0]
+        .as_ref()
+        .unwrap();
+
+    let mut records = records(1..=500);
+    for record in &mut records {
+        // The padding would compress too well to fill a batch.
+        let noise: String = (0..900)
+            .map(|at| noise(record.event.position, at))
+            .collect();
+        Arc::make_mut(&mut record.event).body = format!("\"{noise}\"").into();
+    }
+    Arc::make_mut(&mut records[100].event).body = format!("\"{}\"", "x".repeat(30_000)).into();
+    let verdicts = deliver(&mut place.sink(), &records).await;
+    let stored = verdicts
+        .iter()
+        .filter(|verdict| **verdict == Verdict::Stored);
+    assert_eq!(stored.count(), 499);
+    assert!(matches!(verdicts[100], Verdict::Refused { .. }));
+    assert_eq!(place.read().await.len(), 499);
+}
+
+/// A letter that no codec foresees.
+fn noise(position: u64, at: u64) -> char {
+    let mixed = (position << 20 | at).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    char::from(b'a' + u8::try_from((mixed >> 40) % 26).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

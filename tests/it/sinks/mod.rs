@@ -26,7 +26,7 @@ const SOURCE: &str = "https://api.mypurecloud.ie";
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What a sink writes into.
-trait Place: Sized {
+trait Place: Sized + Send + 'static {
     /// Whether a resend doubles nothing, also over a restart of the process.
     const ONCE: bool;
     /// Whether events can be too large.
@@ -182,22 +182,27 @@ async fn an_unreachable_place_is_named_and_tried_again<P: Place>() {
 async fn a_crash_with_a_window_in_flight_loses_nothing_and_keeps_order<P: Place>() {
     let mut place = P::alone();
     let mut sink = place.sink();
-    let records = records(1..=3000);
-    sink.open(&epoch()).await.unwrap();
-    let mut verdicts = Vec::new();
-    let mut submitted = 0;
-    while submitted < 1000 {
-        submitted += sink.submit(&records[submitted..]).await.unwrap();
-        if submitted < 1000 {
+    let records = records(1..=6000);
+    let (go, gone) = std::sync::mpsc::channel();
+    let crash = tokio::task::spawn_blocking(move || {
+        gone.recv().unwrap();
+        place.crash();
+        place.restart();
+        place
+    });
+    let delivery = async {
+        sink.open(&epoch()).await.unwrap();
+        let (mut verdicts, mut submitted) = (Vec::new(), 0);
+        while verdicts.len() < 2000 {
+            submitted += sink.submit(&records[submitted..]).await.unwrap();
             sink.settle(&mut verdicts).await.unwrap();
         }
-    }
-    // At least one window is on its way now.
-    submitted += sink.submit(&records[submitted..]).await.unwrap();
-    place.crash();
-    place.restart();
-    continue_delivery(&mut sink, &records, verdicts, submitted).await;
-    assert_complete::<P>(&place.read().await, &records);
+        // Windows come and go while the broker dies.
+        go.send(()).unwrap();
+        continue_delivery(&mut sink, &records, verdicts, submitted).await;
+    };
+    let (place, ()) = tokio::join!(crash, delivery);
+    assert_complete::<P>(&place.unwrap().read().await, &records);
 }
 
 async fn what_was_given_up_is_not_doubled<P: Place>() {
@@ -243,6 +248,29 @@ async fn no_body_shows_in_debug<P: Place>() {
     sink.submit(&records(1..=10)).await.unwrap();
     let shown = format!("{sink:?}");
     assert!(!shown.contains("state"), "{shown}");
+}
+
+#[test]
+fn the_contract_in_words_names_every_attribute() {
+    let words = include_str!("../../../docs/contract/README.md");
+    let mut record = records(1..=1).remove(0);
+    let event = Arc::make_mut(&mut record.event);
+    event.correlation_id = Some("c-1".into());
+    event.marks = Marks {
+        late: true,
+        possible_duplicate: true,
+        snapshot: true,
+    };
+    let mut named: Vec<&str> = words
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    let mut made = Vec::new();
+    tieline::sink::cloudevents::Encoder::new(SOURCE)
+        .attributes(&record, |name, _| made.push(name.bare));
+    named.sort_unstable();
+    made.sort_unstable();
+    assert_eq!(named, made);
 }
 
 /// Opens the sink and delivers all records, as a publisher does. Returns their verdicts.
@@ -377,9 +405,9 @@ fn structured(document: &str) -> Stored {
     serde_json::from_str::<serde_json::Value>(document).unwrap();
     let attributes: BTreeMap<String, String> = attributes
         .into_iter()
-        .map(|(name, value)| match value {
-            serde_json::Value::String(text) => (name, text),
-            other => (name, other.to_string()),
+        .map(|(name, value)| {
+            let text = value.as_str().map(str::to_owned);
+            (name, text.unwrap_or_else(|| value.to_string()))
         })
         .collect();
     Stored {

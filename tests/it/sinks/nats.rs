@@ -2,9 +2,13 @@
 
 use super::*;
 use crate::servers::{Server, shared};
-use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
+use async_nats::header::{
+    HeaderMap, NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID,
+};
 use async_nats::jetstream::{self, stream};
+use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
+use tempfile::TempDir;
 use tieline::sink::cloudevents::Mode;
 use tieline::sink::nats::Config;
 use tieline::size::Size;
@@ -178,6 +182,28 @@ async fn the_chain_holds_where_the_server_has_forgotten_its_ids() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_message_names_its_place_and_its_predecessor() {
+    let place = Binary::new();
+    deliver(&mut place.sink(), &records(1..=2)).await;
+    deliver(&mut place.sink(), &records(1..=4)).await;
+    let context = place.jetstream().await;
+    let stream = context.get_stream(&place.name).await.unwrap();
+    let expected = [
+        (NATS_EXPECTED_LAST_SEQUENCE, "0".to_owned()),
+        (NATS_EXPECTED_LAST_MESSAGE_ID, format!("{}-1", epoch())),
+        // A new connection goes by the stream's own count.
+        (NATS_EXPECTED_LAST_SEQUENCE, "2".to_owned()),
+        (NATS_EXPECTED_LAST_MESSAGE_ID, format!("{}-3", epoch())),
+    ];
+    for (sequence, (name, value)) in (1..).zip(expected) {
+        let headers = stream.get_raw_message(sequence).await.unwrap().headers;
+        assert_eq!(headers.get(name).unwrap().as_str(), value);
+        let id = headers.get(NATS_MESSAGE_ID).unwrap().as_str();
+        assert_eq!(id, format!("{}-{sequence}", epoch()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_writer_is_noticed_and_said() {
     let place = Binary::new();
     let records = records(1..=20);
@@ -323,4 +349,92 @@ async fn a_server_that_hangs_is_given_up_and_taken_up_again() {
     server.signal("CONT");
     deliver(&mut sink, &records).await;
     assert_complete::<Binary>(&place.read().await, &records);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_and_a_password_are_honoured_and_never_shown() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(names).unwrap();
+    fs::write(file("cert.pem"), cert.pem()).unwrap();
+    fs::write(file("key.pem"), signing_key.serialize_pem()).unwrap();
+    let tls = format!(
+        "tls {{ cert_file: {:?}, key_file: {:?} }}",
+        file("cert.pem"),
+        file("key.pem")
+    );
+    let server = server_with(&folder, &format!("{tls}\n{}", user("")));
+    let url = |password: &str| {
+        let port = server.field("port");
+        format!("tls://us%40er:{password}@localhost:{port}")
+    };
+
+    let mut config = config(&url("hu%3Ash"), "S", false);
+    config.ca_file = Some(file("cert.pem"));
+    deliver(&mut config.clone().build(SOURCE), &records(1..=5)).await;
+    let mut sink = config.clone().build(SOURCE);
+    assert_eq!(sink.open(&epoch()).await.unwrap().last_position, Some(5));
+
+    config.url = url("wrong%3Asecret");
+    let error = config
+        .clone()
+        .build(SOURCE)
+        .open(&epoch())
+        .await
+        .unwrap_err();
+    assert!(matches!(error.disposition, Disposition::Retry { .. }));
+    let shown = format!("{error:?} {config:?} {sink:?}");
+    assert!(
+        shown.to_lowercase().contains("authorizationviolation"),
+        "{shown}"
+    );
+    assert!(
+        !shown.contains("hu:sh") && !shown.contains("wrong"),
+        "{shown}"
+    );
+
+    config.ca_file = None;
+    let error = config.build(SOURCE).open(&epoch()).await.unwrap_err();
+    let shown = format!("{error:?}");
+    assert!(
+        shown.contains("UnknownIssuer") || shown.contains("certificate"),
+        "{shown}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_permission_is_named() {
+    let folder = TempDir::new().unwrap();
+    let denied = "permissions: { publish: { deny: \"$JS.API.STREAM.CREATE.>\" } }";
+    let server = server_with(&folder, &user(denied));
+    let url = format!("nats://us%40er:hu%3Ash@127.0.0.1:{}", server.field("port"));
+    let opened = timeout(DEADLINE, async move {
+        config(&url, "S", false).build(SOURCE).open(&epoch()).await
+    });
+    let error = opened.await.unwrap().unwrap_err();
+    assert!(
+        error
+            .operation
+            .starts_with("create stream S at nats://127.0.0.1"),
+        "{error:?}"
+    );
+    let reason = error.source.unwrap().to_string().to_lowercase();
+    assert!(reason.contains("permissions violation"), "{reason}");
+    assert!(reason.contains("$js.api.stream.create.s"), "{reason}");
+}
+
+/// A server that reads `text` as well.
+fn server_with(folder: &TempDir, text: &str) -> Server {
+    let file = folder.path().join("nats.conf");
+    fs::write(&file, text).unwrap();
+    Server::start("nats", &["--config", file.to_str().unwrap()])
+}
+
+/// The one user of a server.
+fn user(permissions: &str) -> String {
+    format!(
+        "authorization {{ users: [ {{ user: \"us@er\", password: \"hu:sh\", {permissions} }} ] }}"
+    )
 }
