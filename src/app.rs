@@ -4,10 +4,10 @@
 
 use crate::admin::{self, Doors};
 use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Status, Stream};
-use crate::cli::Exit;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::Epoch;
+use crate::exit::Exit;
 use crate::genesys::{self, Genesys};
 use crate::journal::Journal;
 use crate::lifecycle::{Backoff, Lifecycle};

@@ -25,5 +25,7 @@ pub mod telemetry;
 pub mod admin;
 pub mod config;
 
+pub mod exit;
+
 pub mod app;
 pub mod cli;

@@ -48,6 +48,8 @@ pub struct Vault {
     pub path: String,
     /// An authority to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// Whether plain http is allowed where the host is not loopback.
+    pub allow_insecure: bool,
     /// The `X-Vault-Namespace`.
     pub namespace: Option<String>,
     /// How to log in.
@@ -181,11 +183,11 @@ impl Vault {
         if !url.username().is_empty() || url.password().is_some() {
             return Some(Mistake::new(key, "holds a user or password", FIX));
         }
-        if url.scheme() == "http" && !is_loopback(&url) {
+        if url.scheme() == "http" && !self.allow_insecure && !is_loopback(&url) {
             return Some(Mistake::new(
                 key,
                 "is plain http, over which the client secret would be read in clear",
-                "use https (and vault.ca_file for an authority of your own); http is for loopback only",
+                "use https (and vault.ca_file for an authority of your own); in a network of your own set vault.allow_insecure = true",
             ));
         }
         None
@@ -249,6 +251,7 @@ mod tests {
             mount: "secret".into(),
             path: "genesys/tieline".into(),
             ca_file: None,
+            allow_insecure: false,
             namespace: None,
             auth: Auth {
                 method: Method::Approle,

@@ -335,7 +335,13 @@ fn a_missing_key_is_shown_an_example() {
 #[cfg(not(feature = "kafka"))]
 #[test]
 fn a_sink_that_this_build_lacks_is_refused_with_its_feature() {
-    assert_snapshot!(said("[sink.kafka]\nbrokers = \"localhost:9092\"", &[]), @"");
+    assert_snapshot!(said("[sink.kafka]\nbrokers = \"localhost:9092\"", &[]), @r#"
+    the configuration has 1 mistake
+
+      1. sink.kafka   (bad.toml, line 7)
+         is a sink that this build of tieline does not have
+         fix: build with --features kafka, or name another sink
+    "#);
 }
 
 #[test]

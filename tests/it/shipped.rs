@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tieline::config::{Config, Schema, fields};
+use tieline::sink::{ALL_NAMES, NAMES};
 
 /// Files that stand below every other, and so make no whole by themselves.
 const LAYERS: [&str; 1] = ["default.toml"];
@@ -29,11 +30,8 @@ fn every_shipped_configuration_loads() {
 
 /// Whether this build has the sink that the file is named after.
 fn is_built(name: &str) -> bool {
-    match name {
-        "kafka.toml" => cfg!(feature = "kafka"),
-        "nats.toml" => cfg!(feature = "nats"),
-        _ => true,
-    }
+    let sink = name.trim_end_matches(".toml");
+    !ALL_NAMES.contains(&sink) || NAMES.contains(&sink)
 }
 
 #[test]
@@ -100,7 +98,6 @@ fn the_jsonl_sink_is_on_when_no_sink_is_named() {
     assert!(config.secret.file.is_none() && config.secret.vault.is_none());
 }
 
-#[cfg(all(feature = "kafka", feature = "nats"))]
 #[test]
 fn default_toml_names_every_key_and_no_other() {
     let schema = Schema::get();
@@ -110,7 +107,10 @@ fn default_toml_names_every_key_and_no_other() {
         .iter()
         .filter(|table| !schema.free.contains(&table.path))
         .flat_map(|table| table.keys.iter().map(|key| key.path.clone()));
-    let mut named: BTreeSet<String> = tables.chain(keys).filter(|path| !path.is_empty()).collect();
+    let mut named: BTreeSet<String> = tables
+        .chain(keys)
+        .filter(|path| !path.is_empty() && !is_of_unbuilt_sink(path))
+        .collect();
     // A table without keys of its own has no head in the file.
     named.insert("sink".to_owned());
     assert_eq!(
@@ -118,6 +118,17 @@ fn default_toml_names_every_key_and_no_other() {
         fields(),
         "left: config/default.toml; right: the program's types"
     );
+}
+
+/// The file is the same for every build; the types are not.
+fn is_of_unbuilt_sink(path: &str) -> bool {
+    ALL_NAMES
+        .iter()
+        .filter(|name| !NAMES.contains(name))
+        .any(|name| {
+            path.strip_prefix("sink.")
+                .is_some_and(|rest| rest.split('.').next() == Some(name))
+        })
 }
 
 #[test]

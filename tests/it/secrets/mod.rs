@@ -377,6 +377,7 @@ fn approle(folder: &Path, address: &str, role_id: &str, poll_interval: Duration)
             mount: "secret".to_owned(),
             path: "nothing".to_owned(),
             ca_file: None,
+            allow_insecure: false,
             namespace: None,
             auth: Auth {
                 method: Method::Approle,
