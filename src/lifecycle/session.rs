@@ -195,10 +195,7 @@ impl Session {
         Self {
             id,
             shard,
-            state: State::Waiting {
-                until: now,
-                parked: false,
-            },
+            state: State::Waiting { until: now, parked: false },
             entered: now,
             channel: None,
             subscribed: false,
@@ -229,10 +226,7 @@ impl Session {
     /// Whether a REST call or a handshake is under way.
     pub const fn awaits_reply(&self) -> bool {
         use State::{Connecting, Opening, Subscribing};
-        matches!(
-            self.state,
-            Opening { .. } | Subscribing { .. } | Connecting { .. }
-        )
+        matches!(self.state, Opening { .. } | Subscribing { .. } | Connecting { .. })
     }
 
     /// Whether it can take its next step now.
@@ -251,12 +245,7 @@ impl Session {
             | State::Subscribing { deadline }
             | State::Connecting { deadline } => Some(deadline),
             State::Settling { since, ponged } => {
-                let next = since
-                    + if ponged {
-                        config.settle
-                    } else {
-                        config.dead_after
-                    };
+                let next = since + if ponged { config.settle } else { config.dead_after };
                 Some(self.ping_at.min(dead).min(next))
             }
             State::Live { .. } => Some(self.ping_at.min(dead)),
@@ -277,29 +266,15 @@ impl Session {
         if from != to {
             self.entered = now;
             let (session, shard) = (self.id.to_string(), self.shard.0);
-            output.observe(Observation::SessionEntered {
-                session,
-                shard,
-                from,
-                to,
-            });
+            output.observe(Observation::SessionEntered { session, shard, from, to });
         }
     }
 
     /// Asks for a channel.
     pub fn open(&mut self, token: Token, now: Time, output: &mut Output) {
         self.token = Some(token);
-        self.enter(
-            State::Opening {
-                deadline: now + DEADLINE,
-            },
-            now,
-            output,
-        );
-        output.command(Command::OpenChannel {
-            session: self.id,
-            token: token.id,
-        });
+        self.enter(State::Opening { deadline: now + DEADLINE }, now, output);
+        output.command(Command::OpenChannel { session: self.id, token: token.id });
     }
 
     /// Gives the channel its topics.
@@ -314,13 +289,7 @@ impl Session {
         self.channel = Some(channel);
         self.token = Some(token);
         (self.subscribed, self.proven) = (false, false);
-        self.enter(
-            State::Subscribing {
-                deadline: now + DEADLINE,
-            },
-            now,
-            output,
-        );
+        self.enter(State::Subscribing { deadline: now + DEADLINE }, now, output);
         output.command(Command::Subscribe {
             session: self.id,
             token: token.id,
@@ -340,29 +309,13 @@ impl Session {
     /// Opens a socket on the channel.
     pub fn connect(&mut self, now: Time, output: &mut Output) {
         let Some(channel) = self.channel else { return };
-        self.enter(
-            State::Connecting {
-                deadline: now + DEADLINE,
-            },
-            now,
-            output,
-        );
-        output.command(Command::Connect {
-            session: self.id,
-            channel: channel.id,
-        });
+        self.enter(State::Connecting { deadline: now + DEADLINE }, now, output);
+        output.command(Command::Connect { session: self.id, channel: channel.id });
     }
 
     /// The socket is open. The probe goes out at once: its answer is the first sign that the feed works.
     pub fn handle_connected(&mut self, config: &Config, now: Time, output: &mut Output) {
-        self.enter(
-            State::Settling {
-                since: now,
-                ponged: false,
-            },
-            now,
-            output,
-        );
+        self.enter(State::Settling { since: now, ponged: false }, now, output);
         self.heard_at = None;
         self.noticed = false;
         self.ping(config, now, output);
@@ -399,14 +352,7 @@ impl Session {
             }
             Heard::Pong => {
                 if let State::Settling { since, .. } = self.state {
-                    self.enter(
-                        State::Settling {
-                            since,
-                            ponged: true,
-                        },
-                        now,
-                        output,
-                    );
+                    self.enter(State::Settling { since, ponged: true }, now, output);
                 }
             }
             Heard::Sign => {}
@@ -449,15 +395,8 @@ impl Session {
                 if deadline <= now =>
             {
                 output.command(Command::Close { session: self.id });
-                let detail = format!(
-                    "no answer within {DEADLINE:?} while {}",
-                    self.state.as_str()
-                );
-                let refusal = Refusal {
-                    reason: Reason::Timeout,
-                    retry_after: None,
-                    detail,
-                };
+                let detail = format!("no answer within {DEADLINE:?} while {}", self.state.as_str());
+                let refusal = Refusal { reason: Reason::Timeout, retry_after: None, detail };
                 self.handle_refused(&refusal, now, rng, output)
             }
             State::Settling { .. } | State::Live { .. } => {
@@ -466,10 +405,7 @@ impl Session {
                     let words = format!("nothing was heard for {:?}", now.since(heard));
                     return self.lose(Reason::Silent, words, config, now, rng, output);
                 }
-                if let State::Settling {
-                    since,
-                    ponged: false,
-                } = self.state
+                if let State::Settling { since, ponged: false } = self.state
                     && now.since(since) >= config.dead_after
                 {
                     let words = format!("no probe was answered for {:?}", now.since(since));
@@ -499,14 +435,7 @@ impl Session {
         output: &mut Output,
     ) -> Option<Token> {
         let token = self.token;
-        self.fail(
-            refusal.reason,
-            &refusal.detail,
-            refusal.retry_after,
-            now,
-            rng,
-            output,
-        );
+        self.fail(refusal.reason, &refusal.detail, refusal.retry_after, now, rng, output);
         token.filter(|_| refusal.reason.answer() == Answer::NewToken)
     }
 
@@ -520,11 +449,7 @@ impl Session {
         rng: &mut impl Rng,
         output: &mut Output,
     ) -> Option<Token> {
-        let reason = if self.noticed {
-            Reason::ClosingNotice
-        } else {
-            reason
-        };
+        let reason = if self.noticed { Reason::ClosingNotice } else { reason };
         let (delivered, token) = (self.delivers(), self.token);
         let lived = now.since(self.entered);
         output.command(Command::Close { session: self.id });
@@ -565,20 +490,11 @@ impl Session {
             || (answer == Answer::NewToken && reason == Reason::TokenRevoked);
         if channel_is_gone && let Some(channel) = self.channel.take() {
             self.subscribed = false;
-            output.command(Command::Forget {
-                channel: channel.id,
-            });
+            output.command(Command::Forget { channel: channel.id });
         }
         self.failures += 1;
         self.last_words = Some(words.into());
-        self.enter(
-            State::Waiting {
-                until: now + wait,
-                parked,
-            },
-            now,
-            output,
-        );
+        self.enter(State::Waiting { until: now + wait, parked }, now, output);
         output.observe(Observation::RetryScheduled {
             session: self.id.to_string(),
             shard: self.shard.0,
@@ -590,23 +506,12 @@ impl Session {
 
     /// Waits because something is not allowed yet; nothing failed.
     pub fn hold(&mut self, until: Time, now: Time, output: &mut Output) {
-        self.enter(
-            State::Waiting {
-                until,
-                parked: false,
-            },
-            now,
-            output,
-        );
+        self.enter(State::Waiting { until, parked: false }, now, output);
     }
 
     /// Looks again now at what waiting alone does not mend.
     pub fn wake(&mut self, now: Time) {
-        if let State::Waiting {
-            until,
-            parked: true,
-        } = &mut self.state
-        {
+        if let State::Waiting { until, parked: true } = &mut self.state {
             *until = now;
         }
     }

@@ -48,11 +48,7 @@ impl Sink for Kafka {
     async fn open(&mut self, _: &Epoch) -> Result<Resume, Error> {
         self.retire().await;
         let config = self.config.clone();
-        let name = self
-            .topic
-            .as_ref()
-            .and_then(Template::constant)
-            .map(str::to_owned);
+        let name = self.topic.as_ref().and_then(Template::constant).map(str::to_owned);
         let opened = spawn_blocking(move || Link::open(&config, name)).await;
         self.link = Some(opened.unwrap_or_else(|panic| Err(Error::retry("open", panic)))?);
         Ok(Resume::default())
@@ -89,10 +85,8 @@ impl Sink for Kafka {
                 return Ok(());
             }
             if let Some(reason) = link.failure.take() {
-                let operation = format!(
-                    "produce to {} at {}",
-                    self.config.topic, self.config.brokers
-                );
+                let operation =
+                    format!("produce to {} at {}", self.config.topic, self.config.brokers);
                 return Err(Error::retry(operation, reason));
             }
             // The producer holds the other end, so that this waits while nothing is in flight, but for a fatal error.
@@ -122,9 +116,7 @@ impl Kafka {
 
 impl fmt::Debug for Kafka {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kafka")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Kafka").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
