@@ -2,11 +2,13 @@
 
 use super::backoff::Backoff;
 use super::budget::Budget;
+use super::channel::Channel;
 use super::login::{Login, Token};
 use super::output::{Note, Output};
 use super::plan;
-use super::session::{Channel, Session, State};
+use super::session::Session;
 use super::shard::{Client, Shard};
+use super::state::State;
 use super::{Command, Config, Reason, Refusal, Reply, SessionId, ShardId};
 use crate::event::Topic;
 use crate::observation::Observation;

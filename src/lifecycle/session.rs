@@ -1,21 +1,16 @@
 //! One session: one channel and its socket, from the first request to the last frame.
 //!
-//! ```text
-//!                                  ┌──────────── same channel ─────────────┐
-//!  Waiting ─► Authenticating ─► Opening ─► Subscribing ─► Connecting ─► Settling ─► Live ─► Draining ─► (gone)
-//!     ▲   └────────┴───────────────┴───────────┴──────────────┘            │          │
-//!     └───────────────────── refused · lost · silent too long ─────────────┴──────────┘
-//! ```
-//!
 //! From Waiting a session goes to the first step that it still needs: to Connecting when its channel has its topics, to
 //! Subscribing when it has a channel, to Opening when it has a token. A session knows nothing of its siblings: who succeeds
 //! whom is the shard's business.
 
 use super::backoff::Backoff;
+use super::channel::Channel;
 use super::login::Token;
 use super::output::Output;
 use super::reasons::Answer;
-use super::{ChannelId, Command, Config, Heard, Reason, Refusal, SessionId, ShardId};
+use super::state::State;
+use super::{Command, Config, Heard, Reason, Refusal, SessionId, ShardId};
 use crate::observation::Observation;
 use crate::time::Time;
 use rand::Rng;
@@ -26,130 +21,6 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How soon something that waiting does not mend is looked at again.
 const PARKED: Duration = Duration::from_secs(300);
-
-/// A channel as the session holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Channel {
-    /// Its handle.
-    pub id: ChannelId,
-    /// How long it lives from each subscription.
-    pub life: Duration,
-    /// When the platform drops it.
-    pub expires_at: Time,
-    /// When the token that made it ends, and with it perhaps its socket.
-    pub maker_expires_at: Time,
-    /// How long before that end the socket is given up.
-    pub maker_margin: Duration,
-}
-
-impl Channel {
-    /// How long before the end of its maker a socket is given up at most; a token that lives shorter gets a tenth of its life.
-    const MAKER_MARGIN: Duration = Duration::from_secs(60);
-
-    /// A channel that was made just now, and lives for `life` from each subscription.
-    pub fn new(id: ChannelId, life: Duration, maker: Token, now: Time) -> Self {
-        Self {
-            id,
-            life,
-            expires_at: now + life,
-            maker_expires_at: maker.expires_at,
-            maker_margin: Self::MAKER_MARGIN.min(maker.life / 10),
-        }
-    }
-
-    /// Whether a session that takes it now need not leave it soon because its maker ends.
-    pub fn is_usable(&self, now: Time) -> bool {
-        self.maker_expires_at <= now || self.maker_expires_at.since(now) > self.maker_margin * 2
-    }
-}
-
-/// Where a session is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Nothing is under way before `until`.
-    Waiting {
-        /// When the next step is taken.
-        until: Time,
-        /// Whether waiting alone is not expected to help.
-        parked: bool,
-    },
-    /// There is no token; the login is at work.
-    Authenticating,
-    /// A channel is being made.
-    Opening {
-        /// When the answer is given up.
-        deadline: Time,
-    },
-    /// The channel is being given its topics.
-    Subscribing {
-        /// When the answer is given up.
-        deadline: Time,
-    },
-    /// The socket is being opened.
-    Connecting {
-        /// When the answer is given up.
-        deadline: Time,
-    },
-    /// The socket is open, the feed not yet certain.
-    Settling {
-        /// Since when the socket is open.
-        since: Time,
-        /// Whether our probe was answered.
-        ponged: bool,
-    },
-    /// The session delivers.
-    Live {
-        /// Since when the socket is open.
-        since: Time,
-    },
-    /// A successor delivers; this one says what it still has to say.
-    Draining {
-        /// Since when the socket is open.
-        since: Time,
-        /// When it is closed.
-        until: Time,
-    },
-}
-
-impl State {
-    /// The state's name, also a label's value.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting { .. } => "waiting",
-            Self::Authenticating => "authenticating",
-            Self::Opening { .. } => "opening",
-            Self::Subscribing { .. } => "subscribing",
-            Self::Connecting { .. } => "connecting",
-            Self::Settling { .. } => "settling",
-            Self::Live { .. } => "live",
-            Self::Draining { .. } => "draining",
-        }
-    }
-
-    /// Whether the picture has an arrow from here to there.
-    pub const fn may_become(self, next: Self) -> bool {
-        use State::{
-            Authenticating, Connecting, Draining, Live, Opening, Settling, Subscribing, Waiting,
-        };
-        match self {
-            Waiting { .. } | Authenticating => matches!(
-                next,
-                Waiting { .. }
-                    | Authenticating
-                    | Opening { .. }
-                    | Subscribing { .. }
-                    | Connecting { .. }
-            ),
-            Opening { .. } => matches!(next, Waiting { .. } | Subscribing { .. }),
-            Subscribing { .. } => matches!(next, Waiting { .. } | Connecting { .. }),
-            Connecting { .. } => matches!(next, Waiting { .. } | Settling { .. }),
-            Settling { .. } => matches!(next, Waiting { .. } | Live { .. } | Settling { .. }),
-            Live { .. } => matches!(next, Waiting { .. } | Draining { .. }),
-            // The successor was lost: the predecessor is kept as long as it delivers.
-            Draining { .. } => matches!(next, Live { .. }),
-        }
-    }
-}
 
 /// One session.
 #[derive(Clone, Debug)]

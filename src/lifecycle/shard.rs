@@ -8,10 +8,12 @@
 //! 4. When the last delivering session is lost, a gap opens at its last frame; when one delivers again, the gap closes.
 
 use super::budget::Budget;
+use super::channel::Channel;
 use super::login::Token;
 use super::output::{Note, Output};
 use super::plan::{CHANNELS_PER_CLIENT, ShardTopics};
-use super::session::{Channel, Session, State};
+use super::session::Session;
+use super::state::State;
 use super::{Command, Config, Reason, SessionId, ShardId};
 use crate::observation::Observation;
 use crate::time::Time;
