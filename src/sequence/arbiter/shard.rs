@@ -215,6 +215,7 @@ impl Shard {
             return desk.duplicate(notification.topic, leg);
         }
         if alone {
+            self.recent.push(&notification, now, desk.hold);
             desk.window.insert(identity, now);
             return desk.publish(notification, Marks::default());
         }
@@ -267,11 +268,14 @@ impl Shard {
         self.count_early(at, identity, now, desk.hold);
     }
 
-    /// Tells the entry of a sight on an earlier leg for which later ones may have begun too late.
+    /// Tells the entry of a sight, and for which later legs it may have come too early. The sight keeps the chain alive for
+    /// `hold`, whatever it was paired with.
     fn count_early(&mut self, at: usize, identity: u128, now: Time, hold: Duration) {
         let Some(entry) = self.entries.get_mut(&identity) else {
             return;
         };
+        entry.touch(now);
+        self.expiry.push_back((now + hold, identity));
         for later in &self.legs[at + 1..] {
             if now < later.began + hold {
                 entry.count_early(later.bit);
@@ -466,14 +470,16 @@ impl Shard {
     fn forget_oldest(&mut self, until: Time) -> Option<Legs> {
         let (_, identity) = self.expiry.pop_front()?;
         let entry = self.entries.get_mut(&identity)?;
-        let seen = entry.forget(until)?;
-        for place in self.legs.iter_mut().filter(|place| place.bit & seen == 0) {
-            place.catch_up(entry.key);
+        let seen = entry.forget(until);
+        for place in &mut self.legs {
+            if seen.is_some_and(|seen| place.bit & seen == 0) {
+                place.catch_up(entry.key);
+            }
         }
-        if entry.is_empty() {
+        if entry.is_over(until) {
             self.entries.remove(&identity);
         }
-        Some(seen)
+        seen
     }
 
     /// Keeps the count of what is remembered within its bound; what that may double is marked.

@@ -86,6 +86,16 @@ fn settle(mut carriers: Vec<Carrier>) -> Vec<Carrier> {
     carriers
 }
 
+/// Whether no leg was carried along with one that had ended before it was known itself: there is no overlap to arbitrate in.
+fn is_known_in_time(carriers: &[Carrier]) -> bool {
+    carriers.iter().enumerate().all(|(at, later)| {
+        let mut earlier = carriers[..at]
+            .iter()
+            .filter(|earlier| earlier.to >= later.from);
+        earlier.all(|earlier| earlier.to > later.from + later.connect)
+    })
+}
+
 /// Legs without loss whose lag is under the hold: each occurrence once, in the true order of its key, without a mark.
 fn each_once_in_order(
     judge: &mut impl Judge,
@@ -140,6 +150,7 @@ proptest! {
     fn with_loss_what_is_not_marked_late_is_in_true_order(
         seeds in seeds(), carriers in carriers(HOLD, prop::bool::weighted(0.3)),
     ) {
+        prop_assume!(is_known_in_time(&carriers));
         let truth = truth(&seeds, |_| true);
         let steps = schedule(&truth, &carriers);
         let published = run(&mut Arbiter::new(&config()), &truth, &steps);
