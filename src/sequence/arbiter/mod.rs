@@ -18,6 +18,7 @@
 //! Does not number, filter or name gaps, and knows nothing of channels.
 
 mod entry;
+mod place;
 mod recent;
 mod shard;
 mod window;

@@ -86,14 +86,20 @@ fn settle(mut carriers: Vec<Carrier>) -> Vec<Carrier> {
     carriers
 }
 
-/// Whether no leg was carried along with one that had ended before it was known itself: there is no overlap to arbitrate in.
-fn is_known_in_time(carriers: &[Carrier]) -> bool {
-    carriers.iter().enumerate().all(|(at, later)| {
-        let mut earlier = carriers[..at]
-            .iter()
-            .filter(|earlier| earlier.to >= later.from);
-        earlier.all(|earlier| earlier.to > later.from + later.connect)
-    })
+/// Stretches lives until no leg ends between another's beginning and the moment at which that is known: there would be no overlap
+/// to arbitrate in.
+fn known_in_time(mut carriers: Vec<Carrier>) -> Vec<Carrier> {
+    for at in 1..carriers.len() {
+        let (earlier, later) = carriers.split_at_mut(at);
+        let begins = later[0].from + later[0].connect;
+        for earlier in earlier
+            .iter_mut()
+            .filter(|earlier| earlier.to >= later[0].from)
+        {
+            earlier.to = earlier.to.max(begins + 1);
+        }
+    }
+    carriers
 }
 
 /// Legs without loss whose lag is under the hold: each occurrence once, in the true order of its key, without a mark.
@@ -150,7 +156,7 @@ proptest! {
     fn with_loss_what_is_not_marked_late_is_in_true_order(
         seeds in seeds(), carriers in carriers(HOLD, prop::bool::weighted(0.3)),
     ) {
-        prop_assume!(is_known_in_time(&carriers));
+        let carriers = known_in_time(carriers);
         let truth = truth(&seeds, |_| true);
         let steps = schedule(&truth, &carriers);
         let published = run(&mut Arbiter::new(&config()), &truth, &steps);
