@@ -35,9 +35,12 @@ impl Clock {
         SystemTime::now().into()
     }
 
-    /// The calendar's name for a moment that has passed, as the calendar stands now.
+    /// The calendar's name for a moment, as the calendar stands now.
     pub fn timestamp_of(&self, moment: Time) -> Timestamp {
-        self.timestamp().before(self.now().since(moment))
+        let now = self.now();
+        self.timestamp()
+            .before(now.since(moment))
+            .after(moment.since(now))
     }
 
     /// The moment as tokio's timers want it.

@@ -5,6 +5,7 @@
 
 use crate::event::Topic;
 use crate::time::Timestamp;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// One thing that happened. Counted and logged by `telemetry::record`.
@@ -40,6 +41,15 @@ pub enum Observation {
     /// Genesys accepts our secret again.
     CredentialsAccepted { secret: u64 },
 
+    /// The queues could not be listed; they are asked for again after `retry_in`.
+    PlanRefused {
+        reason: &'static str,
+        detail: String,
+        retry_in: Duration,
+    },
+    /// The topics are known and divided between so many channels.
+    PlanMade { topics: usize, shards: usize },
+
     // --- session ---
     /// A session entered a state.
     SessionEntered {
@@ -64,6 +74,8 @@ pub enum Observation {
         answer: &'static str,
         retry_in: Duration,
     },
+    /// The configuration names a queue that the platform does not know; the others are subscribed.
+    QueueUnknown { queue: String },
     /// The platform refused a topic; the others are subscribed.
     TopicRejected { topic: Topic, reason: String },
     /// A planned change started: a successor is being made.
@@ -79,15 +91,14 @@ pub enum Observation {
         trigger: &'static str,
         overlap: Duration,
     },
-    /// The successor failed and will be tried again; the predecessor is kept.
+
+    /// The successor failed and is tried again; the predecessor is kept.
     RotationFailed {
         shard: u16,
         trigger: &'static str,
         detail: String,
         retry_in: Duration,
     },
-    /// No data for unusually long although the peer is alive. Reported, never acted upon.
-    FeedSuspected { shard: u16, quiet_for: Duration },
 
     // --- stream ---
     /// A gap began: notifications may be missed from `from` on.
@@ -136,8 +147,17 @@ pub enum Observation {
     JournalFull { sink: &'static str, count: u64 },
 
     // --- process ---
+    /// The process began, and with it an epoch.
+    Started {
+        version: &'static str,
+        epoch: String,
+    },
+    /// The doors for operators are open; `address` is the bound one, also when port 0 was asked for.
+    Listening { address: SocketAddr },
     /// The process is ready: subscribed, hearing, and its sinks acknowledging.
     Ready,
+    /// The process is no longer ready, and why.
+    Unready { reasons: Vec<String> },
     /// The process began to drain.
     Draining {
         reason: &'static str,

@@ -67,6 +67,12 @@ impl Timestamp {
         self.0
     }
 
+    /// The moment that lies `duration` later.
+    pub fn after(self, duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(micros))
+    }
+
     /// The moment that lies `duration` earlier.
     pub fn before(self, duration: Duration) -> Self {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);

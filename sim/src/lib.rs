@@ -1,1 +1,21 @@
-//! sim
+//! A simulator of Genesys Cloud's notification API: faithful enough for the official SDKs, hostile
+//! enough to be the conformance suite of any client, deterministic enough to argue with.
+//!
+//! It depends on nothing of the bridge: it is a second, independent reading of the platform.
+//! It does not simulate Vault, and it keeps nothing on disk.
+
+mod chance;
+mod clock;
+mod http;
+pub mod journal;
+mod options;
+mod platform;
+pub mod scenario;
+mod server;
+mod socket;
+mod tls;
+mod traffic;
+
+pub use self::options::{Options, Tls};
+pub use self::server::{Error, Sim};
+pub use self::traffic::Queue;

@@ -1,1 +1,20 @@
 //! The shell that joins the pure parts to the IO.
+//!
+//! ```text
+//!  genesys ─► driver ─► stream ─► journal ─► publisher ─► sink      (one publisher a sink)
+//!               │ ▲
+//!               ▼ │ report ─► status, telemetry
+//!           lifecycle
+//! ```
+
+mod driver;
+mod publisher;
+mod report;
+pub mod status;
+mod stream;
+
+pub use driver::{Driver, Ending};
+pub use publisher::{Delay, Encode, Error as PublishError, Publisher, Setup};
+pub use report::Report;
+pub use status::Status;
+pub use stream::Stream;

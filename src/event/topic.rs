@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// How occurrences on a topic can be told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ struct Parts {
     key: Box<str>,
     kind: Box<str>,
     family: Family,
+    fingerprint: u128,
+    key_fingerprint: u64,
 }
 
 /// What every event type starts with: CloudEvents asks for a reverse-DNS name.
@@ -44,6 +47,8 @@ impl Topic {
             key: key.into(),
             kind: format!("{KIND_PREFIX}{}", kind.join(".")).into(),
             family: family(&folded),
+            fingerprint: xxh3_128(folded.as_bytes()),
+            key_fingerprint: xxh3_64(key.to_ascii_lowercase().as_bytes()),
             folded: folded.into(),
             name: name.into(),
         }))
@@ -67,6 +72,16 @@ impl Topic {
     /// How occurrences can be told apart.
     pub fn family(&self) -> Family {
         self.0.family
+    }
+
+    /// A hash of the name without its case: equal for equal topics, computed once.
+    pub fn fingerprint(&self) -> u128 {
+        self.0.fingerprint
+    }
+
+    /// A hash of the key without its case.
+    pub fn key_fingerprint(&self) -> u64 {
+        self.0.key_fingerprint
     }
 }
 

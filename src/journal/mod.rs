@@ -1,7 +1,24 @@
-//! What lies between sequencing and the sinks: each sink's unacknowledged events, bounded.
+//! What lies between sequencing and the sinks: places events, numbers them for each sink, keeps them until acknowledged.
+//!
+//! In memory: what a process that dies has not delivered is lost with it. Its doors are those of a durable log: one writer
+//! appends, each sink reads at its own pace and acknowledges contiguously. Full for one sink is full for that sink alone.
+//! Does not decide what to send again; that is `bridge::publisher`'s.
 
+mod queue;
+mod reader;
+
+#[cfg(test)]
+mod tests;
+
+pub use reader::{Reader, Stats};
+
+use crate::event::{Epoch, Event, Marks, Notification};
+use crate::sequence::Sequencer;
+use crate::sink::Record;
 use crate::size::Size;
+use queue::Queue;
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// The `[journal]` table.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -9,4 +26,124 @@ use serde::Deserialize;
 pub struct Config {
     /// The bound on each sink's unacknowledged events.
     pub max_bytes: Size,
+}
+
+/// What became of an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The event's place; none when no sink could take it, and then no number was taken either.
+    pub position: Option<u64>,
+    /// The sinks whose bound is reached. For them this event is missing, without a hole in their numbers.
+    pub refused_by: Vec<&'static str>,
+}
+
+/// The writing end. Dropping it closes the journal.
+#[derive(Debug)]
+pub struct Journal {
+    epoch: Epoch,
+    /// The last position given.
+    position: u64,
+    sinks: Vec<Writer>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    queue: Arc<Queue>,
+    sequencer: Sequencer,
+}
+
+impl Journal {
+    /// An empty journal, and a reader for each of the named sinks in their order.
+    pub fn new(config: &Config, epoch: Epoch, sinks: &[&'static str]) -> (Self, Vec<Reader>) {
+        let writers: Vec<Writer> = sinks
+            .iter()
+            .map(|sink| Writer {
+                queue: Arc::new(Queue::new(sink, config.max_bytes.0)),
+                sequencer: Sequencer::default(),
+            })
+            .collect();
+        let readers = writers
+            .iter()
+            .map(|writer| Reader::new(Arc::clone(&writer.queue)))
+            .collect();
+        let journal = Self {
+            epoch,
+            position: 0,
+            sinks: writers,
+        };
+        (journal, readers)
+    }
+
+    /// This life of the journal.
+    pub fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// The last position given, 0 at first.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Places the notification and hands it to every sink that has room. Never waits.
+    pub fn append(&mut self, notification: Notification, marks: Marks) -> Appended {
+        // Only this end adds, so a queue that has room now has it below too.
+        let length = notification.body.len();
+        let refused_by: Vec<&'static str> = self
+            .sinks
+            .iter()
+            .filter(|writer| !writer.queue.has_room(length))
+            .map(|writer| writer.queue.sink())
+            .collect();
+        if refused_by.len() == self.sinks.len() {
+            return Appended {
+                position: None,
+                refused_by,
+            };
+        }
+        self.position += 1;
+        let event = Arc::new(Event {
+            epoch: self.epoch.clone(),
+            position: self.position,
+            topic: notification.topic,
+            body: notification.body,
+            correlation_id: notification.correlation_id,
+            received: notification.received,
+            marks,
+        });
+        for writer in &mut self.sinks {
+            if refused_by.contains(&writer.queue.sink()) {
+                continue;
+            }
+            let number = writer.sequencer.next(event.topic.key());
+            writer.queue.push(Record {
+                event: Arc::clone(&event),
+                number,
+            });
+        }
+        Appended {
+            position: Some(self.position),
+            refused_by,
+        }
+    }
+
+    /// Nothing more will be appended: readers deliver what is in hand and then see the end.
+    pub fn close(&mut self) {
+        for writer in &self.sinks {
+            writer.queue.close();
+        }
+    }
+
+    /// What is in each sink's queue, in the order of the sinks.
+    pub fn stats(&self) -> Vec<Stats> {
+        self.sinks
+            .iter()
+            .map(|writer| writer.queue.stats())
+            .collect()
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.close();
+    }
 }

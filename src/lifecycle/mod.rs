@@ -1,12 +1,37 @@
 //! Keeps the subscription live: when to log in, open, subscribe, connect, probe, rotate, wait.
 //!
-//! Pure: no IO, no clock, no randomness of its own. Replies and `now` go in; commands, observations and a deadline come out.
+//! Pure: no IO, no clock, no randomness of its own. Replies and `now` go in; commands, notes and a deadline come out:
+//!
+//! ```text
+//!  Reply ──► Lifecycle ──► Command     Lifecycle ─┬─ Login    one token, bought before it is needed
+//!  now ───►      │     ──► Note                   └─ Shard…   a slice of the topics, always covered
+//!                └───────► deadline                    └─ Session…  one channel and its socket
+//! ```
 
+mod backoff;
+mod budget;
 mod command;
 mod config;
+mod login;
+mod machine;
+mod output;
+mod plan;
+mod reasons;
+mod session;
+mod shard;
+#[cfg(test)]
+mod tests;
 
+pub use backoff::Backoff;
 pub use command::{
     ChannelId, Command, Heard, Reason, Refusal, RejectedTopic, Reply, SecretVersion, SessionId,
     ShardId, TokenId,
 };
 pub use config::Config;
+pub use login::{Login, Token};
+pub use machine::Lifecycle;
+pub use output::Note;
+pub use plan::{CHANNELS_PER_CLIENT, TOPICS_PER_CHANNEL, TooMany};
+pub use reasons::Answer;
+pub use session::{Session, State};
+pub use shard::Trigger;

@@ -2,6 +2,12 @@
 //!
 //! Pure: no IO, no clock, no randomness.
 
+mod arbiter;
 mod config;
+mod ledger;
+mod sequencer;
 
+pub use arbiter::{Arbiter, Leg, Verdict};
 pub use config::Config;
+pub use ledger::{Certainty, Gap, Ledger};
+pub use sequencer::Sequencer;

@@ -1,3 +1,96 @@
 //! Turns observations into log lines and metrics; nothing else in the crate knows prometheus or writes logs.
 
 pub mod logging;
+pub mod metrics;
+mod story;
+#[cfg(test)]
+mod tests;
+
+use crate::observation::Observation;
+use metrics::Metrics;
+use std::sync::Arc;
+
+/// The one place where what happened is counted and told; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// The counters and gauges; the hot path moves some of them directly.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Telemetry {
+    /// Telemetry over `metrics`.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics }
+    }
+
+    /// Counts what happened and tells it in the log.
+    pub fn record(&self, observation: &Observation) {
+        let nth = self.count(observation);
+        story::tell(observation, nth);
+    }
+
+    /// Moves the counters; answers how many of its kind this is where a flood is thinkable, else 1.
+    ///
+    /// What is counted on the hot path (received, doubled, delivered, refused) is not counted here again.
+    fn count(&self, observation: &Observation) -> u64 {
+        let metrics = &self.metrics;
+        match observation {
+            Observation::TokenRefused { reason, .. } | Observation::PlanRefused { reason, .. } => {
+                self.throttled(reason);
+            }
+            Observation::RetryScheduled { reason, .. } => {
+                metrics.sessions.reconnect(reason);
+                self.throttled(reason);
+            }
+            Observation::RotationFinished { trigger, .. } => {
+                metrics.sessions.rotation(trigger, metrics::OUTCOMES[0]);
+            }
+            Observation::RotationFailed { trigger, .. } => {
+                metrics.sessions.rotation(trigger, metrics::OUTCOMES[1]);
+            }
+            Observation::GapOpened { cause, .. } => metrics.stream.gap_opened(cause),
+            Observation::GapClosed { from, to, .. } => {
+                let micros = to.as_micros().saturating_sub(from.as_micros());
+                let length = std::time::Duration::from_micros(micros);
+                metrics.stream.gap_closed(length);
+            }
+            Observation::FrameUnreadable { .. } => return metrics.stream.unreadable(),
+            Observation::EventParked { sink, .. } => {
+                return metrics.sink(sink).map_or(1, metrics::Sink::parked);
+            }
+            Observation::SinkFailed { sink, .. } => {
+                if let Some(sink) = metrics.sink(sink) {
+                    sink.failed();
+                }
+            }
+            // States are shown from the status when somebody scrapes.
+            Observation::SecretSeen { .. }
+            | Observation::SecretSourceFailed { .. }
+            | Observation::SecretSourceRecovered { .. }
+            | Observation::TokenGranted { .. }
+            | Observation::CredentialsRejected { .. }
+            | Observation::CredentialsAccepted { .. }
+            | Observation::SessionEntered { .. }
+            | Observation::SessionLost { .. }
+            | Observation::QueueUnknown { .. }
+            | Observation::TopicRejected { .. }
+            | Observation::RotationStarted { .. }
+            | Observation::PlanMade { .. }
+            | Observation::SinkReady { .. }
+            | Observation::JournalFull { .. }
+            | Observation::Started { .. }
+            | Observation::Listening { .. }
+            | Observation::Ready
+            | Observation::Unready { .. }
+            | Observation::Draining { .. }
+            | Observation::Drained { .. } => {}
+        }
+        1
+    }
+
+    fn throttled(&self, reason: &'static str) {
+        if reason == crate::lifecycle::Reason::Throttled.as_str() {
+            self.metrics.login.throttled();
+        }
+    }
+}

@@ -56,7 +56,7 @@ def partitions_of(consumer, topic, deadline):
         found = consumer.list_topics(topic, timeout=left).topics[topic]
         if found.error is None and found.partitions:
             return sorted(found.partitions)
-        time.sleep(min(0.1, left))
+        consumer.poll(min(0.1, left))  # Nothing is assigned yet: it only waits.
 
 
 def describe(message):
@@ -75,4 +75,7 @@ def text(value):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KafkaException as error:
+        sys.exit(f"cannot read: {error}")

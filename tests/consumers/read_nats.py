@@ -25,8 +25,15 @@ async def main():
     args = parser.parse_args()
 
     deadline = time.monotonic() + args.timeout
-    connection = await nats.connect(args.url, connect_timeout=args.timeout, allow_reconnect=False)
-    subscription = await subscribe(connection.jetstream(), args.stream, deadline)
+    connection = await connect(args.url, args.timeout)
+    await wait_for_stream(connection, args.stream, deadline)
+    # An ordered reader from the first message; it waits for those that are still to come.
+    subscription = await connection.jetstream().subscribe(
+        ">",
+        stream=args.stream,
+        ordered_consumer=True,
+        config=ConsumerConfig(deliver_policy=DeliverPolicy.ALL),
+    )
 
     count = 0
     while count < args.count:
@@ -40,22 +47,30 @@ async def main():
     await connection.close()
 
 
-async def subscribe(jetstream, stream, deadline):
-    """An ordered reader from the first message; waits for a stream that does not exist yet."""
-    while True:
+async def connect(url, timeout):
+    """Tries until the server is there, without the client's traceback for every attempt."""
+
+    async def ignore(_error):
+        pass
+
+    attempts = nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.2, error_cb=ignore)
+    try:
+        return await asyncio.wait_for(attempts, timeout)
+    except asyncio.TimeoutError:
+        sys.exit(f"no server at {url} within {timeout:g} s")
+
+
+async def wait_for_stream(connection, stream, deadline):
+    """Returns once the stream exists, which may not have been created yet."""
+    created = await connection.subscribe(f"$JS.EVENT.ADVISORY.STREAM.CREATED.{stream}")
+    try:
+        await connection.jetstream().stream_info(stream)
+    except NotFoundError:
         try:
-            await jetstream.stream_info(stream)
-            break
-        except NotFoundError:
-            if time.monotonic() > deadline:
-                sys.exit(f"stream {stream} does not exist")
-            await asyncio.sleep(0.1)
-    return await jetstream.subscribe(
-        ">",
-        stream=stream,
-        ordered_consumer=True,
-        config=ConsumerConfig(deliver_policy=DeliverPolicy.ALL),
-    )
+            await created.next_msg(timeout=max(deadline - time.monotonic(), 0.001))
+        except TimeoutError:
+            sys.exit(f"stream {stream} does not exist")
+    await created.unsubscribe()
 
 
 def describe(message):

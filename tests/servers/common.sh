@@ -54,7 +54,7 @@ debian() {
   say "installing the Debian packages $*"
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"
+  apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" >/dev/null
 }
 
 # python_environment NAME REQUIREMENT…: a virtual environment with pinned packages, in `home`.
@@ -178,7 +178,7 @@ start_and_wait() {
     start
     for ((tick = 0; tick < 1800; tick++)); do
       alive || break
-      owns "$port_main" && ready && return
+      ready && owns "$port_main" && return
       pause 0.05
     done
     alive && { say "not ready within 90 s; the end of $log:"; tail -n 30 "$log" >&2; kill -KILL "$server"; exit 1; }

@@ -4,13 +4,26 @@
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-install() { installed kafka "$(<"$here/pom.xml")" resolve_jars; }
+install() { installed kafka "$(<"$here/pom.xml")" make_home; }
 
-resolve_jars() {
+make_home() {
   java_is_recent || debian openjdk-17-jre-headless
   command -v mvn >/dev/null || debian maven
   cp "$here/pom.xml" "$home/"
   (cd "$home" && mvn -q -B -Dstyle.color=never dependency:copy-dependencies -DoutputDirectory=libs -DincludeScope=runtime)
+  # A first life, in which the JVM writes down the classes that it loads: every later one starts in half the time.
+  data=$(mktemp -d)
+  log=$data/server.log
+  log_start=0
+  port_for main
+  start
+  until ready; do
+    alive || died
+    sleep 0.1
+  done
+  kill "$server"
+  wait "$server" || true
+  rm -rf "$data"
 }
 
 # Kafka 4 needs Java 17.
@@ -24,10 +37,19 @@ start() {
   port_for controller
   settings >"$data/server.properties"
   if [[ ! -e $data/log/meta.properties ]]; then
-    java -XX:TieredStopAtLevel=1 -cp "$home/libs/*" kafka.tools.StorageTool format --standalone --config "$data/server.properties" \
-      --cluster-id "$(head -c 16 /dev/urandom | base64 | tr +/ -_ | tr -d =)" >>"$log" 2>&1 </dev/null
+    java "$(class_archive tool)" -XX:TieredStopAtLevel=1 -cp "$home/libs/*" kafka.tools.StorageTool format --standalone \
+      --cluster-id "$(head -c 16 /dev/urandom | base64 | tr +/ -_ | tr -d =)" --config "$data/server.properties" \
+      >>"$log" 2>&1 </dev/null
   fi
-  launch java -Xms256m -Xmx512m -Xshare:auto -cp "$home/libs/*" -Dlog4j2.level=INFO kafka.Kafka "$data/server.properties"
+  launch java "$(class_archive broker)" -Xms256m -Xmx512m -cp "$home/libs/*" -Dlog4j2.level=INFO \
+    kafka.Kafka "$data/server.properties"
+}
+
+# The JVM's option to use an archive of loaded classes, or at the first time to write it.
+class_archive() {
+  local use=SharedArchiveFile
+  [[ -e $home/$1.jsa ]] || use=ArchiveClassesAtExit
+  echo "-XX:$use=$home/$1.jsa"
 }
 
 # Logged once the broker is registered, unfenced and takes requests; the listener alone is open before.

@@ -1,0 +1,204 @@
+//! `/api/v2/notifications/channels/{id}/subscriptions`: read, replace, add, drop.
+//!
+//! Without `ignoreErrors=true` one bad topic fails the whole call and changes nothing; with it the
+//! good ones stick and each bad one is answered as Rejected.
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, Call, Caller, Problem, Reply};
+use crate::platform::topics::{self, Subject};
+use crate::platform::{Platform, TOPICS_MAX};
+
+/// The longest topic, in characters.
+const TOPIC_CHARS_MAX: usize = 200;
+
+/// What clients send: of each element only the id counts, since they send back what they got.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    id: String,
+}
+
+/// A topic that cannot be had.
+#[derive(Debug)]
+pub(crate) struct Flaw {
+    status: u16,
+    code: &'static str,
+    topic: String,
+    reason: String,
+    missing: Vec<&'static str>,
+}
+
+/// Answers all four methods.
+pub(super) fn answer(platform: &Platform, call: &Call, caller: &Caller, id: &str) -> Answer {
+    let mut state = platform.state();
+    let channel = state
+        .channel(id, &caller.client_id)
+        .ok_or_else(Problem::not_found)?;
+    if call.method == Method::GET {
+        return Ok(Reply::json(&entities(channel.topics.iter(), &[])));
+    }
+    if call.method == Method::DELETE {
+        channel.replace(Vec::new());
+        return Ok(Reply::empty(200));
+    }
+    let replaces = call.method == Method::PUT;
+    if !replaces && call.method != Method::POST {
+        return Err(Problem::method_not_allowed());
+    }
+    drop(state);
+    let asked: Vec<Asked> = call.json()?;
+    let asked: Vec<String> = asked.into_iter().map(|asked| asked.id).collect();
+    let ignore = call
+        .query("ignoreErrors")
+        .is_some_and(|value| value == "true");
+    subscribe(platform, caller, id, asked, replaces, ignore)
+}
+
+fn subscribe(
+    platform: &Platform,
+    caller: &Caller,
+    id: &str,
+    asked: Vec<String>,
+    replaces: bool,
+    ignore: bool,
+) -> Answer {
+    let flaws: Vec<Flaw> = asked
+        .iter()
+        .flat_map(|topic| check(platform, topic))
+        .collect();
+    if let Some(flaw) = flaws.first().filter(|_| !ignore) {
+        return Err(flaw.problem());
+    }
+    // A combined topic sticks as long as one of its parts is good.
+    let good: Vec<String> = asked
+        .into_iter()
+        .filter(|topic| {
+            topics::expand(topic)
+                .iter()
+                .any(|part| !flaws.iter().any(|flaw| flaw.is(topic, part)))
+        })
+        .collect();
+    let mut state = platform.state();
+    let channel = state
+        .channel(id, &caller.client_id)
+        .ok_or_else(Problem::not_found)?;
+    let count = if replaces {
+        good.len()
+    } else {
+        channel.count_with(&good)
+    };
+    if count > TOPICS_MAX {
+        return Err(Problem::new(
+            400,
+            "notification.subscription.too.many.subscriptions",
+            format!("A channel may have at most {TOPICS_MAX} topics, and this makes {count}."),
+        ));
+    }
+    let answered = entities(good.iter(), &flaws);
+    if replaces {
+        channel.replace(good);
+    } else {
+        channel.add(good);
+    }
+    let bad = flaws.iter().map(|flaw| flaw.topic.as_str());
+    channel.refuse(bad);
+    state.extend(id);
+    Ok(Reply::json(&answered))
+}
+
+/// What is wrong with a topic, part by part.
+pub(crate) fn check(platform: &Platform, topic: &str) -> Vec<Flaw> {
+    if topic.chars().count() > TOPIC_CHARS_MAX {
+        return vec![Flaw::invalid(
+            topic,
+            "the topic is longer than 200 characters",
+        )];
+    }
+    topics::expand(topic)
+        .iter()
+        .filter_map(|part| check_single(platform, part))
+        .collect()
+}
+
+fn check_single(platform: &Platform, topic: &str) -> Option<Flaw> {
+    let Some((template, id)) = topics::find(topic) else {
+        return Some(Flaw::invalid(topic, "the topic is not known"));
+    };
+    if !template.on_sockets {
+        return Some(Flaw {
+            code: "notification.transport.not.allowed",
+            ..Flaw::invalid(topic, "the topic cannot be had over a socket")
+        });
+    }
+    let known = match template.subject {
+        Subject::Queue => platform.traffic.has_queue(id),
+        Subject::User => platform.traffic.has_user(id),
+        Subject::Other => true,
+    };
+    if !known {
+        return Some(Flaw {
+            status: 404,
+            code: "not.found",
+            ..Flaw::invalid(topic, "the entity in the topic was not found")
+        });
+    }
+    let forbidden = &platform.state().forbidden;
+    let refused = forbidden.iter().any(|part| topic.contains(part.as_str()));
+    refused.then(|| Flaw {
+        status: 403,
+        code: "notification.unauthorized.topic",
+        missing: template.permissions.to_vec(),
+        ..Flaw::invalid(
+            topic,
+            "the caller is not permitted to subscribe to this topic",
+        )
+    })
+}
+
+fn entities<'a>(permitted: impl Iterator<Item = &'a String>, flaws: &[Flaw]) -> Value {
+    let mut entities: Vec<Value> = permitted
+        .map(|topic| json!({"id": topic, "state": "Permitted", "selfUri": self_uri(topic)}))
+        .collect();
+    entities.extend(flaws.iter().map(|flaw| {
+        json!({
+            "id": flaw.topic,
+            "state": "Rejected",
+            "rejectionReason": flaw.reason,
+            "missingPermissions": flaw.missing,
+            "selfUri": self_uri(&flaw.topic),
+        })
+    }));
+    json!({"entities": entities})
+}
+
+fn self_uri(topic: &str) -> String {
+    format!("/api/v2/notifications/availabletopics/{topic}")
+}
+
+impl Flaw {
+    fn invalid(topic: &str, reason: &str) -> Self {
+        Self {
+            status: 400,
+            code: "notification.invalid.topic",
+            topic: topic.to_owned(),
+            reason: reason.to_owned(),
+            missing: Vec::new(),
+        }
+    }
+
+    /// Whether this flaw is about `part` of `topic`, or about the whole.
+    fn is(&self, topic: &str, part: &str) -> bool {
+        self.topic == topic || self.topic == part
+    }
+
+    fn problem(&self) -> Problem {
+        let message = format!("{}: {}", self.reason, self.topic);
+        Problem::new(self.status, self.code, message).details(json!([{
+            "errorCode": self.code,
+            "fieldName": "id",
+            "entityId": self.topic,
+        }]))
+    }
+}

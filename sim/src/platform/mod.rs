@@ -1,0 +1,187 @@
+//! The platform's memory: OAuth clients, tokens, channels, limits, injected throttles, journal.
+//!
+//! One lock guards it, so that numbering an emission and queueing it to every socket is one act and
+//! each channel hears each key in the same order. It does no IO: HTTP, sockets and the traffic call
+//! it and act on what it answers.
+
+mod channels;
+mod clients;
+mod limits;
+mod throttle;
+pub(crate) mod topics;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::chance::{self, Chance};
+use crate::clock::{self, Millis};
+use crate::journal::Log;
+use crate::options::Options;
+use crate::socket::frames;
+use crate::traffic::Traffic;
+
+pub(crate) use self::channels::{Channel, Ending, Refused, TOPICS_MAX};
+pub(crate) use self::clients::{Client, Denied, Grant};
+pub(crate) use self::limits::{Budget, Usage};
+pub(crate) use self::throttle::{Target, Throttle};
+
+/// What every task of one simulator shares.
+#[derive(Debug)]
+pub(crate) struct Platform {
+    pub(crate) options: Options,
+    pub(crate) traffic: Traffic,
+    /// `http://127.0.0.1:8080`, without a slash at the end.
+    pub(crate) base_url: String,
+    pub(crate) stopped: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    state: Mutex<State>,
+}
+
+/// The part under the lock.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) clients: Vec<Client>,
+    pub(crate) tokens: BTreeMap<String, Grant>,
+    pub(crate) channels: BTreeMap<String, Channel>,
+    pub(crate) throttles: Vec<Throttle>,
+    pub(crate) log: Log,
+    /// Topics, or parts of topics, that the OAuth client may not read.
+    pub(crate) forbidden: HashSet<String>,
+    chance: Chance,
+    /// Makes the CorrelationId of emissions, apart from `chance`, which the order of requests moves.
+    correlations: Chance,
+    options: Options,
+    base_url: String,
+    uses: u64,
+    sessions: u64,
+    channels_made: u64,
+}
+
+impl Platform {
+    pub(crate) fn new(options: Options, base_url: String) -> Self {
+        let state = State::new(&options, &base_url);
+        Self {
+            traffic: Traffic::new(&options),
+            base_url,
+            stopped: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            state: Mutex::new(state),
+            options,
+        }
+    }
+
+    /// The state, locked. A panic elsewhere does not make it unreadable.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` after `delay`, unless the simulator stops first.
+    pub(crate) fn later(
+        self: &Arc<Self>,
+        delay: std::time::Duration,
+        work: impl FnOnce(&Self) + Send + 'static,
+    ) {
+        let platform = Arc::clone(self);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = platform.stopped.cancelled() => {}
+                () = tokio::time::sleep(delay) => work(&platform),
+            }
+        });
+    }
+
+    /// Ends what has run out: tokens with the sockets of their channels, channels, throttles.
+    pub(crate) fn expire(&self) {
+        let now = clock::now();
+        let mut state = self.state();
+        state.throttles.retain(|throttle| throttle.until > now);
+        let dead = |expires: Millis| expires <= now;
+        let tokens: Vec<String> = state
+            .tokens
+            .iter()
+            .filter(|(_, grant)| dead(grant.expires))
+            .map(|(token, _)| token.clone())
+            .collect();
+        for token in tokens {
+            state.end_token(&token, Ending::TokenExpired);
+        }
+        let channels: Vec<String> = state
+            .channels
+            .values()
+            .filter(|channel| dead(channel.expires))
+            .map(|channel| channel.id.clone())
+            .collect();
+        for id in channels {
+            state.end_channel(&id, Ending::ChannelExpired);
+        }
+    }
+}
+
+impl State {
+    fn new(options: &Options, base_url: &str) -> Self {
+        let mut chance = chance::stream(options.seed, "platform");
+        let id = options
+            .client_id
+            .clone()
+            .unwrap_or_else(|| chance::uuid(&mut chance));
+        let secret = options
+            .client_secret
+            .clone()
+            .unwrap_or_else(|| chance::token(&mut chance, 43));
+        Self {
+            clients: vec![Client { id, secret }],
+            tokens: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            throttles: Vec::new(),
+            log: Log::default(),
+            forbidden: HashSet::new(),
+            chance,
+            correlations: chance::stream(options.seed, "correlations"),
+            options: options.clone(),
+            base_url: base_url.to_owned(),
+            uses: 0,
+            sessions: 0,
+            channels_made: 0,
+        }
+    }
+
+    /// A fresh id for a request, a message or whatever needs one.
+    pub(crate) fn uuid(&mut self) -> String {
+        chance::uuid(&mut self.chance)
+    }
+
+    /// The CorrelationId of the next emission.
+    pub(crate) fn correlation_id(&mut self) -> String {
+        chance::uuid(&mut self.correlations)
+    }
+
+    /// Numbers a notification, writes it down and queues it to every socket whose channel has the
+    /// topic. Answers the number.
+    pub(crate) fn emit(
+        &mut self,
+        topic: &str,
+        body: &str,
+        time: Millis,
+        correlation_id: String,
+    ) -> u64 {
+        let (text, range) = frames::notification(topic, body, &correlation_id);
+        let frame = Utf8Bytes::from(text);
+        let number = self
+            .log
+            .emitted(topic.to_owned(), time, frame.clone(), range, correlation_id);
+        for channel in self
+            .channels
+            .values()
+            .filter(|channel| channel.hears(topic))
+        {
+            if let Some(socket) = &channel.socket {
+                socket.send(number, frame.clone());
+            }
+        }
+        number
+    }
+}

@@ -1,0 +1,88 @@
+//! What a well-behaved socket does.
+
+use serde_json::json;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::harness::{Client, eventually, quiet};
+
+#[tokio::test]
+async fn a_notification_reaches_every_channel_that_asked_for_it_and_the_journal() {
+    let client = Client::start(quiet()).await;
+    let topic = client.users_topic();
+    let mut one = client.listen(std::slice::from_ref(&topic)).await;
+    let mut two = client.listen(std::slice::from_ref(&topic)).await;
+    let mut none = client.listen(&[]).await;
+    let number = client.emit(&topic, json!({"joined": true})).await;
+    let frame = one.hear().await;
+    assert_eq!(frame["topicName"], topic);
+    assert_eq!(frame["eventBody"], json!({"joined": true}));
+    assert_eq!(frame, two.hear().await);
+    none.ping().await;
+
+    let journal = eventually(|| {
+        let journal = client.sim.journal();
+        (journal.deliveries.len() == 2).then_some(journal)
+    })
+    .await;
+    assert!(
+        journal
+            .deliveries
+            .iter()
+            .all(|delivery| delivery.number == number)
+    );
+    assert_eq!(journal.emissions[0].body.get(), "{\"joined\":true}");
+    assert_eq!(journal.emissions[0].key, client.sim.queues()[0].id);
+    assert_eq!(
+        frame["metadata"]["CorrelationId"],
+        journal.emissions[0].correlation_id
+    );
+}
+
+#[tokio::test]
+async fn the_second_socket_of_a_channel_evicts_the_first() {
+    let client = Client::start(quiet()).await;
+    let (id, uri) = client.channel().await;
+    let mut first = client.connect(&id, &uri).await;
+    first.ping().await;
+    let mut second = client.connect(&id, &uri).await;
+    let told = first.hear().await;
+    assert_eq!(
+        told["topicName"],
+        format!("v2.system.no_longer_subscribed.{id}")
+    );
+    assert!(matches!(
+        first.next().await,
+        Some(Ok(Message::Close(Some(_))))
+    ));
+    second.ping().await;
+}
+
+#[tokio::test]
+async fn an_unknown_channel_is_refused_at_the_handshake() {
+    let client = Client::start(quiet()).await;
+    let (_, uri) = client.channel().await;
+    let refused = tokio_tungstenite::connect_async(format!("{uri}x")).await;
+    match refused {
+        Err(Error::Http(response)) => assert_eq!(response.status(), 404),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn combined_topics_are_delivered_under_their_own_names() {
+    let client = Client::start(quiet()).await;
+    let queue = client.sim.queues()[0].id.clone();
+    let mut socket = client
+        .listen(&[format!("v2.routing.queues.{queue}?users&conversations")])
+        .await;
+    client.emit(&client.users_topic(), json!({})).await;
+    assert_eq!(socket.hear().await["topicName"], client.users_topic());
+}
+
+#[tokio::test]
+async fn a_time_stamp_instead_of_a_message_is_ignored() {
+    let client = Client::start(quiet()).await;
+    let mut socket = client.listen(&[]).await;
+    socket.say(json!("2026-11-24T15:00:00Z")).await;
+    socket.ping().await;
+}

@@ -1,0 +1,266 @@
+//! The one loop: replies, frames and time go into the pure parts; commands, events and observations come out.
+//!
+//! It never waits for a sink: the journal takes an event or refuses it at once. Order of work, when several things are due:
+//! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. time.
+
+use super::report::Report;
+use super::status::Status;
+use super::stream::Stream;
+use crate::clock::Clock;
+use crate::genesys::{Genesys, Incoming};
+use crate::lifecycle::{Command, Lifecycle, Note, Reply, SessionId, State};
+use crate::observation::Observation;
+use crate::time::Time;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// How many frames are taken at once: enough to spread the cost of a step, few enough to keep time.
+const BATCH: usize = 256;
+
+/// The status is written at least this often, so that its readers can tell a bridge that hangs.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// The parts that the driver joins.
+#[derive(Debug)]
+pub struct Driver {
+    /// The process's clock.
+    pub clock: Clock,
+    /// Decides what is asked of the platform.
+    pub lifecycle: Lifecycle,
+    /// Carries it out.
+    pub genesys: Genesys,
+    /// What comes of it.
+    pub incoming: mpsc::Receiver<Incoming>,
+    /// What secret sources and publishers observe.
+    pub observed: mpsc::Receiver<Observation>,
+    /// From a notification to the journal.
+    pub stream: Stream,
+    /// What is told of it all.
+    pub report: Report,
+    /// Where the status is shown.
+    pub status: watch::Sender<Arc<Status>>,
+    /// Whether what cannot be reached at the start ends the process.
+    pub fail_fast: bool,
+}
+
+/// Why the loop ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It was told to.
+    Stopped,
+    /// Something needed could not be reached at the start, and `--fail-fast` was given.
+    Unreachable(String),
+    /// The configuration can never work.
+    Misconfigured(String),
+}
+
+impl Driver {
+    /// Runs until `stop`, then takes what was heard and closes every session and the journal; goes on telling until `end`.
+    pub async fn run(mut self, stop: CancellationToken, end: CancellationToken) -> Ending {
+        let ending = self.bridge(stop).await;
+        let now = self.clock.now();
+        self.close(now);
+        if ending == Ending::Stopped {
+            self.tell(end).await;
+        }
+        ending
+    }
+
+    async fn bridge(&mut self, stop: CancellationToken) -> Ending {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut report_at = Time::START;
+        let timer = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(timer);
+        loop {
+            let now = self.clock.now();
+            if let Some(ending) = self.flush(now) {
+                return ending;
+            }
+            if report_at <= now {
+                report_at = now + REPORT_EVERY;
+                self.show(now);
+            }
+            let due = [self.lifecycle.poll_timeout(), self.stream.poll_timeout()];
+            let next = due
+                .into_iter()
+                .flatten()
+                .chain([report_at])
+                .min()
+                .unwrap_or(report_at);
+            timer.as_mut().reset(self.clock.instant_of(next));
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ending::Stopped,
+                _ = self.incoming.recv_many(&mut batch, BATCH) => self.take(&mut batch),
+                Some(observation) = self.observed.recv() => {
+                    if let Some(ending) = self.observe(&observation) {
+                        return ending;
+                    }
+                }
+                () = &mut timer => {}
+            }
+            self.tick();
+        }
+    }
+
+    /// Tells what the publishers observe while they deliver the rest, and how they stand.
+    async fn tell(&mut self, end: CancellationToken) {
+        let mut beat = tokio::time::interval(REPORT_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                Some(observation) = self.observed.recv() => self.report.record(&observation),
+                () = end.cancelled() => return,
+                _ = beat.tick() => self.show(self.clock.now()),
+            }
+        }
+    }
+
+    /// Lets the pure parts do what time asks for. Called after every wait, so that a flood of frames cannot hold up time.
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        if self.lifecycle.poll_timeout().is_some_and(|due| due <= now) {
+            self.lifecycle.handle_timeout(now);
+        }
+        if self.stream.poll_timeout().is_some_and(|due| due <= now) {
+            self.stream.handle_timeout(now);
+        }
+    }
+
+    /// Takes what came from the platform.
+    fn take(&mut self, batch: &mut Vec<Incoming>) {
+        let now = self.clock.now();
+        // The lifecycle is told once a batch that a session's feed is alive.
+        let mut told = None;
+        for incoming in batch.drain(..) {
+            match incoming {
+                Incoming::Notification {
+                    session,
+                    notification,
+                } => {
+                    self.stream.take(session, notification, now);
+                    if told != Some(session) {
+                        told = Some(session);
+                        let what = crate::lifecycle::Heard::Data;
+                        self.lifecycle
+                            .handle_reply(Reply::Heard { session, what }, now);
+                    }
+                }
+                Incoming::Reply(reply) => self.reply(reply, now),
+                Incoming::Observation(observation) => self.report.record(&observation),
+            }
+        }
+    }
+
+    fn reply(&mut self, reply: Reply, now: Time) {
+        let connected = if let Reply::Connected { session } = &reply {
+            Some(*session)
+        } else {
+            None
+        };
+        self.report.note_reply(&reply);
+        self.lifecycle.handle_reply(reply, now);
+        // What the reply asks for comes first: a session that closes leaves the stream before another joins it.
+        self.execute(now);
+        if let Some(session) = connected
+            && let Some(shard) = self.shard_of(session)
+        {
+            self.stream.begin(session, shard, now);
+        }
+    }
+
+    /// The shard of a session whose socket is open.
+    fn shard_of(&self, session: SessionId) -> Option<u16> {
+        let mut sessions = self.lifecycle.sessions();
+        let open = sessions.find(|own| own.id == session && own.has_socket())?;
+        Some(open.shard.0)
+    }
+
+    fn execute(&mut self, now: Time) {
+        while let Some(command) = self.lifecycle.poll_command() {
+            if let Command::Close { session } = &command {
+                self.stream.end(*session, now);
+            }
+            self.genesys.execute(command);
+        }
+    }
+
+    /// Carries out and tells what the pure parts have left. Returns why the process must end, if it must.
+    fn flush(&mut self, now: Time) -> Option<Ending> {
+        self.execute(now);
+        let mut ending = None;
+        while let Some(note) = self.lifecycle.poll_note() {
+            match note {
+                Note::Observed(observation) => {
+                    ending = ending.or(self.observe(&observation));
+                }
+                Note::GapOpened {
+                    shard,
+                    cause,
+                    from,
+                    topics,
+                } => {
+                    let from = self.clock.timestamp_of(from);
+                    self.stream.open_gap(shard.0, cause.as_str(), from, topics);
+                }
+                Note::GapClosed { shard, to, action } => {
+                    self.stream
+                        .close_gap(shard.0, self.clock.timestamp_of(to), action);
+                }
+                Note::Misplanned(refused) => {
+                    ending = Some(Ending::Misconfigured(refused.to_string()))
+                }
+            }
+        }
+        while let Some(observation) = self.stream.poll_observation() {
+            self.report.record(&observation);
+        }
+        ending
+    }
+
+    /// Tells an observation; with `--fail-fast` a failure before the first readiness ends the process.
+    fn observe(&mut self, observation: &Observation) -> Option<Ending> {
+        self.report.record(observation);
+        if !self.fail_fast || self.report.was_ready() {
+            return None;
+        }
+        super::report::failure_of(observation).map(Ending::Unreachable)
+    }
+
+    fn show(&mut self, now: Time) {
+        let status = self
+            .report
+            .status(&self.lifecycle, &self.stream, &self.clock, now);
+        self.status.send_replace(Arc::new(status));
+    }
+
+    /// Takes what was heard, closes every session, then the journal, so that its readers see the end.
+    fn close(&mut self, now: Time) {
+        let mut batch = Vec::new();
+        while let Ok(incoming) = self.incoming.try_recv() {
+            batch.push(incoming);
+        }
+        self.take(&mut batch);
+        self.lifecycle.close();
+        self.flush(now);
+        self.stream.close_journal(now);
+        self.report.drain();
+        self.show(now);
+    }
+}
+
+/// A session that delivers or is about to: for the report.
+pub(super) const fn is_waiting(state: State) -> Option<Time> {
+    match state {
+        State::Waiting { until, .. } => Some(until),
+        State::Authenticating
+        | State::Opening { .. }
+        | State::Subscribing { .. }
+        | State::Connecting { .. }
+        | State::Settling { .. }
+        | State::Live { .. }
+        | State::Draining { .. } => None,
+    }
+}

@@ -1,0 +1,444 @@
+//! Publishers against a broker that fails as its script says, in virtual time.
+
+use super::*;
+use crate::event::{Marks, Notification, Topic};
+use crate::journal::{Config, Journal};
+use crate::sink::Resume;
+use crate::size::Size;
+use async_trait::async_trait;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio_util::task::TaskTracker;
+
+/// Chance with a seed, so that a failure can be repeated.
+#[derive(Debug)]
+struct Dice(u64);
+
+impl Dice {
+    /// True in `percent` of a hundred cases.
+    fn throw(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// What the broker of a test holds.
+#[derive(Debug, Default)]
+struct Broker {
+    /// Position, key and number of what it stored, in order.
+    stored: Vec<(u64, String, u64)>,
+    opened: usize,
+}
+
+#[derive(Debug)]
+struct Scripted {
+    broker: Arc<Mutex<Broker>>,
+    dice: Dice,
+    /// How often each call fails, of a hundred.
+    faults: u64,
+    /// Whether the broker can say how far it got.
+    resumes: bool,
+    /// Positions that can never be stored.
+    refused: Vec<u64>,
+    in_flight: VecDeque<Record>,
+    window: usize,
+}
+
+impl Scripted {
+    fn broker(&self) -> MutexGuard<'_, Broker> {
+        self.broker
+            .lock()
+            .expect("no test panics while it holds this")
+    }
+
+    fn fault(&mut self, operation: &str) -> Result<(), sink::Error> {
+        if self.dice.throw(self.faults) {
+            return Err(failure(operation, Disposition::Retry { after: None }));
+        }
+        Ok(())
+    }
+}
+
+fn failure(operation: &str, disposition: Disposition) -> sink::Error {
+    sink::Error {
+        operation: operation.to_owned(),
+        disposition,
+        source: Some("the script says so".into()),
+    }
+}
+
+#[async_trait]
+impl Sink for Scripted {
+    async fn open(&mut self, _: &Epoch) -> Result<Resume, sink::Error> {
+        self.in_flight.clear();
+        self.broker().opened += 1;
+        self.fault("open")?;
+        let last = self.broker().stored.last().map(|stored| stored.0);
+        Ok(Resume {
+            last_position: last.filter(|_| self.resumes),
+        })
+    }
+
+    async fn submit(&mut self, records: &[Record]) -> Result<usize, sink::Error> {
+        self.fault("submit")?;
+        let room = self.window - self.in_flight.len();
+        let taken = records.len().min(room);
+        self.in_flight.extend(records[..taken].iter().cloned());
+        Ok(taken)
+    }
+
+    async fn settle(&mut self, verdicts: &mut Vec<Verdict>) -> Result<(), sink::Error> {
+        tokio::task::yield_now().await;
+        if self.in_flight.is_empty() {
+            return std::future::pending().await;
+        }
+        for _ in 0..=self.dice.below(5) {
+            let Some(record) = self.in_flight.pop_front() else {
+                break;
+            };
+            let position = record.event.position;
+            let refused = self.refused.contains(&position);
+            if !refused {
+                let key = record.event.topic.key().to_owned();
+                self.broker().stored.push((position, key, record.number));
+            }
+            // Stored, but the acknowledgement is lost on the way.
+            self.fault("settle")?;
+            if refused {
+                verdicts.push(Verdict::Refused {
+                    reason: "too large".into(),
+                });
+                break;
+            }
+            verdicts.push(Verdict::Stored);
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), sink::Error> {
+        self.fault("close")
+    }
+}
+
+/// One publisher and everything around it.
+struct Bench {
+    journal: Journal,
+    broker: Arc<Mutex<Broker>>,
+    metrics: metrics::Sink,
+    observations: mpsc::Receiver<Observation>,
+    deadline: CancellationToken,
+    folder: tempfile::TempDir,
+    publisher: Publisher,
+}
+
+fn bench(make: impl FnOnce(Arc<Mutex<Broker>>) -> Box<dyn Sink>) -> Bench {
+    let config = Config {
+        max_bytes: Size(1 << 20),
+    };
+    let epoch = Epoch::new(Timestamp::default(), 1);
+    let (journal, mut readers) = Journal::new(&config, epoch.clone(), &["test"]);
+    let broker = Arc::default();
+    let metrics = metrics::Metrics::new("test", &["test"]);
+    let metrics = metrics.sink("test").expect("just named").clone();
+    let (sender, observations) = mpsc::channel(10_000);
+    let deadline = CancellationToken::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let publisher = Publisher::new(Setup {
+        sink: make(Arc::clone(&broker)),
+        reader: readers.remove(0),
+        epoch,
+        delay: Box::new(|attempt| Duration::from_secs(1 << attempt.min(5))),
+        encode: Box::new(|record, out| {
+            out.extend_from_slice(b"{\"data\":");
+            out.extend_from_slice(&record.event.body);
+            out.push(b'}');
+        }),
+        data_dir: folder.path().into(),
+        observations: sender,
+        metrics: metrics.clone(),
+        deadline: deadline.clone(),
+        clock: Clock::start(),
+    });
+    Bench {
+        journal,
+        broker,
+        metrics,
+        observations,
+        deadline,
+        folder,
+        publisher,
+    }
+}
+
+fn scripted(seed: u64, faults: u64, resumes: bool, refused: &[u64]) -> Bench {
+    let refused = refused.to_vec();
+    bench(move |broker| {
+        Box::new(Scripted {
+            broker,
+            dice: Dice(seed * 2 + 1),
+            faults,
+            resumes,
+            refused,
+            in_flight: VecDeque::new(),
+            window: 7,
+        })
+    })
+}
+
+fn append(journal: &mut Journal, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let notification = Notification {
+            topic: Topic::new(["a", "b", "c"][number as usize % 3]),
+            body: format!("{{\"n\":\n{number}}}").into(),
+            correlation_id: None,
+            received: Timestamp::default(),
+        };
+        journal.append(notification, Marks::default());
+    }
+}
+
+/// Feeds `count` events while the publisher runs, closes the journal, and waits for the end.
+async fn deliver(bench: Bench, count: u64) -> (Vec<(u64, String, u64)>, u64, String) {
+    let mut journal = bench.journal;
+    let writer = async move {
+        for number in 0..count {
+            append(&mut journal, number..number + 1);
+            tokio::task::yield_now().await;
+        }
+        drop(journal);
+    };
+    let (ended, ()) = tokio::join!(bench.publisher.run(), writer);
+    assert_eq!(ended.expect("a drained publisher"), 0);
+    let parked = bench.folder.path().join("dead-letter.test.jsonl");
+    let parked = std::fs::read_to_string(parked).unwrap_or_default();
+    let stored = bench.broker.lock().expect("not poisoned").stored.clone();
+    (stored, bench.metrics.acknowledged(), parked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_resumes_gets_everything_once_and_in_order_whatever_fails() {
+    for seed in 0..150 {
+        let refused = [seed % 40 + 1, 17];
+        let bench = scripted(seed, seed % 30, true, &refused);
+        let (stored, delivered, parked) = deliver(bench, 60).await;
+        let positions: Vec<u64> = stored.iter().map(|stored| stored.0).collect();
+        let expected: Vec<u64> = (1..=60).filter(|at| !refused.contains(at)).collect();
+        assert_eq!(positions, expected, "seed {seed}");
+        let once: std::collections::BTreeSet<u64> = refused.into();
+        assert_eq!(parked.lines().count(), once.len(), "seed {seed}");
+        assert_eq!(delivered + once.len() as u64, 60, "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_cannot_tell_gets_everything_at_least_once_and_first_sights_in_order() {
+    for seed in 0..150 {
+        let bench = scripted(seed, seed % 30, false, &[5]);
+        let (stored, delivered, parked) = deliver(bench, 60).await;
+        let mut first: Vec<u64> = Vec::new();
+        for (position, _, _) in &stored {
+            if first.last().is_none_or(|last| position > last) {
+                first.push(*position);
+            }
+        }
+        let expected: Vec<u64> = (1..=60).filter(|at| *at != 5).collect();
+        assert_eq!(first, expected, "seed {seed}");
+        assert_eq!(parked.lines().count(), 1, "seed {seed}");
+        assert_eq!(delivered, 59, "seed {seed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_count_each_key_without_a_hole() {
+    let (stored, ..) = deliver(scripted(3, 10, true, &[]), 30).await;
+    for key in ["a", "b", "c"] {
+        let numbers: Vec<u64> = stored
+            .iter()
+            .filter(|stored| stored.1 == key)
+            .map(|stored| stored.2)
+            .collect();
+        assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_event_lies_on_one_line_that_only_its_owner_reads() {
+    let bench = scripted(1, 0, true, &[2]);
+    let path = bench.folder.path().join("dead-letter.test.jsonl");
+    std::fs::write(&path, "{\"torn\":").expect("writable");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("ours");
+    let mut observations = Vec::new();
+    let Bench {
+        mut journal,
+        publisher,
+        observations: mut receiver,
+        folder: _folder,
+        ..
+    } = bench;
+    append(&mut journal, 0..3);
+    journal.close();
+    publisher.run().await.expect("drained");
+    while let Ok(observation) = receiver.try_recv() {
+        observations.push(observation);
+    }
+    let text = std::fs::read_to_string(&path).expect("parked");
+    let last = text.lines().last().expect("a line");
+    assert_eq!(
+        last,
+        r#"{"sink":"test","reason":"too large","event":{"data":{"n": 1}}}"#
+    );
+    assert_eq!(text.lines().count(), 2, "the torn line ends before it");
+    let parked = Observation::EventParked {
+        sink: "test",
+        topic: Topic::new("b"),
+        number: 1,
+        reason: "too large".into(),
+    };
+    assert!(observations.contains(&parked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_dead_letter_file_is_readable_by_its_owner_alone() {
+    let bench = scripted(1, 0, true, &[1]);
+    let path = bench.folder.path().join("dead-letter.test.jsonl");
+    let Bench {
+        mut journal,
+        publisher,
+        folder: _folder,
+        ..
+    } = bench;
+    append(&mut journal, 0..1);
+    journal.close();
+    publisher.run().await.expect("drained");
+    let mode = std::fs::metadata(&path)
+        .expect("there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_not_let_go_while_it_cannot_be_parked() {
+    let bench = scripted(1, 0, true, &[1]);
+    let path = bench.folder.path().join("dead-letter.test.jsonl");
+    std::fs::create_dir(&path).expect("a folder in the way");
+    let Bench {
+        mut journal,
+        publisher,
+        observations: mut receiver,
+        broker,
+        folder: _folder,
+        ..
+    } = bench;
+    append(&mut journal, 0..2);
+    journal.close();
+    let running = TaskTracker::new().spawn(publisher.run());
+    loop {
+        let observation = receiver.recv().await.expect("it goes on trying");
+        if let Observation::SinkFailed { detail, .. } = observation {
+            assert!(detail.starts_with("write the dead letter to "), "{detail}");
+            break;
+        }
+    }
+    assert!(broker.lock().expect("not poisoned").stored.is_empty());
+    std::fs::remove_dir(&path).expect("out of the way");
+    assert_eq!(running.await.expect("no panic").expect("drained"), 0);
+    assert_eq!(broker.lock().expect("not poisoned").stored.len(), 1);
+}
+
+/// A sink that answers every call in one way.
+#[derive(Debug)]
+struct Stubborn {
+    open: Disposition,
+    opens: bool,
+}
+
+#[async_trait]
+impl Sink for Stubborn {
+    async fn open(&mut self, _: &Epoch) -> Result<Resume, sink::Error> {
+        if self.opens {
+            return Ok(Resume::default());
+        }
+        Err(failure("connect to test://", self.open))
+    }
+
+    async fn submit(&mut self, _: &[Record]) -> Result<usize, sink::Error> {
+        Ok(0)
+    }
+
+    async fn settle(&mut self, _: &mut Vec<Verdict>) -> Result<(), sink::Error> {
+        std::future::pending().await
+    }
+
+    async fn close(&mut self) -> Result<(), sink::Error> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_only_configuration_can_help_ends_the_publisher() {
+    let bench = bench(|_| {
+        Box::new(Stubborn {
+            open: Disposition::Misconfigured,
+            opens: false,
+        })
+    });
+    let error = bench.publisher.run().await.expect_err("misconfigured");
+    assert_eq!(
+        error.to_string(),
+        "sink test cannot work as it is configured"
+    );
+    assert_eq!(error.source.to_string(), "connect to test://");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_ends_a_drain_and_what_is_left_is_counted() {
+    let mut bench = bench(|_| {
+        Box::new(Stubborn {
+            open: Disposition::Retry {
+                after: Some(Duration::from_secs(5)),
+            },
+            opens: false,
+        })
+    });
+    append(&mut bench.journal, 0..4);
+    bench.journal.close();
+    let running = TaskTracker::new().spawn(bench.publisher.run());
+    let first = bench.observations.recv().await.expect("a failure");
+    assert_eq!(
+        first,
+        Observation::SinkFailed {
+            sink: "test",
+            detail: "connect to test://: the script says so".into(),
+            retry_in: Duration::from_secs(6), // The broker's 5 s, and then the back-off's 1 s.
+        }
+    );
+    bench.deadline.cancel();
+    assert_eq!(running.await.expect("no panic").expect("no error"), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_takes_nothing_is_opened_again_and_not_waited_for() {
+    let mut bench = bench(|_| {
+        Box::new(Stubborn {
+            open: Disposition::Misconfigured,
+            opens: true,
+        })
+    });
+    append(&mut bench.journal, 0..1);
+    let running = TaskTracker::new().spawn(bench.publisher.run());
+    for _ in 0..3 {
+        let ready = bench.observations.recv().await;
+        assert!(matches!(ready, Some(Observation::SinkReady { .. })));
+        let failed = bench.observations.recv().await;
+        assert!(matches!(failed, Some(Observation::SinkFailed { .. })));
+    }
+    bench.deadline.cancel();
+    assert_eq!(running.await.expect("no panic").expect("no error"), 1);
+}

@@ -1,0 +1,211 @@
+//! What is told of the bridge: each observation to telemetry, and all of it together as the status.
+
+use super::driver::is_waiting;
+use super::status::{self, Status};
+use super::stream::Stream;
+use crate::clock::Clock;
+use crate::lifecycle::{Lifecycle, Reply};
+use crate::observation::Observation;
+use crate::telemetry::Telemetry;
+use crate::time::Time;
+use std::collections::BTreeMap;
+
+/// Gathers what the status page shows and other parts do not remember.
+#[derive(Debug)]
+pub struct Report {
+    telemetry: Telemetry,
+    /// The last status; what is known only from observations is kept in it.
+    status: Status,
+    /// Topics that the platform refused, by name.
+    refused: BTreeMap<String, String>,
+    topics: u64,
+    ready: bool,
+    was_ready: bool,
+}
+
+impl Report {
+    /// A report that begins with `status` and tells through `telemetry`.
+    pub const fn new(telemetry: Telemetry, status: Status) -> Self {
+        Self {
+            telemetry,
+            status,
+            refused: BTreeMap::new(),
+            topics: 0,
+            ready: false,
+            was_ready: false,
+        }
+    }
+
+    /// Whether the bridge was ready once.
+    pub const fn was_ready(&self) -> bool {
+        self.was_ready
+    }
+
+    /// From now on the bridge drains.
+    pub const fn drain(&mut self) {
+        self.status.draining = true;
+    }
+
+    /// Tells what happened, and remembers what the status shows of it.
+    pub fn record(&mut self, observation: &Observation) {
+        self.remember(observation);
+        let again = matches!(observation, Observation::TopicRejected { topic, .. }
+            if self.refused.contains_key(topic.name()));
+        if let Observation::TopicRejected { topic, reason } = observation {
+            self.refused.insert(topic.name().to_owned(), reason.clone());
+        }
+        // A topic stays refused through every reconnect; it is told once.
+        if !again {
+            self.telemetry.record(observation);
+        }
+    }
+
+    /// Takes note of what only a reply tells.
+    pub fn note_reply(&mut self, reply: &Reply) {
+        if let Reply::TopicsListed { topics, .. } = reply {
+            self.topics = topics.len() as u64;
+        }
+    }
+
+    fn remember(&mut self, observation: &Observation) {
+        if let Observation::TokenGranted { .. } = observation {
+            self.status.login.last_error = None;
+        }
+        if let Observation::TokenRefused { detail, .. } | Observation::PlanRefused { detail, .. } =
+            observation
+        {
+            self.status.login.last_error = Some(detail.clone());
+        }
+        if let Observation::SinkReady { sink, .. } = observation {
+            self.sink(sink, |sink| {
+                (sink.connected, sink.last_error) = (true, None)
+            });
+        }
+        if let Observation::SinkFailed { sink, detail, .. } = observation {
+            let words = Some(detail.clone());
+            self.sink(sink, |sink| {
+                (sink.connected, sink.last_error) = (false, words)
+            });
+        }
+    }
+
+    fn sink(&mut self, name: &str, change: impl FnOnce(&mut status::Sink)) {
+        if let Some(sink) = self.status.sinks.iter_mut().find(|sink| sink.name == name) {
+            change(sink);
+        }
+    }
+
+    /// The bridge as of `now`; tells when readiness comes or goes.
+    pub fn status(
+        &mut self,
+        lifecycle: &Lifecycle,
+        stream: &Stream,
+        clock: &Clock,
+        now: Time,
+    ) -> Status {
+        let as_of = clock.timestamp();
+        self.status.as_of = as_of;
+        self.show_login(lifecycle, clock, now);
+        self.show_sessions(lifecycle, clock);
+        self.show_stream(stream);
+        let unready = self.status.unready(as_of);
+        if unready.is_empty() != self.ready {
+            self.ready = unready.is_empty();
+            self.was_ready |= self.ready;
+            self.telemetry.record(&if self.ready {
+                Observation::Ready
+            } else {
+                Observation::Unready { reasons: unready }
+            });
+        }
+        self.status.clone()
+    }
+
+    fn show_login(&mut self, lifecycle: &Lifecycle, clock: &Clock, now: Time) {
+        let login = lifecycle.login();
+        let token = login.token(now);
+        let shown = &mut self.status.login;
+        shown.secret = token.map(|token| token.secret.0);
+        shown.token_expires = token.map(|token| clock.timestamp_of(token.expires_at));
+        shown.credentials_rejected = login.refused().is_some();
+        let due = login.poll_timeout();
+        shown.retry_at = shown.last_error.as_ref().map(|_| clock.timestamp_of(due));
+    }
+
+    fn show_sessions(&mut self, lifecycle: &Lifecycle, clock: &Clock) {
+        let sessions = lifecycle.sessions().map(|session| status::Session {
+            id: session.id.to_string(),
+            shard: session.shard.0,
+            state: session.state.as_str(),
+            since: clock.timestamp_of(session.entered),
+            last_frame: session.heard_at.map(|at| clock.timestamp_of(at)),
+            last_event: session.data_at.map(|at| clock.timestamp_of(at)),
+            retry_at: is_waiting(session.state).map(|at| clock.timestamp_of(at)),
+            last_words: session.last_words.clone(),
+        });
+        self.status.sessions = sessions.collect();
+        self.status.shards = lifecycle.shards();
+        let rejected = self.refused.len() as u64;
+        let refusals = self.refused.iter().take(status::REFUSALS_MAX);
+        self.status.topics = status::Topics {
+            permitted: self.topics.saturating_sub(rejected),
+            rejected,
+            refusals: refusals
+                .map(|(topic, reason)| status::Refusal {
+                    topic: topic.clone(),
+                    reason: reason.clone(),
+                })
+                .collect(),
+        };
+    }
+
+    fn show_stream(&mut self, stream: &Stream) {
+        let (ledger, counts) = (stream.ledger(), stream.counts());
+        let closed = ledger.list().filter(|gap| gap.to.is_some());
+        self.status.gaps = status::Gaps {
+            total: ledger.opened(),
+            open: ledger.open_gaps().cloned().collect(),
+            recent: closed
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .cloned()
+                .collect(),
+        };
+        self.status.stream = status::Stream {
+            received: counts.received,
+            published: counts.published,
+            duplicates: counts.duplicates,
+        };
+        for stats in stream.journal().stats() {
+            let metrics = self.telemetry.metrics.sink(stats.sink).cloned();
+            self.sink(stats.sink, |sink| {
+                if let Some(metrics) = metrics {
+                    sink.delivered = metrics.acknowledged();
+                    sink.parked = metrics.set_aside();
+                    sink.refused = metrics.lost();
+                }
+                sink.waiting_events = stats.unacknowledged;
+                sink.waiting_bytes = stats.bytes;
+                sink.oldest_waiting = stats.oldest_unacknowledged;
+            });
+        }
+    }
+}
+
+/// The failure that an observation tells of, if it tells of one that `--fail-fast` does not wait out.
+pub fn failure_of(observation: &Observation) -> Option<String> {
+    if let Observation::SecretSourceFailed { source, detail, .. } = observation {
+        Some(format!("the secret cannot be read from {source}: {detail}"))
+    } else if let Observation::TokenRefused { detail, .. } = observation {
+        Some(format!("no token: {detail}"))
+    } else if let Observation::PlanRefused { detail, .. } = observation {
+        Some(format!("the queues cannot be listed: {detail}"))
+    } else if let Observation::RetryScheduled { session, .. } = observation {
+        Some(format!("{session} could not be opened"))
+    } else if let Observation::SinkFailed { sink, detail, .. } = observation {
+        Some(format!("sink {sink}: {detail}"))
+    } else {
+        None
+    }
+}

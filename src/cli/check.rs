@@ -1,0 +1,279 @@
+//! `tieline check`: every mistake of a configuration, or what it would run.
+//!
+//! Connects to nothing: what only the platform knows is said to be unknown.
+
+use super::Exit;
+use super::args::{Check, Output};
+use crate::config::{Config, Mistakes, without_userinfo};
+use crate::{genesys, secret};
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// What a valid configuration would run. The field names are the JSON's, for scripts.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Summary {
+    /// The region, or the API's address.
+    pub organisation: String,
+    /// The OAuth client's id; none when the secret's source holds it.
+    pub client_id: Option<String>,
+    /// Where the secret comes from; never what it is.
+    pub secret: String,
+    /// The queues of the configuration, as they stand there.
+    pub queues: Vec<String>,
+    /// The topics of the configuration, as they stand there.
+    pub topics: Vec<String>,
+    /// How many subscriptions these are; none when only the platform can say.
+    pub subscriptions: Option<usize>,
+    /// What cannot be said without the platform.
+    pub unknown: Vec<String>,
+    /// The sinks and what each promises.
+    pub sinks: Vec<SinkSummary>,
+    /// Where the admin pages will be.
+    pub admin: String,
+    /// What is allowed but deserves a second look.
+    pub warnings: Vec<String>,
+}
+
+/// A sink of the configuration.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct SinkSummary {
+    /// Its name: `kafka`.
+    pub name: &'static str,
+    /// Where it delivers.
+    pub target: String,
+    /// What it promises.
+    pub guarantee: &'static str,
+}
+
+/// What a script reads.
+#[derive(Serialize)]
+struct Report<'a> {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<&'a Summary>,
+    mistakes: Vec<&'a crate::config::Located>,
+}
+
+/// `tieline check` on the process's own variables and streams.
+pub fn run(args: &Check) -> Exit {
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    // Where nothing can be written, nobody can be told either.
+    check(args, crate::config::variables(), &mut out, &mut err).unwrap_or(Exit::Bug)
+}
+
+/// Loads the configuration and says what came of it: the summary on `out`; mistakes on `err`, or with JSON on `out` too.
+///
+/// # Errors
+/// When `out` or `err` cannot be written.
+pub fn check(
+    args: &Check,
+    variables: impl Iterator<Item = (String, String)>,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<Exit> {
+    let loaded = Config::load(Some(&args.file), variables).map(|config| Summary::of(&config));
+    match args.output {
+        Output::Json => write_json(&loaded, out)?,
+        Output::Text => match &loaded {
+            Ok(summary) => write_text(summary, &args.file, out)?,
+            Err(mistakes) => writeln!(err, "{}: {mistakes}", args.file.display())?,
+        },
+    }
+    Ok(if loaded.is_ok() {
+        Exit::Success
+    } else {
+        Exit::Configuration
+    })
+}
+
+fn write_json(loaded: &Result<Summary, Mistakes>, out: &mut impl Write) -> io::Result<()> {
+    let report = Report {
+        ok: loaded.is_ok(),
+        summary: loaded.as_ref().ok(),
+        mistakes: loaded
+            .as_ref()
+            .err()
+            .into_iter()
+            .flat_map(Mistakes::iter)
+            .collect(),
+    };
+    serde_json::to_writer_pretty(&mut *out, &report)?;
+    writeln!(out)
+}
+
+fn write_text(summary: &Summary, file: &Path, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{} is right, and would run:", file.display())?;
+    let client = summary
+        .client_id
+        .as_deref()
+        .unwrap_or("(its id comes with the secret)");
+    writeln!(out, "  organisation   {}", summary.organisation)?;
+    writeln!(out, "  OAuth client   {client}")?;
+    writeln!(out, "  secret         {}", summary.secret)?;
+    writeln!(out, "  queues         {}", list(&summary.queues))?;
+    for (index, topic) in summary.topics.iter().enumerate() {
+        let head = if index == 0 { "topics" } else { "" };
+        writeln!(out, "  {head:<13}  {topic}")?;
+    }
+    if let Some(count) = summary.subscriptions {
+        writeln!(out, "  subscriptions  {count}")?;
+    }
+    for sink in &summary.sinks {
+        writeln!(
+            out,
+            "  sink           {} to {}: {}",
+            sink.name, sink.target, sink.guarantee
+        )?;
+    }
+    writeln!(out, "  admin          {}", summary.admin)?;
+    for unknown in &summary.unknown {
+        writeln!(out, "  not known yet  {unknown}")?;
+    }
+    for warning in &summary.warnings {
+        writeln!(out, "  warning        {warning}")?;
+    }
+    Ok(())
+}
+
+/// How many names a line shows.
+const SHOWN_MAX: usize = 5;
+
+fn list(names: &[String]) -> String {
+    match names.split_at_checked(SHOWN_MAX) {
+        _ if names.is_empty() => "none".into(),
+        Some((shown, more)) if !more.is_empty() => {
+            format!("{} and {} more", shown.join(", "), more.len())
+        }
+        Some(_) | None => names.join(", "),
+    }
+}
+
+impl Summary {
+    fn of(config: &Config) -> Self {
+        let genesys = &config.genesys;
+        Self {
+            organisation: match (&genesys.region, &genesys.api_url) {
+                (_, Some(url)) => without_userinfo(url),
+                (Some(region), None) => format!("region {region}"),
+                (None, None) => "none".into(),
+            },
+            client_id: genesys.client_id.clone(),
+            secret: secret_source(&config.secret),
+            queues: genesys.queues.clone(),
+            topics: genesys.topics.clone(),
+            subscriptions: subscriptions(genesys),
+            unknown: unknown(config),
+            sinks: sinks(config),
+            admin: format!("http://{}/", config.admin.listen),
+            warnings: warnings(config),
+        }
+    }
+}
+
+/// What a queue's place in a topic is written as.
+const QUEUE: &str = "{id}";
+
+/// Whether the platform must be asked which queues there are.
+fn is_open(queues: &[String]) -> bool {
+    queues.iter().any(|queue| queue == "all")
+}
+
+fn subscriptions(genesys: &genesys::Config) -> Option<usize> {
+    let per_queue = genesys
+        .topics
+        .iter()
+        .filter(|topic| topic.contains(QUEUE))
+        .count();
+    if per_queue > 0 && is_open(&genesys.queues) {
+        return None;
+    }
+    Some(per_queue * genesys.queues.len() + genesys.topics.len() - per_queue)
+}
+
+fn secret_source(config: &secret::Config) -> String {
+    if let Some(file) = &config.file {
+        format!("file {}", file.path.display())
+    } else if let Some(env) = &config.env {
+        format!("environment variable {}", env.variable)
+    } else if let Some(vault) = &config.vault {
+        let address = without_userinfo(&vault.address);
+        format!("Vault {address}, entry {}/{}", vault.mount, vault.path)
+    } else {
+        "none".into()
+    }
+}
+
+fn unknown(config: &Config) -> Vec<String> {
+    let genesys = &config.genesys;
+    let mut unknown = Vec::new();
+    if is_open(&genesys.queues) {
+        unknown
+            .push("how many queues there are, and so how many subscriptions and channels".into());
+    } else if !genesys.queues.is_empty() {
+        unknown.push("whether the platform knows these queues".into());
+    }
+    unknown.push("whether the client may subscribe to each topic".into());
+    unknown
+        .push("whether the organisation, the secret's source and the sinks can be reached".into());
+    unknown
+}
+
+fn sinks(config: &Config) -> Vec<SinkSummary> {
+    let mut sinks = Vec::new();
+    if let Some(jsonl) = &config.sinks.jsonl {
+        let is_stdout = jsonl.path.as_os_str() == "-";
+        sinks.push(SinkSummary {
+            name: "jsonl",
+            target: if is_stdout {
+                "standard output".into()
+            } else {
+                jsonl.path.display().to_string()
+            },
+            guarantee: if is_stdout {
+                "at least once"
+            } else {
+                "once in effect"
+            },
+        });
+    }
+    #[cfg(feature = "kafka")]
+    if let Some(kafka) = &config.sinks.kafka {
+        sinks.push(SinkSummary {
+            name: "kafka",
+            target: format!("topic {} on {}", kafka.topic, kafka.brokers),
+            guarantee: match kafka.delivery {
+                crate::sink::kafka::Delivery::AtLeastOnce => {
+                    "at least once, in order by key (idempotent within one run)"
+                }
+            },
+        });
+    }
+    #[cfg(feature = "nats")]
+    if let Some(nats) = &config.sinks.nats {
+        sinks.push(SinkSummary {
+            name: "nats",
+            target: format!("stream {}, subject {}", nats.stream, nats.subject),
+            guarantee: "once in effect, in order (while the stream is tieline's alone)",
+        });
+    }
+    sinks
+}
+
+fn warnings(config: &Config) -> Vec<String> {
+    let genesys = &config.genesys;
+    let mut warnings = Vec::new();
+    if genesys.allow_insecure {
+        warnings.push(
+            "genesys.allow_insecure: the secret and every event may travel in plain text".into(),
+        );
+    }
+    if !config.admin.listen.ip().is_loopback() {
+        warnings
+            .push("admin.listen: the pages are open to the network without authentication".into());
+    }
+    if subscriptions(genesys) == Some(0) {
+        warnings.push("genesys.queues: nothing is subscribed; name queues, or [\"all\"]".into());
+    }
+    warnings
+}

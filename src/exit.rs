@@ -1,0 +1,40 @@
+//! Exit codes, in the one place where they are numbers.
+
+use std::process::ExitCode;
+
+/// How the process ends. The numbers above 2 are those of `sysexits.h`, which service managers know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done, or drained.
+    Success,
+    /// 1: `demo` found an event lost, doubled or out of order.
+    PromiseBroken,
+    /// 64: the command line makes no sense.
+    Usage,
+    /// 69: something needed cannot be reached, and it was asked not to wait (`--fail-fast`).
+    Unreachable,
+    /// 70: a bug.
+    Bug,
+    /// 78: the configuration cannot work.
+    Configuration,
+}
+
+impl Exit {
+    /// The number that the shell sees.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::PromiseBroken => 1,
+            Self::Usage => 64,
+            Self::Unreachable => 69,
+            Self::Bug => 70,
+            Self::Configuration => 78,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

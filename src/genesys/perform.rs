@@ -1,0 +1,134 @@
+//! One function for each command that is answered: what it does, and the one reply that comes of it.
+
+use super::Incoming;
+use super::config::Config;
+use super::handles::Handles;
+use super::handshake::{Opener, Socket};
+use super::queues;
+use super::refusal::refusal;
+use super::rest::{Channel, Rest};
+use crate::clock::Clock;
+use crate::lifecycle::{ChannelId, Reason, Refusal, Reply, SecretVersion, SessionId, TokenId};
+use crate::secret::Secrets;
+use secrecy::SecretString;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// What every command may need.
+#[derive(Debug)]
+pub(super) struct Platform {
+    pub(super) config: Config,
+    pub(super) rest: Rest,
+    pub(super) opener: Opener,
+    pub(super) secrets: Secrets,
+    pub(super) handles: Handles,
+    pub(super) incoming: mpsc::Sender<Incoming>,
+    pub(super) clock: Clock,
+}
+
+impl Platform {
+    pub(super) async fn request_token(&self) -> Reply {
+        let credentials = match self.secrets.newest().await {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                return Reply::TokenRefused {
+                    refusal: refusal(Reason::SecretUnavailable, error.to_string()),
+                    secret: None,
+                };
+            }
+        };
+        let secret = SecretVersion(credentials.version);
+        let client_id = credentials
+            .client_id
+            .or_else(|| self.config.client_id.clone());
+        let Some(client_id) = client_id else {
+            let detail = "no client id: neither the secret's source nor genesys.client_id has one";
+            return Reply::TokenRefused {
+                refusal: refusal(Reason::SecretUnavailable, detail),
+                secret: Some(secret),
+            };
+        };
+        let bought = self.rest.token(&client_id, &credentials.client_secret);
+        match bought.await {
+            Ok(bought) => Reply::TokenGranted {
+                token: self.handles.add_token(bought.token),
+                expires_in: bought.expires_in,
+                secret,
+            },
+            Err(refusal) => {
+                if refusal.reason == Reason::CredentialsRejected {
+                    self.secrets.hurry();
+                }
+                Reply::TokenRefused {
+                    refusal,
+                    secret: Some(secret),
+                }
+            }
+        }
+    }
+
+    pub(super) async fn list_topics(&self, token: TokenId) -> Reply {
+        let Config { queues, topics, .. } = &self.config;
+        let mut listed = Vec::new();
+        if queues::need_listing(queues, topics) {
+            listed = match self.list_queues(token).await {
+                Ok(listed) => listed,
+                Err(refusal) => return Reply::TopicsRefused { refusal },
+            };
+        }
+        let (topics, unknown) = queues::expand(queues, topics, &listed);
+        Reply::TopicsListed { topics, unknown }
+    }
+
+    async fn list_queues(&self, token: TokenId) -> Result<Vec<super::wire::Queue>, Refusal> {
+        self.rest.queues(&self.token(token)?).await
+    }
+
+    pub(super) async fn open_channel(&self, session: SessionId, token: TokenId) -> Reply {
+        let opened = async { self.rest.open_channel(&self.token(token)?).await };
+        match opened.await {
+            Ok((channel, expires_in)) => Reply::ChannelOpened {
+                session,
+                channel: self.handles.add_channel(channel),
+                expires_in,
+            },
+            Err(refusal) => Reply::Refused { session, refusal },
+        }
+    }
+
+    pub(super) async fn subscribe(
+        &self,
+        session: SessionId,
+        token: TokenId,
+        channel: ChannelId,
+        topics: &[Box<str>],
+    ) -> Reply {
+        let subscribed = async {
+            let (token, channel) = (self.token(token)?, self.channel(channel)?);
+            self.rest.subscribe(&token, &channel.id, topics).await
+        };
+        match subscribed.await {
+            Ok(rejected) => Reply::Subscribed { session, rejected },
+            Err(refusal) => Reply::Refused { session, refusal },
+        }
+    }
+
+    pub(super) async fn connect(
+        &self,
+        channel: ChannelId,
+    ) -> Result<(Socket, Arc<Channel>), Refusal> {
+        let channel = self.channel(channel)?;
+        let socket = self.opener.open(&channel).await?;
+        Ok((socket, channel))
+    }
+
+    fn token(&self, token: TokenId) -> Result<SecretString, Refusal> {
+        let gone = || refusal(Reason::Unauthorized, "the token is no longer kept");
+        self.handles.token(token).ok_or_else(gone)
+    }
+
+    fn channel(&self, channel: ChannelId) -> Result<Arc<Channel>, Refusal> {
+        let gone = || refusal(Reason::ChannelGone, "the channel was forgotten");
+        self.handles.channel(channel).ok_or_else(gone)
+    }
+}

@@ -1,0 +1,72 @@
+//! How often something may be done: at most so many times in any window of time.
+
+use crate::time::Time;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Remembers the last uses and says when the next one is allowed.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    most: usize,
+    window: Duration,
+    uses: VecDeque<Time>,
+}
+
+impl Budget {
+    /// At most `most` uses (at least one) in any `window`.
+    pub fn new(most: usize, window: Duration) -> Self {
+        Self {
+            most: most.max(1),
+            window,
+            uses: VecDeque::new(),
+        }
+    }
+
+    /// When the next use is allowed: `now` or later.
+    pub fn next(&self, now: Time) -> Time {
+        match self.uses.len().checked_sub(self.most) {
+            Some(oldest) => (self.uses[oldest] + self.window).max(now),
+            None => now,
+        }
+    }
+
+    /// Counts a use.
+    pub fn spend(&mut self, now: Time) {
+        self.uses.push_back(now);
+        if self.uses.len() > self.most {
+            self.uses.pop_front();
+        }
+    }
+
+    /// Forgets all uses.
+    pub fn clear(&mut self) {
+        self.uses.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_window_ever_holds_more_than_the_budget(
+            asks in proptest::collection::vec(0_u64..4_000, 1..60),
+        ) {
+            let window = Duration::from_secs(10);
+            let mut budget = Budget::new(5, window);
+            let mut now = Time::START;
+            let mut used = Vec::new();
+            for pause in asks {
+                now = budget.next(now + Duration::from_millis(pause));
+                budget.spend(now);
+                used.push(now);
+            }
+            for (at, end) in used.iter().enumerate() {
+                let within = used[..=at].iter().filter(|use_| end.since(**use_) < window).count();
+                prop_assert!(within <= 5);
+            }
+        }
+    }
+}

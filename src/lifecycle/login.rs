@@ -1,0 +1,229 @@
+//! One token for the client: bought before it is needed, replaced before it ends, never asked for too often.
+//!
+//! ```text
+//!            due                    granted
+//!  Resting ───────► Requesting ──────────────► Resting { until renewal }
+//!     ▲                  │ refused, or no answer in time
+//!     └──────────────────┘ { until the back-off ends }
+//! ```
+
+use super::backoff::{Backoff, jitter};
+use super::budget::Budget;
+use super::output::Output;
+use super::{Command, Config, Reason, Refusal, SecretVersion, TokenId};
+use crate::observation::Observation;
+use crate::time::Time;
+use rand::Rng;
+use std::time::Duration;
+
+/// The shell answers within its own time-outs; this bounds the wait should it not.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// While a secret is refused, it is tried at most this often: an attack would look no different.
+const REFUSED_MOST: (usize, Duration) = (12, Duration::from_secs(300));
+
+/// No client asks for more tokens than this.
+const REQUESTS_MOST: (usize, Duration) = (10, Duration::from_secs(10));
+
+/// The ceiling of the back-off between logins.
+const BACKOFF_CAP: Duration = Duration::from_secs(60);
+
+/// A token at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its handle.
+    pub id: TokenId,
+    /// The secret it was bought with.
+    pub secret: SecretVersion,
+    /// How long it lives.
+    pub life: Duration,
+    /// When it ends.
+    pub expires_at: Time,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Nothing is asked before `due`.
+    Resting { due: Time },
+    /// A request is under way.
+    Requesting { deadline: Time },
+}
+
+/// The client's login.
+#[derive(Clone, Debug)]
+pub struct Login {
+    state: State,
+    /// The newest token; absent before the first and after it was found invalid.
+    token: Option<Token>,
+    /// The newest secret that the source has shown.
+    newest: SecretVersion,
+    /// The secret that Genesys refuses, if it does.
+    refused: Option<SecretVersion>,
+    /// Requests to Genesys.
+    requests: Budget,
+    /// Requests with the secret that is refused.
+    refusals: Budget,
+    backoff: Backoff,
+    rotation_jitter: Duration,
+    renew_before: Duration,
+}
+
+impl Login {
+    /// A login that is due at once.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            state: State::Resting { due: Time::START },
+            token: None,
+            newest: SecretVersion(0),
+            refused: None,
+            requests: Budget::new(REQUESTS_MOST.0, REQUESTS_MOST.1),
+            refusals: Budget::new(REFUSED_MOST.0, REFUSED_MOST.1),
+            backoff: Backoff::within(config.backoff_base, BACKOFF_CAP),
+            rotation_jitter: config.rotation_jitter,
+            renew_before: config.renew_before,
+        }
+    }
+
+    /// The newest token, while it is valid.
+    pub fn token(&self, now: Time) -> Option<Token> {
+        self.token.filter(|token| now < token.expires_at)
+    }
+
+    /// The secret that Genesys refuses, if it does.
+    pub const fn refused(&self) -> Option<SecretVersion> {
+        self.refused
+    }
+
+    /// When something is due.
+    pub const fn poll_timeout(&self) -> Time {
+        match self.state {
+            State::Resting { due } => due,
+            State::Requesting { deadline } => deadline,
+        }
+    }
+
+    /// Asks for a token when one is due.
+    pub fn handle_timeout(&mut self, now: Time, rng: &mut impl Rng, output: &mut Output) {
+        match self.state {
+            State::Resting { due } if due <= now => {
+                let mut allowed = self.requests.next(now);
+                if self.refused.is_some_and(|refused| refused >= self.newest) {
+                    allowed = allowed.max(self.refusals.next(now));
+                }
+                if allowed > now {
+                    self.state = State::Resting { due: allowed };
+                    return;
+                }
+                self.requests.spend(now);
+                self.refusals.spend(now);
+                self.state = State::Requesting {
+                    deadline: now + DEADLINE,
+                };
+                output.command(Command::RequestToken);
+            }
+            State::Requesting { deadline } if deadline <= now => {
+                let detail = format!("no answer to a token request within {DEADLINE:?}");
+                let refusal = Refusal {
+                    reason: Reason::Timeout,
+                    retry_after: None,
+                    detail,
+                };
+                self.handle_refused(&refusal, None, now, rng, output);
+            }
+            State::Resting { .. } | State::Requesting { .. } => {}
+        }
+    }
+
+    /// A token was granted.
+    pub fn handle_granted(
+        &mut self,
+        token: Token,
+        now: Time,
+        rng: &mut impl Rng,
+        output: &mut Output,
+    ) {
+        let expires_in = token.life;
+        output.observe(Observation::TokenGranted {
+            expires_in,
+            secret: token.secret.0,
+        });
+        if self.refused.take().is_some() {
+            output.observe(Observation::CredentialsAccepted {
+                secret: token.secret.0,
+            });
+        }
+        self.token = Some(token);
+        self.refusals.clear();
+        if token.secret < self.newest {
+            // Bought with a secret that has been replaced meanwhile, or while the source could not show the newest one.
+            self.state = State::Resting {
+                due: now + self.backoff.next(None, rng),
+            };
+            return;
+        }
+        self.newest = token.secret;
+        self.backoff.reset();
+        // A token that lives shorter than the margin is still used for two thirds of its life.
+        let renewal = now
+            + expires_in
+                .saturating_sub(self.renew_before)
+                .max(expires_in * 2 / 3);
+        self.state = State::Resting { due: renewal };
+    }
+
+    /// No token was granted.
+    pub fn handle_refused(
+        &mut self,
+        refusal: &Refusal,
+        secret: Option<SecretVersion>,
+        now: Time,
+        rng: &mut impl Rng,
+        output: &mut Output,
+    ) {
+        let retry_in = self.backoff.next(refusal.retry_after, rng);
+        self.state = State::Resting {
+            due: now + retry_in,
+        };
+        if refusal.reason == Reason::CredentialsRejected {
+            if self.refused != secret {
+                let secret = secret.unwrap_or_default().0;
+                let detail = refusal.detail.clone();
+                output.observe(Observation::CredentialsRejected { secret, detail });
+            }
+            self.refused = secret;
+        }
+        output.observe(Observation::TokenRefused {
+            reason: refusal.reason.as_str(),
+            detail: refusal.detail.clone(),
+            retry_in,
+        });
+    }
+
+    /// The source shows a fresh secret: it is taken up after a random delay, unless a login with it is due sooner.
+    pub fn handle_secret(&mut self, secret: SecretVersion, now: Time, rng: &mut impl Rng) {
+        if secret <= self.newest {
+            return;
+        }
+        self.newest = secret;
+        self.backoff.reset();
+        self.refusals.clear();
+        if let State::Resting { due } = self.state {
+            self.state = State::Resting {
+                due: due.min(now + jitter(self.rotation_jitter, rng)),
+            };
+        }
+    }
+
+    /// The platform does not accept this token: if it is the newest, another is bought.
+    pub fn invalidate(&mut self, token: TokenId, now: Time, rng: &mut impl Rng) {
+        if self.token.is_some_and(|held| held.id == token) {
+            self.token = None;
+            if let State::Resting { due } = self.state {
+                let retry = now + self.backoff.next(None, rng);
+                self.state = State::Resting {
+                    due: due.min(retry),
+                };
+            }
+        }
+    }
+}

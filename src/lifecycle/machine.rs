@@ -1,0 +1,415 @@
+//! The whole client: its login, its plan of topics, and its shards.
+
+use super::backoff::Backoff;
+use super::budget::Budget;
+use super::login::{Login, Token};
+use super::output::{Note, Output};
+use super::plan;
+use super::session::{Channel, Session, State};
+use super::shard::{Client, Shard};
+use super::{Command, Config, Reason, Refusal, Reply, SessionId, ShardId};
+use crate::event::Topic;
+use crate::observation::Observation;
+use crate::time::Time;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::time::Duration;
+
+/// The shell answers a listing within its own time-outs; many pages may be needed.
+const LISTING_DEADLINE: Duration = Duration::from_secs(300);
+
+/// How soon an empty or refused plan is looked at again.
+const REPLAN: Duration = Duration::from_secs(300);
+
+/// Sockets are opened at most this often, so that sessions lost together do not come back as a herd.
+const HANDSHAKES_MOST: (usize, Duration) = (10, Duration::from_secs(1));
+
+/// What is known of the topics.
+#[derive(Clone, Copy, Debug)]
+enum Plan {
+    /// They are asked for at `due`, once there is a token.
+    Wanted { due: Time },
+    /// They are being asked for.
+    Asked { deadline: Time },
+    /// The shards stand.
+    Made,
+}
+
+/// Keeps one client's subscriptions live.
+///
+/// Doors: `handle_reply` and `handle_timeout` in, `poll_command`, `poll_note` and `poll_timeout` out. The same seed and the same
+/// inputs give the same outputs.
+#[derive(Debug)]
+pub struct Lifecycle {
+    config: Config,
+    login: Login,
+    plan: Plan,
+    plan_backoff: Backoff,
+    shards: Vec<Shard>,
+    /// The last session's number.
+    sessions: u64,
+    /// Channels without a socket that the platform still knows.
+    retired: Vec<Channel>,
+    handshakes: Budget,
+    rng: StdRng,
+    output: Output,
+    closed: bool,
+}
+
+impl Lifecycle {
+    /// A client that logs in at once.
+    pub fn new(config: Config, seed: u64) -> Self {
+        Self {
+            login: Login::new(&config),
+            plan: Plan::Wanted { due: Time::START },
+            plan_backoff: Backoff::new(&config),
+            shards: Vec::new(),
+            sessions: 0,
+            retired: Vec::new(),
+            handshakes: Budget::new(HANDSHAKES_MOST.0, HANDSHAKES_MOST.1),
+            rng: StdRng::seed_from_u64(seed),
+            output: Output::default(),
+            config,
+            closed: false,
+        }
+    }
+
+    /// The next thing to be done, in order.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.output.commands.pop_front()
+    }
+
+    /// The next thing to be told, in order.
+    pub fn poll_note(&mut self) -> Option<Note> {
+        self.output.notes.pop_front()
+    }
+
+    /// When `handle_timeout` must be called at the latest.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.closed {
+            return None;
+        }
+        let plan = match self.plan {
+            // Without a token the login's own deadline is what to wait for.
+            Plan::Wanted { due } => self.login.token(due).map(|_| due),
+            Plan::Asked { deadline } => Some(deadline),
+            Plan::Made => None,
+        };
+        let shards = self
+            .shards
+            .iter()
+            .filter_map(|shard| shard.poll_timeout(&self.config));
+        shards.chain(plan).chain([self.login.poll_timeout()]).min()
+    }
+
+    /// Whether every topic of the plan is delivered by a session.
+    pub fn is_covered(&self) -> bool {
+        !self.shards.is_empty() && self.shards.iter().all(Shard::is_covered)
+    }
+
+    /// The last frame of the shard that has been silent for longest; `None` before the first.
+    pub fn heard_at(&self) -> Option<Time> {
+        let newest = |shard: &Shard| shard.sessions().iter().map(|s| s.heard_at).max().flatten();
+        self.shards.iter().map(newest).min().flatten()
+    }
+
+    /// Every session, shard by shard, oldest first.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.shards.iter().flat_map(Shard::sessions)
+    }
+
+    /// The login, for the status page.
+    pub const fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// How many shards the topics take; 0 until the topics are known.
+    pub fn shards(&self) -> u16 {
+        u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
+    }
+
+    /// How many channels the platform holds for us.
+    pub fn channels(&self) -> usize {
+        let held = |session: &Session| {
+            session.channel.is_some() || matches!(session.state, State::Opening { .. })
+        };
+        self.retired.len() + self.sessions().filter(|session| held(session)).count()
+    }
+
+    /// Closes every session; nothing is opened again.
+    pub fn close(&mut self) {
+        self.closed = true;
+        for shard in &mut self.shards {
+            shard.close(&mut self.output);
+        }
+    }
+
+    /// Takes what came of a command, or what a socket said.
+    pub fn handle_reply(&mut self, reply: Reply, now: Time) {
+        if self.closed {
+            return;
+        }
+        match reply {
+            Reply::TokenGranted {
+                token,
+                expires_in,
+                secret,
+            } => {
+                let expires_at = now + expires_in;
+                let token = Token {
+                    id: token,
+                    secret,
+                    life: expires_in,
+                    expires_at,
+                };
+                self.login
+                    .handle_granted(token, now, &mut self.rng, &mut self.output);
+                self.wake(now);
+            }
+            Reply::TokenRefused { refusal, secret } => {
+                let (rng, output) = (&mut self.rng, &mut self.output);
+                self.login
+                    .handle_refused(&refusal, secret, now, rng, output);
+            }
+            Reply::SecretChanged { secret } => {
+                self.login.handle_secret(secret, now, &mut self.rng);
+            }
+            Reply::TopicsListed { topics, unknown } => self.handle_topics(&topics, unknown, now),
+            Reply::TopicsRefused { refusal } => self.handle_topics_refused(&refusal, now),
+            Reply::ChannelOpened { .. }
+            | Reply::Subscribed { .. }
+            | Reply::Connected { .. }
+            | Reply::Refused { .. }
+            | Reply::Heard { .. }
+            | Reply::Lost { .. } => self.handle_session(reply, now),
+        }
+        self.step(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.closed {
+            return;
+        }
+        self.login
+            .handle_timeout(now, &mut self.rng, &mut self.output);
+        if let Plan::Asked { deadline } = self.plan
+            && deadline <= now
+        {
+            let detail = format!("no list of topics within {LISTING_DEADLINE:?}");
+            let refusal = Refusal {
+                reason: Reason::Timeout,
+                retry_after: None,
+                detail,
+            };
+            self.handle_topics_refused(&refusal, now);
+        }
+        let ids: Vec<SessionId> = self.sessions().map(|session| session.id).collect();
+        for id in ids {
+            let (config, rng, output) = (&self.config, &mut self.rng, &mut self.output);
+            let refused = find(&mut self.shards, id)
+                .and_then(|session| session.handle_timeout(config, now, rng, output));
+            self.refuse_token(refused, now);
+        }
+        self.step(now);
+    }
+
+    fn handle_session(&mut self, reply: Reply, now: Time) {
+        let (config, rng, output) = (&self.config, &mut self.rng, &mut self.output);
+        let shards = &mut self.shards;
+        let refused = match reply {
+            Reply::ChannelOpened {
+                session,
+                channel,
+                expires_in,
+            } => {
+                self.handle_opened(session, channel, expires_in, now);
+                None
+            }
+            Reply::Subscribed { session, rejected } => {
+                for super::RejectedTopic { topic, reason } in rejected {
+                    output.observe(Observation::TopicRejected { topic, reason });
+                }
+                self.with_shard(session, now, |shard, client, output| {
+                    shard.handle_subscribed(session, client, now, output);
+                });
+                None
+            }
+            Reply::Connected { session } => {
+                if let Some(session) = find(shards, session)
+                    .filter(|session| matches!(session.state, State::Connecting { .. }))
+                {
+                    session.handle_connected(config, now, output);
+                }
+                None
+            }
+            Reply::Refused { session, refusal } => find(shards, session)
+                .filter(|session| session.awaits_reply())
+                .and_then(|session| session.handle_refused(&refusal, now, rng, output)),
+            Reply::Heard { session, what } => find(shards, session)
+                .filter(|session| session.has_socket())
+                .and_then(|session| session.handle_heard(what, config, now, rng, output)),
+            Reply::Lost {
+                session,
+                reason,
+                detail,
+            } => {
+                let Some(lost) = find(shards, session).filter(|lost| lost.has_socket()) else {
+                    return;
+                };
+                if matches!(lost.state, State::Draining { .. }) {
+                    self.with_shard(session, now, |shard, client, output| {
+                        shard.remove(session, client, now, output);
+                    });
+                    return;
+                }
+                lost.lose(reason, detail, config, now, rng, output)
+            }
+            Reply::TokenGranted { .. }
+            | Reply::TokenRefused { .. }
+            | Reply::SecretChanged { .. }
+            | Reply::TopicsListed { .. }
+            | Reply::TopicsRefused { .. } => None,
+        };
+        self.refuse_token(refused, now);
+    }
+
+    /// A channel is never lost from sight: one that comes too late for its session is kept for another.
+    fn handle_opened(
+        &mut self,
+        session: SessionId,
+        channel: super::ChannelId,
+        life: Duration,
+        now: Time,
+    ) {
+        let topics = self.shards.iter().find_map(|shard| {
+            shard
+                .sessions()
+                .iter()
+                .any(|own| own.id == session)
+                .then(|| shard.topics().clone())
+        });
+        let waiting = find(&mut self.shards, session)
+            .filter(|session| matches!(session.state, State::Opening { .. }));
+        match (
+            waiting.and_then(|waiting| waiting.token.map(|token| (waiting, token))),
+            topics,
+        ) {
+            (Some((session, token)), Some(topics)) => {
+                let channel = Channel::new(channel, life, token, now);
+                session.subscribe(channel, token, &topics, now, &mut self.output);
+            }
+            _ => {
+                if let Some(token) = self.login.token(now) {
+                    self.retired.push(Channel::new(channel, life, token, now));
+                }
+            }
+        }
+    }
+
+    fn handle_topics(&mut self, topics: &[Topic], unknown: Vec<String>, now: Time) {
+        for queue in unknown {
+            self.output.observe(Observation::QueueUnknown { queue });
+        }
+        self.plan = Plan::Wanted { due: now + REPLAN };
+        match plan::plan(topics) {
+            Ok(shards) if shards.is_empty() => {}
+            Ok(shards) => {
+                self.plan = Plan::Made;
+                let (topics, count) = (topics.len(), shards.len());
+                self.output.observe(Observation::PlanMade {
+                    topics,
+                    shards: count,
+                });
+                let ids = (0..).map(ShardId);
+                self.shards = ids
+                    .zip(shards)
+                    .map(|(id, topics)| Shard::new(id, topics))
+                    .collect();
+            }
+            Err(refused) => self.output.notes.push_back(Note::Misplanned(refused)),
+        }
+    }
+
+    fn handle_topics_refused(&mut self, refusal: &Refusal, now: Time) {
+        let wait = self.plan_backoff.next(refusal.retry_after, &mut self.rng);
+        let parked = refusal.reason.answer() == super::Answer::Park;
+        let wait = if parked { wait.max(REPLAN) } else { wait };
+        self.plan = Plan::Wanted { due: now + wait };
+        self.output.observe(Observation::PlanRefused {
+            reason: refusal.reason.as_str(),
+            detail: refusal.detail.clone(),
+            retry_in: wait,
+        });
+        if refusal.reason == Reason::Unauthorized {
+            let token = self.login.token(now);
+            self.refuse_token(token, now);
+        }
+    }
+
+    fn refuse_token(&mut self, token: Option<Token>, now: Time) {
+        if let Some(token) = token {
+            self.login.invalidate(token.id, now, &mut self.rng);
+        }
+    }
+
+    /// A fresh token may mend what waiting does not.
+    fn wake(&mut self, now: Time) {
+        if let Plan::Wanted { due } = &mut self.plan {
+            *due = now.min(*due);
+        }
+        for shard in &mut self.shards {
+            shard.wake(now);
+        }
+    }
+
+    fn step(&mut self, now: Time) {
+        if let (Plan::Wanted { due }, Some(token)) = (self.plan, self.login.token(now))
+            && due <= now
+        {
+            self.plan = Plan::Asked {
+                deadline: now + LISTING_DEADLINE,
+            };
+            self.output.command(Command::ListTopics { token: token.id });
+        }
+        for at in 0..self.shards.len() {
+            self.with(at, now, |shard, client, output| {
+                shard.step(client, now, output)
+            });
+        }
+    }
+
+    fn with_shard(
+        &mut self,
+        id: SessionId,
+        now: Time,
+        act: impl FnOnce(&mut Shard, &mut Client<'_>, &mut Output),
+    ) {
+        let owns = |shard: &Shard| shard.sessions().iter().any(|session| session.id == id);
+        if let Some(at) = self.shards.iter().position(owns) {
+            self.with(at, now, act);
+        }
+    }
+
+    fn with(
+        &mut self,
+        at: usize,
+        now: Time,
+        act: impl FnOnce(&mut Shard, &mut Client<'_>, &mut Output),
+    ) {
+        let channels = self.channels();
+        let mut client = Client {
+            config: &self.config,
+            token: self.login.token(now),
+            sessions: &mut self.sessions,
+            retired: &mut self.retired,
+            channels,
+            handshakes: &mut self.handshakes,
+        };
+        act(&mut self.shards[at], &mut client, &mut self.output);
+    }
+}
+
+fn find(shards: &mut [Shard], id: SessionId) -> Option<&mut Session> {
+    shards.iter_mut().find_map(|shard| shard.session_mut(id))
+}

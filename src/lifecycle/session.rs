@@ -1,0 +1,613 @@
+//! One session: one channel and its socket, from the first request to the last frame.
+//!
+//! ```text
+//!                                  ┌──────────── same channel ─────────────┐
+//!  Waiting ─► Authenticating ─► Opening ─► Subscribing ─► Connecting ─► Settling ─► Live ─► Draining ─► (gone)
+//!     ▲   └────────┴───────────────┴───────────┴──────────────┘            │          │
+//!     └───────────────────── refused · lost · silent too long ─────────────┴──────────┘
+//! ```
+//!
+//! From Waiting a session goes to the first step that it still needs: to Connecting when its channel has its topics, to
+//! Subscribing when it has a channel, to Opening when it has a token. A session knows nothing of its siblings: who succeeds
+//! whom is the shard's business.
+
+use super::backoff::Backoff;
+use super::login::Token;
+use super::output::Output;
+use super::reasons::Answer;
+use super::{ChannelId, Command, Config, Heard, Reason, Refusal, SessionId, ShardId};
+use crate::observation::Observation;
+use crate::time::Time;
+use rand::Rng;
+use std::time::Duration;
+
+/// The shell answers REST calls and handshakes within its own time-outs; this bounds the wait should it not.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How soon something that waiting does not mend is looked at again.
+const PARKED: Duration = Duration::from_secs(300);
+
+/// A channel as the session holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// Its handle.
+    pub id: ChannelId,
+    /// How long it lives from each subscription.
+    pub life: Duration,
+    /// When the platform drops it.
+    pub expires_at: Time,
+    /// When the token that made it ends, and with it perhaps its socket.
+    pub maker_expires_at: Time,
+    /// How long before that end the socket is given up.
+    pub maker_margin: Duration,
+}
+
+impl Channel {
+    /// How long before the end of its maker a socket is given up at most; a token that lives shorter gets a tenth of its life.
+    const MAKER_MARGIN: Duration = Duration::from_secs(60);
+
+    /// A channel that was made just now, and lives for `life` from each subscription.
+    pub fn new(id: ChannelId, life: Duration, maker: Token, now: Time) -> Self {
+        Self {
+            id,
+            life,
+            expires_at: now + life,
+            maker_expires_at: maker.expires_at,
+            maker_margin: Self::MAKER_MARGIN.min(maker.life / 10),
+        }
+    }
+
+    /// Whether a session that takes it now need not leave it soon because its maker ends.
+    pub fn is_usable(&self, now: Time) -> bool {
+        self.maker_expires_at <= now || self.maker_expires_at.since(now) > self.maker_margin * 2
+    }
+}
+
+/// Where a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing is under way before `until`.
+    Waiting {
+        /// When the next step is taken.
+        until: Time,
+        /// Whether waiting alone is not expected to help.
+        parked: bool,
+    },
+    /// There is no token; the login is at work.
+    Authenticating,
+    /// A channel is being made.
+    Opening {
+        /// When the answer is given up.
+        deadline: Time,
+    },
+    /// The channel is being given its topics.
+    Subscribing {
+        /// When the answer is given up.
+        deadline: Time,
+    },
+    /// The socket is being opened.
+    Connecting {
+        /// When the answer is given up.
+        deadline: Time,
+    },
+    /// The socket is open, the feed not yet certain.
+    Settling {
+        /// Since when the socket is open.
+        since: Time,
+        /// Whether our probe was answered.
+        ponged: bool,
+    },
+    /// The session delivers.
+    Live {
+        /// Since when the socket is open.
+        since: Time,
+    },
+    /// A successor delivers; this one says what it still has to say.
+    Draining {
+        /// Since when the socket is open.
+        since: Time,
+        /// When it is closed.
+        until: Time,
+    },
+}
+
+impl State {
+    /// The state's name, also a label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting { .. } => "waiting",
+            Self::Authenticating => "authenticating",
+            Self::Opening { .. } => "opening",
+            Self::Subscribing { .. } => "subscribing",
+            Self::Connecting { .. } => "connecting",
+            Self::Settling { .. } => "settling",
+            Self::Live { .. } => "live",
+            Self::Draining { .. } => "draining",
+        }
+    }
+
+    /// Whether the picture has an arrow from here to there.
+    pub const fn may_become(self, next: Self) -> bool {
+        use State::{
+            Authenticating, Connecting, Draining, Live, Opening, Settling, Subscribing, Waiting,
+        };
+        match self {
+            Waiting { .. } | Authenticating => matches!(
+                next,
+                Waiting { .. }
+                    | Authenticating
+                    | Opening { .. }
+                    | Subscribing { .. }
+                    | Connecting { .. }
+            ),
+            Opening { .. } => matches!(next, Waiting { .. } | Subscribing { .. }),
+            Subscribing { .. } => matches!(next, Waiting { .. } | Connecting { .. }),
+            Connecting { .. } => matches!(next, Waiting { .. } | Settling { .. }),
+            Settling { .. } => matches!(next, Waiting { .. } | Live { .. } | Settling { .. }),
+            Live { .. } => matches!(next, Waiting { .. } | Draining { .. }),
+            // The successor was lost: the predecessor is kept as long as it delivers.
+            Draining { .. } => matches!(next, Live { .. }),
+        }
+    }
+}
+
+/// One session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its name.
+    pub id: SessionId,
+    /// Whose topics it carries.
+    pub shard: ShardId,
+    /// Where it is.
+    pub state: State,
+    /// When it came there.
+    pub entered: Time,
+    /// Its channel: kept through the loss of a socket, given up when the platform no longer knows it.
+    pub channel: Option<Channel>,
+    /// Whether the channel has our topics.
+    pub subscribed: bool,
+    /// Whether the feed has been certain since the last subscription: a new socket then resumes it.
+    pub proven: bool,
+    /// Whether it became live by a new socket on the channel it had.
+    pub resumed: bool,
+    /// The token it was last subscribed with.
+    pub token: Option<Token>,
+    /// The last frame of whatever kind.
+    pub heard_at: Option<Time>,
+    /// The last notification.
+    pub data_at: Option<Time>,
+    /// Whether the platform said that it will close the socket.
+    pub noticed: bool,
+    /// Why it last ceased to deliver.
+    pub loss: Option<Reason>,
+    /// How often it failed since it was made.
+    pub failures: u32,
+    /// The last failure in words; never a secret.
+    pub last_words: Option<String>,
+    /// When the next probe is sent; only used while a socket is open.
+    ping_at: Time,
+    backoff: Backoff,
+}
+
+impl Session {
+    /// A session that takes its first step at once.
+    pub fn new(id: SessionId, shard: ShardId, config: &Config, now: Time) -> Self {
+        Self {
+            id,
+            shard,
+            state: State::Waiting {
+                until: now,
+                parked: false,
+            },
+            entered: now,
+            channel: None,
+            subscribed: false,
+            proven: false,
+            resumed: false,
+            token: None,
+            heard_at: None,
+            data_at: None,
+            noticed: false,
+            loss: None,
+            failures: 0,
+            last_words: None,
+            ping_at: now,
+            backoff: Backoff::new(config),
+        }
+    }
+
+    /// Whether notifications reach us through it for certain.
+    pub const fn delivers(&self) -> bool {
+        matches!(self.state, State::Live { .. } | State::Draining { .. })
+    }
+
+    /// Whether its socket is open.
+    pub const fn has_socket(&self) -> bool {
+        matches!(self.state, State::Settling { .. }) || self.delivers()
+    }
+
+    /// Whether a REST call or a handshake is under way.
+    pub const fn awaits_reply(&self) -> bool {
+        use State::{Connecting, Opening, Subscribing};
+        matches!(
+            self.state,
+            Opening { .. } | Subscribing { .. } | Connecting { .. }
+        )
+    }
+
+    /// Whether it can take its next step now.
+    pub fn is_due(&self, now: Time) -> bool {
+        matches!(self.state, State::Waiting { until, .. } if until <= now)
+            || self.state == State::Authenticating
+    }
+
+    /// When something is due, for every state but `Authenticating`, which waits for the login's own deadline.
+    pub fn poll_timeout(&self, config: &Config) -> Option<Time> {
+        let dead = self.heard_at.map_or(self.entered, |heard| heard) + config.dead_after;
+        match self.state {
+            State::Waiting { until, .. } => Some(until),
+            State::Authenticating => None,
+            State::Opening { deadline }
+            | State::Subscribing { deadline }
+            | State::Connecting { deadline } => Some(deadline),
+            State::Settling { since, ponged } => {
+                let next = since
+                    + if ponged {
+                        config.settle
+                    } else {
+                        config.dead_after
+                    };
+                Some(self.ping_at.min(dead).min(next))
+            }
+            State::Live { .. } => Some(self.ping_at.min(dead)),
+            State::Draining { until, .. } => Some(until),
+        }
+    }
+
+    /// Moves along an arrow of the picture.
+    pub fn enter(&mut self, state: State, now: Time, output: &mut Output) {
+        debug_assert!(
+            self.state.may_become(state),
+            "{} may not go from {:?} to {state:?}",
+            self.id,
+            self.state
+        );
+        let (from, to) = (self.state.as_str(), state.as_str());
+        self.state = state;
+        if from != to {
+            self.entered = now;
+            let (session, shard) = (self.id.to_string(), self.shard.0);
+            output.observe(Observation::SessionEntered {
+                session,
+                shard,
+                from,
+                to,
+            });
+        }
+    }
+
+    /// Asks for a channel.
+    pub fn open(&mut self, token: Token, now: Time, output: &mut Output) {
+        self.token = Some(token);
+        self.enter(
+            State::Opening {
+                deadline: now + DEADLINE,
+            },
+            now,
+            output,
+        );
+        output.command(Command::OpenChannel {
+            session: self.id,
+            token: token.id,
+        });
+    }
+
+    /// Gives the channel its topics.
+    pub fn subscribe(
+        &mut self,
+        channel: Channel,
+        token: Token,
+        topics: &super::plan::ShardTopics,
+        now: Time,
+        output: &mut Output,
+    ) {
+        self.channel = Some(channel);
+        self.token = Some(token);
+        (self.subscribed, self.proven) = (false, false);
+        self.enter(
+            State::Subscribing {
+                deadline: now + DEADLINE,
+            },
+            now,
+            output,
+        );
+        output.command(Command::Subscribe {
+            session: self.id,
+            token: token.id,
+            channel: channel.id,
+            topics: topics.clone(),
+        });
+    }
+
+    /// The platform has taken the topics, which also gives the channel a new life.
+    pub fn handle_subscribed(&mut self, now: Time) {
+        self.subscribed = true;
+        if let Some(channel) = &mut self.channel {
+            channel.expires_at = now + channel.life;
+        }
+    }
+
+    /// Opens a socket on the channel.
+    pub fn connect(&mut self, now: Time, output: &mut Output) {
+        let Some(channel) = self.channel else { return };
+        self.enter(
+            State::Connecting {
+                deadline: now + DEADLINE,
+            },
+            now,
+            output,
+        );
+        output.command(Command::Connect {
+            session: self.id,
+            channel: channel.id,
+        });
+    }
+
+    /// The socket is open. The probe goes out at once: its answer is the first sign that the feed works.
+    pub fn handle_connected(&mut self, config: &Config, now: Time, output: &mut Output) {
+        self.enter(
+            State::Settling {
+                since: now,
+                ponged: false,
+            },
+            now,
+            output,
+        );
+        self.heard_at = None;
+        self.noticed = false;
+        self.ping(config, now, output);
+    }
+
+    fn ping(&mut self, config: &Config, now: Time, output: &mut Output) {
+        self.ping_at = now + config.ping_interval;
+        output.command(Command::Ping { session: self.id });
+    }
+
+    /// The socket said something. Returns the token when the platform says that it is revoked.
+    pub fn handle_heard(
+        &mut self,
+        what: Heard,
+        config: &Config,
+        now: Time,
+        rng: &mut impl Rng,
+        output: &mut Output,
+    ) -> Option<Token> {
+        self.heard_at = Some(now);
+        match what {
+            Heard::Data => self.data_at = Some(now),
+            Heard::ClosingNotice => self.noticed = true,
+            // A draining session is closed soon anyway.
+            Heard::NoLongerSubscribed | Heard::TokenRevoked
+                if matches!(self.state, State::Draining { .. }) => {}
+            Heard::NoLongerSubscribed => {
+                let words = "the platform says that the channel is no longer subscribed";
+                return self.lose(Reason::Evicted, words.into(), config, now, rng, output);
+            }
+            Heard::TokenRevoked => {
+                let words = "the platform says that the channel's token was revoked";
+                return self.lose(Reason::TokenRevoked, words.into(), config, now, rng, output);
+            }
+            Heard::Pong => {
+                if let State::Settling { since, .. } = self.state {
+                    self.enter(
+                        State::Settling {
+                            since,
+                            ponged: true,
+                        },
+                        now,
+                        output,
+                    );
+                }
+            }
+            Heard::Sign => {}
+        }
+        self.settle(config, now, output);
+        None
+    }
+
+    /// Becomes live when the feed is certain: at the first frame where the channel and its topics were kept, else when the probe
+    /// was answered and the subscription had time to take effect.
+    fn settle(&mut self, config: &Config, now: Time, output: &mut Output) {
+        let State::Settling { since, ponged } = self.state else {
+            return;
+        };
+        self.resumed = self.proven;
+        let certain = if self.resumed {
+            self.heard_at.is_some()
+        } else {
+            ponged && now.since(since) >= config.settle
+        };
+        if certain {
+            self.proven = true;
+            self.enter(State::Live { since }, now, output);
+        }
+    }
+
+    /// Does what is due: gives up, probes, settles. A step of `Waiting` is taken by the shard. Returns a token that is not
+    /// accepted.
+    pub fn handle_timeout(
+        &mut self,
+        config: &Config,
+        now: Time,
+        rng: &mut impl Rng,
+        output: &mut Output,
+    ) -> Option<Token> {
+        match self.state {
+            State::Opening { deadline }
+            | State::Subscribing { deadline }
+            | State::Connecting { deadline }
+                if deadline <= now =>
+            {
+                output.command(Command::Close { session: self.id });
+                let detail = format!(
+                    "no answer within {DEADLINE:?} while {}",
+                    self.state.as_str()
+                );
+                let refusal = Refusal {
+                    reason: Reason::Timeout,
+                    retry_after: None,
+                    detail,
+                };
+                self.handle_refused(&refusal, now, rng, output)
+            }
+            State::Settling { .. } | State::Live { .. } => {
+                let heard = self.heard_at.unwrap_or(self.entered);
+                if now.since(heard) >= config.dead_after {
+                    let words = format!("nothing was heard for {:?}", now.since(heard));
+                    return self.lose(Reason::Silent, words, config, now, rng, output);
+                }
+                if let State::Settling {
+                    since,
+                    ponged: false,
+                } = self.state
+                    && now.since(since) >= config.dead_after
+                {
+                    let words = format!("no probe was answered for {:?}", now.since(since));
+                    return self.lose(Reason::Silent, words, config, now, rng, output);
+                }
+                if self.ping_at <= now {
+                    self.ping(config, now, output);
+                }
+                self.settle(config, now, output);
+                None
+            }
+            State::Waiting { .. }
+            | State::Authenticating
+            | State::Opening { .. }
+            | State::Subscribing { .. }
+            | State::Connecting { .. }
+            | State::Draining { .. } => None,
+        }
+    }
+
+    /// A REST call or a handshake failed. Returns the token when it is the token that is not accepted.
+    pub fn handle_refused(
+        &mut self,
+        refusal: &Refusal,
+        now: Time,
+        rng: &mut impl Rng,
+        output: &mut Output,
+    ) -> Option<Token> {
+        let token = self.token;
+        self.fail(
+            refusal.reason,
+            &refusal.detail,
+            refusal.retry_after,
+            now,
+            rng,
+            output,
+        );
+        token.filter(|_| refusal.reason.answer() == Answer::NewToken)
+    }
+
+    /// The socket is gone, or worth nothing any more. Returns the token when that is the cause.
+    pub fn lose(
+        &mut self,
+        reason: Reason,
+        words: String,
+        config: &Config,
+        now: Time,
+        rng: &mut impl Rng,
+        output: &mut Output,
+    ) -> Option<Token> {
+        let reason = if self.noticed {
+            Reason::ClosingNotice
+        } else {
+            reason
+        };
+        let (delivered, token) = (self.delivers(), self.token);
+        let lived = now.since(self.entered);
+        output.command(Command::Close { session: self.id });
+        output.observe(Observation::SessionLost {
+            session: self.id.to_string(),
+            shard: self.shard.0,
+            reason: reason.as_str(),
+            detail: words.clone(),
+            lived,
+        });
+        if delivered {
+            self.loss = Some(reason);
+            if lived >= config.stable_after {
+                self.backoff.reset();
+            }
+        }
+        self.fail(reason, &words, None, now, rng, output);
+        token.filter(|_| reason.answer() == Answer::NewToken)
+    }
+
+    /// Waits as the reason asks, and gives up what is of no use any more.
+    fn fail(
+        &mut self,
+        reason: Reason,
+        words: &str,
+        retry_after: Option<Duration>,
+        now: Time,
+        rng: &mut impl Rng,
+        output: &mut Output,
+    ) {
+        let answer = reason.answer();
+        let mut wait = self.backoff.next(retry_after, rng);
+        let parked = answer == Answer::Park;
+        if parked {
+            wait = wait.max(PARKED);
+        }
+        let channel_is_gone = matches!(answer, Answer::NewChannel)
+            || (answer == Answer::NewToken && reason == Reason::TokenRevoked);
+        if channel_is_gone && let Some(channel) = self.channel.take() {
+            self.subscribed = false;
+            output.command(Command::Forget {
+                channel: channel.id,
+            });
+        }
+        self.failures += 1;
+        self.last_words = Some(words.into());
+        self.enter(
+            State::Waiting {
+                until: now + wait,
+                parked,
+            },
+            now,
+            output,
+        );
+        output.observe(Observation::RetryScheduled {
+            session: self.id.to_string(),
+            shard: self.shard.0,
+            reason: reason.as_str(),
+            answer: answer.as_str(),
+            retry_in: wait,
+        });
+    }
+
+    /// Waits because something is not allowed yet; nothing failed.
+    pub fn hold(&mut self, until: Time, now: Time, output: &mut Output) {
+        self.enter(
+            State::Waiting {
+                until,
+                parked: false,
+            },
+            now,
+            output,
+        );
+    }
+
+    /// Looks again now at what waiting alone does not mend.
+    pub fn wake(&mut self, now: Time) {
+        if let State::Waiting {
+            until,
+            parked: true,
+        } = &mut self.state
+        {
+            *until = now;
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! One slice of the topics: kept covered by one session, or by two while one succeeds the other.
+//!
+//! The shard decides who succeeds whom, and knows when nobody delivers. Rules, looked at after every input:
+//! 1. Without a session, one is started.
+//! 2. When the newest live session has a reason to be replaced and no younger one is at work, a successor is started.
+//! 3. When a session becomes live, the older ones drain, or are dropped where they have no socket. One that drains returns to
+//!    live should its successor be lost.
+//! 4. When the last delivering session is lost, a gap opens at its last frame; when one delivers again, the gap closes.
+
+use super::budget::Budget;
+use super::login::Token;
+use super::output::{Note, Output};
+use super::plan::{CHANNELS_PER_CLIENT, ShardTopics};
+use super::session::{Channel, Session, State};
+use super::{Command, Config, Reason, SessionId, ShardId};
+use crate::observation::Observation;
+use crate::time::Time;
+
+/// How soon a session without a channel looks again whether one may be made.
+const NO_CHANNEL_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Why a session is replaced although it delivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trigger {
+    /// The platform announced that it will close the socket.
+    ClosingNotice,
+    /// There is a token bought with a fresh secret.
+    Secret,
+    /// There is a fresh token.
+    Token,
+    /// The channel's life, or that of the token that made it, comes to its end.
+    Channel,
+}
+
+impl Trigger {
+    /// All triggers.
+    pub const ALL: [Self; 4] = [
+        Self::ClosingNotice,
+        Self::Secret,
+        Self::Token,
+        Self::Channel,
+    ];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClosingNotice => "closing_notice",
+            Self::Secret => "secret",
+            Self::Token => "token_expiry",
+            Self::Channel => "channel_expiry",
+        }
+    }
+}
+
+/// A planned replacement under way.
+#[derive(Clone, Copy, Debug)]
+struct Rotation {
+    trigger: Trigger,
+    successor: SessionId,
+    /// Failures of the successor that were told.
+    failures: u32,
+    /// When the successor became live.
+    settled_at: Option<Time>,
+}
+
+/// What the shard needs of the client it belongs to.
+#[derive(Debug)]
+pub struct Client<'a> {
+    /// The times that govern sessions.
+    pub config: &'a Config,
+    /// The newest valid token.
+    pub token: Option<Token>,
+    /// The last session's number.
+    pub sessions: &'a mut u64,
+    /// Channels without a socket that the platform still knows.
+    pub retired: &'a mut Vec<Channel>,
+    /// How many channels of ours the platform knows or is asked for, retired ones included.
+    pub channels: usize,
+    /// How often a socket may be opened.
+    pub handshakes: &'a mut Budget,
+}
+
+impl Client<'_> {
+    fn new_session(&mut self, shard: ShardId, now: Time) -> Session {
+        *self.sessions += 1;
+        Session::new(SessionId(*self.sessions), shard, self.config, now)
+    }
+
+    /// A retired channel that will outlive its next use.
+    fn take_retired(&mut self, now: Time, output: &mut Output) -> Option<Channel> {
+        self.retired.retain(|channel| {
+            let known = now < channel.expires_at;
+            if !known {
+                output.command(Command::Forget {
+                    channel: channel.id,
+                });
+            }
+            known
+        });
+        let usable = self
+            .retired
+            .iter()
+            .position(|channel| channel.is_usable(now))?;
+        Some(self.retired.remove(usable))
+    }
+}
+
+/// One slice of the topics and its sessions.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    id: ShardId,
+    topics: ShardTopics,
+    /// Oldest first. More than one only while a successor is made or a predecessor drains.
+    sessions: Vec<Session>,
+    /// Whether a session delivers; the beginning, before the first one did, is no gap.
+    covered: bool,
+    gap: bool,
+    rotation: Option<Rotation>,
+}
+
+impl Shard {
+    /// A shard that starts its first session at the next step.
+    pub const fn new(id: ShardId, topics: ShardTopics) -> Self {
+        Self {
+            id,
+            topics,
+            sessions: Vec::new(),
+            covered: false,
+            gap: false,
+            rotation: None,
+        }
+    }
+
+    /// Its topics, as they are subscribed to.
+    pub const fn topics(&self) -> &ShardTopics {
+        &self.topics
+    }
+
+    /// Looks again now at what waiting alone does not mend.
+    pub fn wake(&mut self, now: Time) {
+        for session in &mut self.sessions {
+            session.wake(now);
+        }
+    }
+
+    /// Its sessions, oldest first.
+    pub fn sessions(&self) -> &[Session] {
+        &self.sessions
+    }
+
+    /// The session of that name, if it is one of this shard's.
+    pub fn session_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.sessions.iter_mut().find(|session| session.id == id)
+    }
+
+    /// Whether a session delivers.
+    pub const fn is_covered(&self) -> bool {
+        self.covered
+    }
+
+    /// When something is due.
+    pub fn poll_timeout(&self, config: &Config) -> Option<Time> {
+        let sessions = self
+            .sessions
+            .iter()
+            .filter_map(|session| session.poll_timeout(config));
+        sessions
+            .chain(
+                self.sessions
+                    .last()
+                    .and_then(|newest| ages_at(newest, config)),
+            )
+            .min()
+    }
+
+    /// Applies the rules. Called after every input and at every deadline.
+    pub fn step(&mut self, client: &mut Client<'_>, now: Time, output: &mut Output) {
+        self.tell_failure(now, output);
+        self.retire_predecessors(client, now, output);
+        self.judge_coverage(now, output);
+        self.start_successor(client, now, output);
+        for at in 0..self.sessions.len() {
+            if self.sessions[at].is_due(now) {
+                advance(&mut self.sessions[at], &self.topics, client, now, output);
+            }
+        }
+    }
+
+    /// The platform has taken the topics of a session's channel.
+    pub fn handle_subscribed(
+        &mut self,
+        id: SessionId,
+        client: &mut Client<'_>,
+        now: Time,
+        output: &mut Output,
+    ) {
+        if let Some(session) = self.session_mut(id) {
+            session.handle_subscribed(now);
+            connect(session, client, now, output);
+        }
+    }
+
+    /// Closes every session, for good.
+    pub fn close(&mut self, output: &mut Output) {
+        for session in self.sessions.drain(..) {
+            output.command(Command::Close {
+                session: session.id,
+            });
+        }
+    }
+
+    /// Removes a session whose socket is gone although nothing was lost by it.
+    pub fn remove(
+        &mut self,
+        id: SessionId,
+        client: &mut Client<'_>,
+        now: Time,
+        output: &mut Output,
+    ) {
+        let Some(at) = self.sessions.iter().position(|session| session.id == id) else {
+            return;
+        };
+        let session = self.sessions.remove(at);
+        output.command(Command::Close { session: id });
+        client.retired.extend(session.channel);
+        self.finish_rotation(now, output);
+    }
+
+    fn retire_predecessors(&mut self, client: &mut Client<'_>, now: Time, output: &mut Output) {
+        let Some(newest) = self.sessions.iter().rposition(Session::delivers) else {
+            return;
+        };
+        if let State::Draining { since, .. } = self.sessions[newest].state {
+            self.sessions[newest].enter(State::Live { since }, now, output);
+        }
+        for at in (0..newest).rev() {
+            let older = &mut self.sessions[at];
+            let closing = match older.state {
+                State::Live { since } => {
+                    let until = now + client.config.drain;
+                    older.enter(State::Draining { since, until }, now, output);
+                    false
+                }
+                State::Draining { until, .. } => until <= now,
+                State::Waiting { .. }
+                | State::Authenticating
+                | State::Opening { .. }
+                | State::Subscribing { .. }
+                | State::Connecting { .. }
+                | State::Settling { .. } => true,
+            };
+            if closing {
+                let id = older.id;
+                self.remove(id, client, now, output);
+            }
+        }
+    }
+
+    fn judge_coverage(&mut self, now: Time, output: &mut Output) {
+        let delivering = self
+            .sessions
+            .iter()
+            .rev()
+            .find(|session| session.delivers());
+        match (self.covered, delivering) {
+            (true, None) => {
+                let delivered = self
+                    .sessions
+                    .iter()
+                    .filter(|session| session.loss.is_some());
+                let lost = delivered.max_by_key(|session| session.heard_at);
+                output.notes.push_back(Note::GapOpened {
+                    shard: self.id,
+                    cause: lost.and_then(|session| session.loss).unwrap_or(Reason::Cut),
+                    from: lost.and_then(|session| session.heard_at).unwrap_or(now),
+                    topics: self.topics.len(),
+                });
+                (self.covered, self.gap) = (false, true);
+            }
+            (false, Some(session)) => {
+                if self.gap {
+                    let action = if session.resumed {
+                        "resumed"
+                    } else {
+                        "resubscribed"
+                    };
+                    output.notes.push_back(Note::GapClosed {
+                        shard: self.id,
+                        to: now,
+                        action,
+                    });
+                }
+                (self.covered, self.gap) = (true, false);
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    fn start_successor(&mut self, client: &mut Client<'_>, now: Time, output: &mut Output) {
+        let Some(newest) = self.sessions.last() else {
+            let session = client.new_session(self.id, now);
+            self.sessions.push(session);
+            return;
+        };
+        if !matches!(newest.state, State::Live { .. }) {
+            return;
+        }
+        if let Some(rotation) = &mut self.rotation
+            && rotation.successor == newest.id
+            && rotation.settled_at.is_none()
+        {
+            rotation.settled_at = Some(now);
+        }
+        self.finish_rotation(now, output);
+        let Some(newest) = self.sessions.last() else {
+            return;
+        };
+        let Some(trigger) = due(newest, client, now) else {
+            return;
+        };
+        let predecessor = newest.id;
+        let session = client.new_session(self.id, now);
+        self.rotation = Some(Rotation {
+            trigger,
+            successor: session.id,
+            failures: 0,
+            settled_at: None,
+        });
+        output.observe(Observation::RotationStarted {
+            shard: self.id.0,
+            trigger: trigger.as_str(),
+            predecessor: predecessor.to_string(),
+            successor: session.id.to_string(),
+        });
+        self.sessions.push(session);
+    }
+
+    fn tell_failure(&mut self, now: Time, output: &mut Output) {
+        let Some(rotation) = &mut self.rotation else {
+            return;
+        };
+        let successor = self
+            .sessions
+            .iter()
+            .find(|session| session.id == rotation.successor);
+        let Some(successor) = successor.filter(|own| own.failures > rotation.failures) else {
+            return;
+        };
+        rotation.failures = successor.failures;
+        if let State::Waiting { until, .. } = successor.state {
+            output.observe(Observation::RotationFailed {
+                shard: self.id.0,
+                trigger: rotation.trigger.as_str(),
+                detail: successor.last_words.clone().unwrap_or_default(),
+                retry_in: until.since(now),
+            });
+        }
+    }
+
+    /// A rotation is over when its successor is live and alone.
+    fn finish_rotation(&mut self, now: Time, output: &mut Output) {
+        if let Some(Rotation {
+            trigger,
+            settled_at: Some(settled_at),
+            ..
+        }) = self.rotation
+            && self.sessions.len() == 1
+        {
+            self.rotation = None;
+            output.observe(Observation::RotationFinished {
+                shard: self.id.0,
+                trigger: trigger.as_str(),
+                overlap: now.since(settled_at),
+            });
+        }
+    }
+}
+
+/// When a live session must be replaced because of its channel's age.
+fn ages_at(session: &Session, config: &Config) -> Option<Time> {
+    let channel = session
+        .channel
+        .filter(|_| matches!(session.state, State::Live { .. }))?;
+    let channel_ends = channel.expires_at - config.renew_before.min(channel.life / 3);
+    let maker_ends = channel.maker_expires_at - channel.maker_margin;
+    // A maker that had already ended when the session came to live cannot end again.
+    let maker_lives = channel.maker_expires_at > session.entered;
+    Some(if maker_lives {
+        channel_ends.min(maker_ends)
+    } else {
+        channel_ends
+    })
+}
+
+/// Why the newest session should be replaced, if it should.
+fn due(newest: &Session, client: &Client<'_>, now: Time) -> Option<Trigger> {
+    if newest.noticed {
+        return Some(Trigger::ClosingNotice);
+    }
+    if let (Some(fresh), Some(used)) = (client.token, newest.token) {
+        if fresh.secret > used.secret {
+            return Some(Trigger::Secret);
+        }
+        if fresh.id != used.id {
+            return Some(Trigger::Token);
+        }
+    }
+    ages_at(newest, client.config)
+        .is_some_and(|at| at <= now)
+        .then_some(Trigger::Channel)
+}
+
+/// Takes the next step that a waiting session needs.
+fn advance(
+    session: &mut Session,
+    topics: &ShardTopics,
+    client: &mut Client<'_>,
+    now: Time,
+    output: &mut Output,
+) {
+    if session.subscribed {
+        connect(session, client, now, output);
+        return;
+    }
+    let Some(token) = client.token else {
+        if session.state != State::Authenticating {
+            session.enter(State::Authenticating, now, output);
+        }
+        return;
+    };
+    match session.channel.or_else(|| client.take_retired(now, output)) {
+        Some(channel) => session.subscribe(channel, token, topics, now, output),
+        None if client.channels < CHANNELS_PER_CLIENT => {
+            client.channels += 1;
+            session.open(token, now, output);
+        }
+        // One more would silently evict a sibling; a retired one becomes usable, or the platform drops one.
+        None => session.hold(now + NO_CHANNEL_WAIT, now, output),
+    }
+}
+
+/// Opens a socket as soon as the budget of handshakes allows.
+fn connect(session: &mut Session, client: &mut Client<'_>, now: Time, output: &mut Output) {
+    let allowed = client.handshakes.next(now);
+    if allowed > now {
+        session.hold(allowed, now, output);
+    } else {
+        client.handshakes.spend(now);
+        session.connect(now, output);
+    }
+}

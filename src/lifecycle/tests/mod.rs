@@ -1,0 +1,5 @@
+//! The lifecycle against a model of the platform, in virtual time.
+
+mod properties;
+mod transcripts;
+mod world;

@@ -1,0 +1,94 @@
+//! The closed sets that label values come from; every value is present at 0 from the start.
+//!
+//! A value outside its set gets a series of its own when it first occurs: labels are `&'static str`, so that data can never make
+//! one.
+
+use crate::event::Topic;
+
+/// What a session can be doing, in the order in which it does it.
+pub const STATES: [&str; 8] = [
+    "waiting",
+    "authenticating",
+    "opening",
+    "subscribing",
+    "connecting",
+    "settling",
+    "live",
+    "draining",
+];
+
+/// What makes us replace a session that works.
+pub const TRIGGERS: [&str; 6] = [
+    "closing_notice",
+    "secret",
+    "token_expiry",
+    "channel_expiry",
+    "channel_lost",
+    "operator",
+];
+
+/// How an attempt to replace a session ended; a failed one is tried again.
+pub const OUTCOMES: [&str; 2] = ["completed", "failed"];
+
+/// Causes of a gap beside the reasons for which a session ends: the process did not run, or the journal was full.
+pub const OTHER_GAP_CAUSES: [&str; 2] = ["restart", "journal_full"];
+
+/// Whether the platform took a topic.
+pub const TOPIC_STATES: [&str; 2] = ["permitted", "rejected"];
+
+/// Families of topics by their names without ids, commonest first; the last stands for all others.
+pub const FAMILIES: [&str; 9] = [
+    "v2.routing.queues.conversations",
+    "v2.routing.queues.users",
+    "v2.analytics.queues.observations",
+    "v2.users.presence",
+    "v2.users.routingstatus",
+    "v2.users.conversations",
+    "v2.analytics.conversation.metrics",
+    "v2.detail.events",
+    "other",
+];
+
+/// The place of a topic's family in `FAMILIES`.
+pub fn family_of(topic: &Topic) -> usize {
+    const OTHER: usize = FAMILIES.len() - 1;
+    const DETAIL: usize = OTHER - 1;
+    let kind = topic.kind();
+    let kind = kind.strip_prefix("com.genesys.cloud.").unwrap_or(kind);
+    if kind.starts_with("v2.detail.events.") {
+        return DETAIL;
+    }
+    FAMILIES
+        .iter()
+        // Equality first: it is the usual case, and several times cheaper.
+        .position(|family| kind == *family || kind.eq_ignore_ascii_case(family))
+        .unwrap_or(OTHER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_finds_its_own_topics() {
+        const ID: &str = "7f1d8a3e-4c52-4b0e-9d3a-0c5b6e1f2a4d";
+        let family = |name: &str| FAMILIES[family_of(&Topic::new(name))];
+        assert_eq!(
+            family(&format!("v2.routing.queues.{ID}.conversations")),
+            "v2.routing.queues.conversations"
+        );
+        assert_eq!(
+            family(&format!("v2.users.{ID}.routingStatus")),
+            "v2.users.routingstatus"
+        );
+        assert_eq!(
+            family(&format!("v2.analytics.conversation.{ID}.metrics")),
+            "v2.analytics.conversation.metrics"
+        );
+        assert_eq!(
+            family(&format!("v2.detail.events.conversation.{ID}.acd.start")),
+            "v2.detail.events"
+        );
+        assert_eq!(family("v2.audits.entitytype"), "other");
+    }
+}

@@ -1,0 +1,107 @@
+//! Sessions: what they are doing, why they had to try again, which were replaced, and which topics they carry.
+
+use super::labels::{OUTCOMES, STATES, TOPIC_STATES, TRIGGERS};
+use super::shelf::{Shelf, whole};
+use crate::lifecycle::Reason;
+use prometheus::{Gauge, IntCounterVec, IntGauge, IntGaugeVec};
+use std::time::Duration;
+
+/// Metrics of the sessions.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    states: [IntGauge; STATES.len()],
+    reconnects: IntCounterVec,
+    rotations: IntCounterVec,
+    last_frame_age: Gauge,
+    last_event_age: Gauge,
+    topics: IntGaugeVec,
+}
+
+impl Sessions {
+    pub(super) fn new(shelf: &Shelf) -> Self {
+        let states = shelf.gauges(
+            "tieline_sessions",
+            "Sessions by what they are doing.",
+            &["state"],
+        );
+        let metrics = Self {
+            states: STATES.map(|state| states.with_label_values(&[state])),
+            reconnects: shelf.counters(
+                "tieline_reconnects_total",
+                "Times a session had to try again, by why.",
+                &["reason"],
+            ),
+            rotations: shelf.counters(
+                "tieline_rotations_total",
+                "Planned replacements of a session, by what asked for them and how they ended.",
+                &["trigger", "outcome"],
+            ),
+            last_frame_age: shelf.seconds(
+                "tieline_last_frame_age_seconds",
+                "How long ago the last frame of any kind came, on the shard that has waited longest; from the start when none has.",
+            ),
+            last_event_age: shelf.seconds(
+                "tieline_last_event_age_seconds",
+                "How long ago the last notification came, on the shard that has waited longest; from the start when none has.",
+            ),
+            topics: shelf.gauges(
+                "tieline_topics",
+                "Topics asked for, by whether the platform took them.",
+                &["state"],
+            ),
+        };
+        metrics.begin();
+        metrics
+    }
+
+    /// Every series of a closed set at 0.
+    fn begin(&self) {
+        for reason in Reason::ALL {
+            self.reconnects.with_label_values(&[reason.as_str()]);
+        }
+        for trigger in TRIGGERS {
+            for outcome in OUTCOMES {
+                self.rotations.with_label_values(&[trigger, outcome]);
+            }
+        }
+        for state in TOPIC_STATES {
+            self.topics.with_label_values(&[state]);
+        }
+    }
+
+    /// A session has to try again.
+    pub fn reconnect(&self, reason: &'static str) {
+        self.reconnects.with_label_values(&[reason]).inc();
+    }
+
+    /// An attempt to replace a session ended; `outcome` is one of `OUTCOMES`.
+    pub fn rotation(&self, trigger: &'static str, outcome: &'static str) {
+        self.rotations.with_label_values(&[trigger, outcome]).inc();
+    }
+
+    /// Shows how many sessions are in each state; states outside `STATES` are not shown.
+    pub fn show_states<'a>(&self, of_each: impl Iterator<Item = &'a str>) {
+        let mut counts = [0; STATES.len()];
+        for state in of_each {
+            if let Some(at) = STATES.iter().position(|known| *known == state) {
+                counts[at] += 1;
+            }
+        }
+        for (gauge, count) in self.states.iter().zip(counts) {
+            gauge.set(count);
+        }
+    }
+
+    /// Shows how long ago the last frame and the last notification came.
+    pub fn show_ages(&self, frame: Duration, event: Duration) {
+        self.last_frame_age.set(frame.as_secs_f64());
+        self.last_event_age.set(event.as_secs_f64());
+    }
+
+    /// Shows how many topics the platform took and refused.
+    pub fn show_topics(&self, permitted: u64, rejected: u64) {
+        for (state, count) in TOPIC_STATES.iter().zip([permitted, rejected]) {
+            self.topics.with_label_values(&[state]).set(whole(count));
+        }
+    }
+}

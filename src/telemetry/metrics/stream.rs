@@ -1,0 +1,112 @@
+//! The stream: what was heard, what of it was doubled or late, and where notifications may have been missed.
+
+use super::labels::{FAMILIES, OTHER_GAP_CAUSES, family_of};
+use super::shelf::{Shelf, whole};
+use crate::event::Topic;
+use crate::lifecycle::Reason;
+use prometheus::{Counter, IntCounter, IntCounterVec, IntGauge};
+use std::time::Duration;
+
+/// Metrics of the stream; a handle that is cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    notifications: [IntCounter; FAMILIES.len()],
+    duplicates: IntCounter,
+    possible_duplicates: IntCounter,
+    late: IntCounter,
+    unreadable: IntCounter,
+    gaps: IntCounterVec,
+    gap_seconds: Counter,
+    gap_open: IntGauge,
+}
+
+impl Stream {
+    pub(super) fn new(shelf: &Shelf) -> Self {
+        let notifications = shelf.counters(
+            "tieline_notifications_total",
+            "Notifications heard on all sessions, before duplicates are dropped, by the topic's name without its ids.",
+            &["family"],
+        );
+        let metrics = Self {
+            notifications: FAMILIES.map(|family| notifications.with_label_values(&[family])),
+            duplicates: shelf.counter(
+                "tieline_duplicates_total",
+                "Notifications dropped because another sight of the same occurrence was published.",
+            ),
+            possible_duplicates: shelf.counter(
+                "tieline_possible_duplicates_total",
+                "Events published although they may double another; they carry a mark.",
+            ),
+            late: shelf.counter(
+                "tieline_late_total",
+                "Events published after a younger one of their key; they carry a mark.",
+            ),
+            unreadable: shelf.counter(
+                "tieline_frames_unreadable_total",
+                "Frames that could not be read and were not delivered.",
+            ),
+            gaps: shelf.counters(
+                "tieline_gaps_total",
+                "Intervals in which notifications may have been missed, by cause.",
+                &["cause"],
+            ),
+            gap_seconds: shelf.fractions(
+                "tieline_gap_seconds_total",
+                "The length of all gaps that have ended.",
+            ),
+            gap_open: shelf.gauge(
+                "tieline_gap_open",
+                "Gaps that have begun and not ended: notifications may be missed now.",
+            ),
+        };
+        for cause in Reason::ALL
+            .map(Reason::as_str)
+            .iter()
+            .chain(&OTHER_GAP_CAUSES)
+        {
+            metrics.gaps.with_label_values(&[cause]);
+        }
+        metrics
+    }
+
+    /// A notification was heard.
+    pub fn received(&self, topic: &Topic) {
+        self.notifications[family_of(topic)].inc();
+    }
+
+    /// A notification was dropped as a duplicate.
+    pub fn duplicate(&self) {
+        self.duplicates.inc();
+    }
+
+    /// An event was marked as possibly doubled.
+    pub fn possible_duplicate(&self) {
+        self.possible_duplicates.inc();
+    }
+
+    /// An event was marked as late.
+    pub fn late(&self) {
+        self.late.inc();
+    }
+
+    /// A frame could not be read; answers how many that makes.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable.inc();
+        self.unreadable.get()
+    }
+
+    /// A gap began.
+    pub fn gap_opened(&self, cause: &'static str) {
+        self.gaps.with_label_values(&[cause]).inc();
+    }
+
+    /// A gap ended after so long.
+    pub fn gap_closed(&self, length: Duration) {
+        self.gap_seconds.inc_by(length.as_secs_f64());
+    }
+
+    /// Shows how many gaps are open.
+    pub fn show_open_gaps(&self, open: u64) {
+        self.gap_open.set(whole(open));
+    }
+}

@@ -1,0 +1,384 @@
+//! The log as a story for a person: what happened, why, what comes next, when.
+//!
+//! A level says who gets woken: error, act now; warn, look today; info, the story; debug, its small print. The message holds all that
+//! a person needs; the fields hold the same for machines, and `event` names the observation.
+
+use crate::observation::Observation;
+use std::fmt;
+use std::time::Duration;
+use tracing::{debug, error, info, warn};
+
+/// Tells one observation; `nth` counts those of its kind that may come in floods.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one exhaustive match, of which each arm is one line of the story"
+)]
+pub(super) fn tell(observation: &Observation, nth: u64) {
+    match observation {
+        Observation::SecretSeen { source, version } => info!(
+            event = "secret_seen",
+            source,
+            version,
+            "the secret's source ({source}) shows a fresh one (number {version}); the next token is bought with it"
+        ),
+        Observation::SecretSourceFailed {
+            source,
+            detail,
+            holding: true,
+        } => warn!(
+            event = "secret_source_failed",
+            source,
+            detail,
+            holding = true,
+            "the secret's source ({source}) cannot be read: {detail}; going on with the last good secret and asking again"
+        ),
+        Observation::SecretSourceFailed {
+            source,
+            detail,
+            holding: false,
+        } => error!(
+            event = "secret_source_failed",
+            source,
+            detail,
+            holding = false,
+            "the secret's source ({source}) cannot be read: {detail}; there is no secret to log in with, asking again"
+        ),
+        Observation::SecretSourceRecovered { source } => info!(
+            event = "secret_source_recovered",
+            source, "the secret's source ({source}) can be read again"
+        ),
+        Observation::TokenGranted { expires_in, secret } => info!(
+            event = "token_granted",
+            expires_in_seconds = expires_in.as_secs(),
+            secret,
+            "logged in with secret number {secret}; the token lives {}",
+            Span(*expires_in)
+        ),
+        Observation::TokenRefused {
+            reason,
+            detail,
+            retry_in,
+        } => warn!(
+            event = "token_refused",
+            reason,
+            detail,
+            retry_in_seconds = retry_in.as_secs_f64(),
+            "no token ({reason}): {detail}; asking again in {}",
+            Span(*retry_in)
+        ),
+        Observation::CredentialsRejected { secret, detail } => error!(
+            event = "credentials_rejected",
+            secret,
+            detail,
+            "Genesys refuses the newest secret (number {secret}): {detail}; what is live stays live, but nothing can be \
+             renewed until the secret's source shows a good one"
+        ),
+        Observation::CredentialsAccepted { secret } => info!(
+            event = "credentials_accepted",
+            secret, "Genesys accepts secret number {secret} again"
+        ),
+        Observation::SessionEntered {
+            session,
+            shard,
+            from,
+            to: "live",
+        } => info!(
+            event = "session_entered",
+            session,
+            shard,
+            from,
+            to = "live",
+            "{session} (shard {shard}) is live"
+        ),
+        Observation::SessionEntered {
+            session,
+            shard,
+            from,
+            to,
+        } => debug!(
+            event = "session_entered",
+            session, shard, from, to, "{session} (shard {shard}) went from {from} to {to}"
+        ),
+        Observation::SessionLost {
+            session,
+            shard,
+            reason,
+            detail,
+            lived,
+        } => warn!(
+            event = "session_lost",
+            session,
+            shard,
+            reason,
+            detail,
+            lived_seconds = lived.as_secs_f64(),
+            "{session} (shard {shard}) is lost after {} ({reason}): {detail}",
+            Span(*lived)
+        ),
+        Observation::RetryScheduled {
+            session,
+            shard,
+            reason,
+            answer,
+            retry_in,
+        } => info!(
+            event = "retry_scheduled",
+            session,
+            shard,
+            reason,
+            answer,
+            retry_in_seconds = retry_in.as_secs_f64(),
+            "{session} (shard {shard}) tries again in {} because of {reason}: {answer}",
+            Span(*retry_in)
+        ),
+        Observation::QueueUnknown { queue } => warn!(
+            event = "queue_unknown",
+            queue, "the platform knows no queue {queue:?}; the others are subscribed"
+        ),
+        Observation::TopicRejected { topic, reason } => warn!(
+            event = "topic_rejected",
+            topic = topic.name(),
+            reason,
+            "the platform refuses {topic}: {reason}; the others are subscribed"
+        ),
+        Observation::RotationStarted {
+            shard,
+            trigger,
+            predecessor,
+            successor,
+        } => info!(
+            event = "rotation_started",
+            shard,
+            trigger,
+            predecessor,
+            successor,
+            "shard {shard} gets a new session ({trigger}): {successor} is made while {predecessor} goes on delivering"
+        ),
+        Observation::RotationFinished {
+            shard,
+            trigger,
+            overlap,
+        } => info!(
+            event = "rotation_finished",
+            shard,
+            trigger,
+            overlap_seconds = overlap.as_secs_f64(),
+            "shard {shard} has its new session ({trigger}); both delivered for {}",
+            Span(*overlap)
+        ),
+        Observation::RotationFailed {
+            shard,
+            trigger,
+            detail,
+            retry_in,
+        } => warn!(
+            event = "rotation_failed",
+            shard,
+            trigger,
+            detail,
+            retry_in_seconds = retry_in.as_secs_f64(),
+            "shard {shard} did not get its new session ({trigger}): {detail}; the old one is kept, next attempt in {}",
+            Span(*retry_in)
+        ),
+        Observation::PlanRefused {
+            reason,
+            detail,
+            retry_in,
+        } => warn!(
+            event = "plan_refused",
+            reason,
+            detail,
+            retry_in_seconds = retry_in.as_secs_f64(),
+            "the queues could not be listed ({reason}): {detail}; next attempt in {}",
+            Span(*retry_in)
+        ),
+        Observation::PlanMade { topics, shards } => info!(
+            event = "plan_made",
+            topics, shards, "{topics} topics on {shards} channel(s)"
+        ),
+        Observation::GapOpened {
+            number,
+            shard,
+            cause,
+            from,
+        } => warn!(
+            event = "gap_opened",
+            number,
+            shard,
+            cause,
+            from = %from,
+            "gap {number} opened on shard {shard} ({cause}): notifications may be missed from {from} on"
+        ),
+        Observation::GapClosed {
+            number,
+            shard,
+            cause,
+            from,
+            to,
+            action,
+        } => warn!(
+            event = "gap_closed",
+            number,
+            shard,
+            cause,
+            from = %from,
+            to = %to,
+            action,
+            "gap {number} on shard {shard} ({cause}) closed after {}: from {from} to {to}; {action}",
+            Span(Duration::from_micros(to.as_micros().saturating_sub(from.as_micros())))
+        ),
+        Observation::FrameUnreadable {
+            session,
+            detail,
+            bytes,
+        } => {
+            if is_loud(nth) {
+                warn!(
+                    event = "frame_unreadable",
+                    session,
+                    detail,
+                    bytes,
+                    nth,
+                    "a frame of {bytes} bytes on {session} could not be read and was not delivered: {detail} (number {nth})"
+                );
+            } else {
+                debug!(event = "frame_unreadable", session, detail, bytes, nth);
+            }
+        }
+        Observation::SinkReady {
+            sink,
+            resumed_from: Some(position),
+        } => info!(
+            event = "sink_ready",
+            sink,
+            position,
+            "sink {sink} takes events; it holds everything up to position {position}"
+        ),
+        Observation::SinkReady {
+            sink,
+            resumed_from: None,
+        } => info!(event = "sink_ready", sink, "sink {sink} takes events"),
+        Observation::SinkFailed {
+            sink,
+            detail,
+            retry_in,
+        } => warn!(
+            event = "sink_failed",
+            sink,
+            detail,
+            retry_in_seconds = retry_in.as_secs_f64(),
+            "sink {sink} failed: {detail}; what it has not acknowledged waits, next attempt in {}",
+            Span(*retry_in)
+        ),
+        Observation::EventParked {
+            sink,
+            topic,
+            number,
+            reason,
+        } => {
+            let topic = topic.name();
+            if is_loud(nth) {
+                warn!(
+                    event = "event_parked",
+                    sink,
+                    topic,
+                    number,
+                    reason,
+                    nth,
+                    "sink {sink} can never take event {number} of {topic}: {reason}; it is parked (number {nth}), the others go on"
+                );
+            } else {
+                debug!(event = "event_parked", sink, topic, number, reason, nth);
+            }
+        }
+        Observation::JournalFull { sink, count } => error!(
+            event = "journal_full",
+            sink,
+            count,
+            "the journal of sink {sink} is full: events lost to it so far in this gap: {count}; bring the sink back or \
+             raise journal.max_bytes"
+        ),
+        Observation::Started { version, epoch } => info!(
+            event = "started",
+            version,
+            epoch = %epoch,
+            "tieline {version} started; this is epoch {epoch}"
+        ),
+        Observation::Listening { address } => info!(
+            event = "listening",
+            address = %address,
+            "status, metrics and health are at http://{address}/"
+        ),
+        Observation::Ready => info!(
+            event = "ready",
+            "ready: subscribed, hearing frames, and every sink acknowledges"
+        ),
+        Observation::Unready { reasons } => {
+            let reasons = reasons.join("; ");
+            warn!(event = "unready", reasons, "not ready: {reasons}");
+        }
+        Observation::Draining { reason, deadline } => info!(
+            event = "draining",
+            reason,
+            deadline_seconds = deadline.as_secs_f64(),
+            "draining ({reason}): delivering what is in hand, for at most {}",
+            Span(*deadline)
+        ),
+        Observation::Drained { unacknowledged: 0 } => info!(
+            event = "drained",
+            unacknowledged = 0,
+            "drained: every sink has acknowledged everything"
+        ),
+        Observation::Drained { unacknowledged } => error!(
+            event = "drained",
+            unacknowledged, "the drain's time is over; events not acknowledged: {unacknowledged}"
+        ),
+    }
+}
+
+/// Whether the `nth` of a flood is told aloud: the first few, then ever rarer, and each thousandth.
+const fn is_loud(nth: u64) -> bool {
+    nth.is_power_of_two() || nth.is_multiple_of(1000)
+}
+
+/// A duration as people say it: `250ms`, `1.2s`, `4m 10s`, `23h 59m`.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, millis) = (self.0.as_secs(), self.0.as_millis());
+        match seconds {
+            0 => write!(f, "{millis}ms"),
+            1..=9 => write!(f, "{:.1}s", self.0.as_secs_f64()),
+            10..=59 => write!(f, "{seconds}s"),
+            60..=3599 => write!(f, "{}m {}s", seconds / 60, seconds % 60),
+            _ => write!(f, "{}h {}m", seconds / 3600, seconds % 3600 / 60),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_as_people_say_them() {
+        let said = |seconds: f64| Span(Duration::from_secs_f64(seconds)).to_string();
+        assert_eq!(said(0.25), "250ms");
+        assert_eq!(said(1.23), "1.2s");
+        assert_eq!(said(35.0), "35s");
+        assert_eq!(said(250.0), "4m 10s");
+        assert_eq!(said(86_399.0), "23h 59m");
+    }
+
+    #[test]
+    fn a_flood_is_told_ever_more_rarely() {
+        let loud: Vec<u64> = (1..=2100).filter(|nth| is_loud(*nth)).collect();
+        assert_eq!(
+            loud,
+            [
+                1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 1024, 2000, 2048
+            ]
+        );
+    }
+}
