@@ -38,12 +38,7 @@ impl Digester {
     /// The digest of `body`. Never fails: what is not JSON is hashed as bytes.
     pub fn digest(&mut self, body: &[u8]) -> u128 {
         self.nodes.clear();
-        let mut walk = Walk {
-            body,
-            at: 0,
-            nodes: &mut self.nodes,
-            text: &mut self.text,
-        };
+        let mut walk = Walk { body, at: 0, nodes: &mut self.nodes, text: &mut self.text };
         match walk.document() {
             Some(hash) => hash,
             None => xxh3_128_with_seed(body, BYTES),
@@ -194,8 +189,7 @@ impl Walk<'_> {
                 _ => return None, // A bare control character.
             }
             let plain = plain_length(&self.body[self.at..]);
-            self.text
-                .extend_from_slice(&self.body[self.at..self.at + plain]);
+            self.text.extend_from_slice(&self.body[self.at..self.at + plain]);
             self.at += plain;
         }
         self.at += 1;
@@ -235,8 +229,7 @@ impl Walk<'_> {
         match char::from_u32(code) {
             Some(letter) => {
                 let mut buffer = [0; 4];
-                self.text
-                    .extend_from_slice(letter.encode_utf8(&mut buffer).as_bytes());
+                self.text.extend_from_slice(letter.encode_utf8(&mut buffer).as_bytes());
             }
             // Half of a pair has no UTF-8 form: 0xFF, which never occurs in UTF-8, keeps it apart from every real text.
             None => {
@@ -250,9 +243,7 @@ impl Walk<'_> {
     fn hex(&mut self) -> Option<u32> {
         let digits = self.body.get(self.at..self.at + 4)?;
         self.at += 4;
-        digits.iter().try_fold(0, |unit, digit| {
-            Some(unit << 4 | char::from(*digit).to_digit(16)?)
-        })
+        digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
     }
 
     fn peek(&self) -> Option<u8> {
@@ -294,9 +285,7 @@ fn plain_length(text: &[u8]) -> usize {
             return at * 8 + found.trailing_zeros() as usize / 8;
         }
     }
-    let tail = rest
-        .iter()
-        .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+    let tail = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
     text.len() - rest.len() + tail.unwrap_or(rest.len())
 }
 

@@ -8,9 +8,7 @@ use crate::time::Timestamp;
 use proptest::prelude::*;
 
 fn journal(max_bytes: u64, sinks: &[&'static str]) -> (Journal, Vec<Reader>) {
-    let config = Config {
-        max_bytes: Size(max_bytes),
-    };
+    let config = Config { max_bytes: Size(max_bytes) };
     Journal::new(&config, Epoch::new(Timestamp::default(), 1), sinks)
 }
 
@@ -46,21 +44,9 @@ fn a_full_sink_is_refused_alone_and_its_numbers_keep_without_a_hole() {
     readers[0].advance(1);
     readers[0].acknowledge(1);
     let second = append(&mut journal);
-    assert_eq!(
-        second,
-        Appended {
-            position: Some(2),
-            refused_by: vec!["nats"]
-        }
-    );
+    assert_eq!(second, Appended { position: Some(2), refused_by: vec!["nats"] });
     let third = append(&mut journal);
-    assert_eq!(
-        third,
-        Appended {
-            position: None,
-            refused_by: vec!["kafka", "nats"]
-        }
-    );
+    assert_eq!(third, Appended { position: None, refused_by: vec!["kafka", "nats"] });
     readers[1].acknowledge(1);
     append(&mut journal);
     assert_eq!(peeked(&readers[0], 9), [(2, 2)]);
@@ -102,10 +88,7 @@ fn stats_tell_what_waits_and_since_when() {
     readers[0].advance(1);
     assert_eq!(readers[0].stats().oldest_unsent, None);
     readers[0].acknowledge(1);
-    assert_eq!(
-        (readers[0].stats().bytes, readers[0].unacknowledged()),
-        (0, 0)
-    );
+    assert_eq!((readers[0].stats().bytes, readers[0].unacknowledged()), (0, 0));
 }
 
 #[tokio::test]

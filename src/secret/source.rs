@@ -62,10 +62,7 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self {
-            kind,
-            detail: detail.into(),
-        }
+        Self { kind, detail: detail.into() }
     }
 }
 

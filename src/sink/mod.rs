@@ -119,10 +119,7 @@ impl Error {
 
     /// A failure that only a change of configuration mends.
     pub fn misconfigured(operation: impl Into<String>, source: impl Into<Source>) -> Self {
-        Self {
-            disposition: Disposition::Misconfigured,
-            ..Self::retry(operation, source)
-        }
+        Self { disposition: Disposition::Misconfigured, ..Self::retry(operation, source) }
     }
 }
 
@@ -142,10 +139,7 @@ mod tests {
         let tables = tables("jsonl = { path = '-', flush = 'line' }").expect("good tables");
         assert_eq!(tables.mistakes(), []);
         let sinks = tables.build("https://api.mypurecloud.ie");
-        assert_eq!(
-            sinks.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
-            ["jsonl"]
-        );
+        assert_eq!(sinks.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), ["jsonl"]);
     }
 
     #[test]

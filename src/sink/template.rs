@@ -57,15 +57,10 @@ impl Template {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Family => out.extend(
-                    family(topic)
-                        .chars()
-                        .map(|c| if c == '.' || legal(c) { c } else { '_' }),
+                    family(topic).chars().map(|c| if c == '.' || legal(c) { c } else { '_' }),
                 ),
                 Part::Key => out.extend(
-                    topic
-                        .key()
-                        .chars()
-                        .map(|c| if c != '.' && legal(c) { c } else { '_' }),
+                    topic.key().chars().map(|c| if c != '.' && legal(c) { c } else { '_' }),
                 ),
             }
         }
@@ -84,13 +79,11 @@ mod tests {
 
     fn render(template: &str, topic: &str) -> String {
         let mut out = String::from("what was there before");
-        Template::parse(template, &["family", "key"])
-            .expect("a good template")
-            .render(
-                &Topic::new(topic),
-                |c| c.is_ascii_alphanumeric() || c == '-',
-                &mut out,
-            );
+        Template::parse(template, &["family", "key"]).expect("a good template").render(
+            &Topic::new(topic),
+            |c| c.is_ascii_alphanumeric() || c == '-',
+            &mut out,
+        );
         out
     }
 
@@ -98,10 +91,7 @@ mod tests {
     fn values_take_their_places() {
         let queue = "7f1d8a3e-4c52-4b0e-9d3a-0c5b6e1f2a4d";
         assert_eq!(
-            render(
-                "genesys.{family}.q-{key}",
-                &format!("v2.routing.queues.{queue}.conversations")
-            ),
+            render("genesys.{family}.q-{key}", &format!("v2.routing.queues.{queue}.conversations")),
             format!("genesys.v2.routing.queues.conversations.q-{queue}")
         );
     }

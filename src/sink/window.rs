@@ -31,9 +31,7 @@ impl Window {
 
     /// Notes what became of a record. A ticket already told, or never given, is ignored.
     pub fn decide(&mut self, ticket: usize, verdict: Verdict) {
-        let slot = ticket
-            .checked_sub(self.first)
-            .and_then(|place| self.outcomes.get_mut(place));
+        let slot = ticket.checked_sub(self.first).and_then(|place| self.outcomes.get_mut(place));
         if let Some(slot) = slot {
             *slot = Some(verdict);
         }

@@ -21,10 +21,7 @@ impl Logs {
             .with_ansi(false)
             .with_writer(move || Sink(sink.clone()))
             .finish();
-        Self {
-            text,
-            _until: tracing::subscriber::set_default(subscriber),
-        }
+        Self { text, _until: tracing::subscriber::set_default(subscriber) }
     }
 
     /// Panics where one of the secrets was logged, as text or as a list of bytes.

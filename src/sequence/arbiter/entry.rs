@@ -41,12 +41,7 @@ pub(super) enum State {
 
 impl Entry {
     pub(super) fn new(born: Time, key: u64) -> Self {
-        Self {
-            born,
-            key,
-            occurrences: VecDeque::new(),
-            early: Vec::new(),
-        }
+        Self { born, key, occurrences: VecDeque::new(), early: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -66,10 +61,8 @@ impl Entry {
 
     /// As `pair`, for what is known to have gone out already: what is held is left alone. Says whether there was any.
     pub(super) fn pair_published(&mut self, leg: Legs) -> bool {
-        let mut went_out = self
-            .occurrences
-            .iter_mut()
-            .filter(|o| !matches!(o.state, State::Held(_)));
+        let mut went_out =
+            self.occurrences.iter_mut().filter(|o| !matches!(o.state, State::Held(_)));
         let unseen = went_out.find(|o| o.seen & leg == 0);
         unseen.map(|occurrence| occurrence.seen |= leg).is_some()
     }
@@ -77,9 +70,8 @@ impl Entry {
     /// The doubt about the occurrence that `leg` has been paired with last is settled: its sight has gone out.
     pub(super) fn clear_doubt(&mut self, leg: Legs) {
         let paired = self.occurrences.iter_mut().rev();
-        if let Some(occurrence) = paired
-            .filter(|o| o.seen & leg != 0)
-            .find(|o| o.state == State::Doubted)
+        if let Some(occurrence) =
+            paired.filter(|o| o.seen & leg != 0).find(|o| o.state == State::Doubted)
         {
             occurrence.state = State::Published;
         }

@@ -78,10 +78,7 @@ struct Desk {
 
 impl Desk {
     fn publish(&mut self, notification: Notification, marks: Marks) {
-        self.verdicts.push_back(Verdict::Publish {
-            notification,
-            marks,
-        });
+        self.verdicts.push_back(Verdict::Publish { notification, marks });
     }
 
     fn duplicate(&mut self, topic: Topic, leg: Leg) {
@@ -133,19 +130,12 @@ impl Arbiter {
     ///
     /// A sight of a leg that has not begun or has ended cannot be paired: it is published as a possible duplicate.
     pub fn admit(&mut self, leg: Leg, notification: Notification, now: Time) {
-        let shard = self
-            .places
-            .get(&leg)
-            .and_then(|place| self.shards.get_mut(place));
+        let shard = self.places.get(&leg).and_then(|place| self.shards.get_mut(place));
         match shard {
             Some(shard) => shard.admit(leg, notification, now, &mut self.desk),
-            None => self.desk.publish(
-                notification,
-                Marks {
-                    possible_duplicate: true,
-                    ..Marks::default()
-                },
-            ),
+            None => self
+                .desk
+                .publish(notification, Marks { possible_duplicate: true, ..Marks::default() }),
         }
     }
 
@@ -156,10 +146,7 @@ impl Arbiter {
 
     /// When `handle_timeout` is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.shards
-            .values()
-            .filter_map(|shard| shard.poll_timeout(self.desk.hold))
-            .min()
+        self.shards.values().filter_map(|shard| shard.poll_timeout(self.desk.hold)).min()
     }
 
     /// Publishes what has been held long enough and forgets what is settled.

@@ -106,13 +106,8 @@ impl Shard {
             let bit = only.bit;
             self.import(bit, now, desk);
         }
-        let mut place = Place {
-            leg,
-            bit: free,
-            began: now,
-            promoted: None,
-            behind: HashMap::new(),
-        };
+        let mut place =
+            Place { leg, bit: free, began: now, promoted: None, behind: HashMap::new() };
         for entry in self.entries.values_mut() {
             let missed = entry.begin(free);
             place.fall_behind(entry.key, missed);
@@ -256,10 +251,8 @@ impl Shard {
                 desk.duplicate(notification.topic, leg);
             }
             None if leads => {
-                let marks = Marks {
-                    possible_duplicate: now < self.leader_doubt,
-                    ..Marks::default()
-                };
+                let marks =
+                    Marks { possible_duplicate: now < self.leader_doubt, ..Marks::default() };
                 self.lead(identity, notification, marks, now, desk);
             }
             None => self.hold(at, identity, notification, now),
@@ -293,10 +286,7 @@ impl Shard {
         match self.legs.as_mut_slice() {
             [_] => self.recent.push(&notification, now, desk.hold),
             [leader, followers @ ..] => {
-                let entry = self
-                    .entries
-                    .entry(identity)
-                    .or_insert_with(|| Entry::new(now, key));
+                let entry = self.entries.entry(identity).or_insert_with(|| Entry::new(now, key));
                 entry.push(now, leader.bit, State::Published);
                 self.expiry.push_back((now + desk.hold, identity));
                 for follower in followers {
@@ -316,10 +306,11 @@ impl Shard {
         let key = notification.topic.key_fingerprint();
         self.sights += 1;
         let number = self.sights;
-        self.entries
-            .entry(identity)
-            .or_insert_with(|| Entry::new(now, key))
-            .push(now, place.bit, State::Held(number));
+        self.entries.entry(identity).or_insert_with(|| Entry::new(now, key)).push(
+            now,
+            place.bit,
+            State::Held(number),
+        );
         self.held_by_key.entry(key).or_default().push(number);
         let held = Held {
             identity,
@@ -347,10 +338,7 @@ impl Shard {
         self.overtake(key, &held.sights);
         self.went_out(number, held.identity, now, desk);
         remember(held.identity, &notification, now, desk);
-        let marks = Marks {
-            late: self.is_leader_late(key, now, desk.hold),
-            ..Marks::default()
-        };
+        let marks = Marks { late: self.is_leader_late(key, now, desk.hold), ..Marks::default() };
         desk.publish(notification, marks);
         desk.duplicate(held.notification.topic, held.leg);
     }
@@ -440,8 +428,7 @@ impl Shard {
 
     pub(super) fn poll_timeout(&self, hold: Duration) -> Option<Time> {
         let held = self.held.first_key_value();
-        held.map(|(_, held)| held.since + hold)
-            .or_else(|| self.expiry.back().map(|(due, _)| *due))
+        held.map(|(_, held)| held.since + hold).or_else(|| self.expiry.back().map(|(due, _)| *due))
     }
 
     pub(super) fn handle_timeout(&mut self, now: Time, desk: &mut Desk) {
@@ -484,11 +471,7 @@ impl Shard {
             }
             let seen = self.forget_oldest(now).unwrap_or(Legs::MAX);
             self.follower_doubt = now + desk.hold + desk.hold;
-            if self
-                .legs
-                .first()
-                .is_some_and(|leader| leader.bit & seen == 0)
-            {
+            if self.legs.first().is_some_and(|leader| leader.bit & seen == 0) {
                 self.leader_doubt = self.follower_doubt;
             }
         }
@@ -501,10 +484,7 @@ fn identity(topic: u128, digest: u128) -> u128 {
 }
 
 fn doubtful() -> Marks {
-    Marks {
-        possible_duplicate: true,
-        ..Marks::default()
-    }
+    Marks { possible_duplicate: true, ..Marks::default() }
 }
 
 /// Keeps the identity of what went out, if its family names occurrences.

@@ -85,10 +85,8 @@ impl Sink for Kafka {
                 return Ok(());
             }
             if let Some(reason) = link.failure.take() {
-                let operation = format!(
-                    "produce to {} at {}",
-                    self.config.topic, self.config.brokers
-                );
+                let operation =
+                    format!("produce to {} at {}", self.config.topic, self.config.brokers);
                 return Err(Error::retry(operation, reason));
             }
             // The producer holds the other end, so that this waits while nothing is in flight, but for a fatal error.
@@ -118,9 +116,7 @@ impl Kafka {
 
 impl fmt::Debug for Kafka {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kafka")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Kafka").field("config", &self.config).finish_non_exhaustive()
     }
 }
 

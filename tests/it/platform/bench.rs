@@ -31,10 +31,7 @@ pub const SESSION: SessionId = SessionId(1);
 
 /// A simulator that says nothing by itself.
 pub fn quiet() -> Options {
-    Options {
-        rate: 0.0,
-        ..Options::default()
-    }
+    Options { rate: 0.0, ..Options::default() }
 }
 
 /// A certificate for the loopback address, and the authority behind it.
@@ -64,9 +61,7 @@ pub fn certificate(folder: &TempDir) -> (Tls, PathBuf) {
 macro_rules! taken {
     ($reply:expr, $pattern:pat => $value:expr) => {{
         let reply = $reply;
-        let $pattern = reply.clone() else {
-            panic!("{reply:?}")
-        };
+        let $pattern = reply.clone() else { panic!("{reply:?}") };
         $value
     }};
 }
@@ -120,9 +115,7 @@ impl Bench {
         }
         let source = secret::Config {
             poll_interval: Duration::from_secs(1),
-            file: Some(secret::File {
-                path: folder.path().join("secret"),
-            }),
+            file: Some(secret::File { path: folder.path().join("secret") }),
             env: None,
             vault: None,
         };
@@ -146,23 +139,14 @@ impl Bench {
 
     /// As Vault Agent does it: written beside and renamed.
     pub fn write_secret(&self, secret: &str) {
-        let (new, path) = (
-            self.folder.path().join("new"),
-            self.folder.path().join("secret"),
-        );
+        let (new, path) = (self.folder.path().join("new"), self.folder.path().join("secret"));
         std::fs::write(&new, secret).expect("written");
         std::fs::rename(new, path).expect("renamed");
     }
 
     pub async fn control(&self, call: &str, body: Value) -> Value {
         let url = format!("{}/sim/{call}", self.sim.control_url());
-        let answer = self
-            .http
-            .post(url)
-            .json(&body)
-            .send()
-            .await
-            .expect("answered");
+        let answer = self.http.post(url).json(&body).send().await.expect("answered");
         assert!(answer.status().is_success(), "{call}: {}", answer.status());
         answer.json().await.expect("JSON")
     }
@@ -313,10 +297,7 @@ fn subscribe(token: TokenId, channel: ChannelId, topics: &[&str]) -> Command {
         session: SESSION,
         token,
         channel,
-        topics: topics
-            .iter()
-            .map(|topic| Box::from(*topic))
-            .collect::<Arc<[_]>>(),
+        topics: topics.iter().map(|topic| Box::from(*topic)).collect::<Arc<[_]>>(),
     }
 }
 
@@ -340,14 +321,8 @@ impl Stage {
         let (answers, told) = mpsc::channel(4);
         let acting = act(api, told);
         let cancel = bench.cancel.clone();
-        bench
-            .tracker
-            .spawn(async move { cancel.run_until_cancelled(acting).await });
-        Self {
-            bench,
-            sockets,
-            answers,
-        }
+        bench.tracker.spawn(async move { cancel.run_until_cancelled(acting).await });
+        Self { bench, sockets, answers }
     }
 
     /// What the next call is answered; nothing at all when the status is empty.
@@ -367,17 +342,11 @@ impl Stage {
         let address = self.sockets.local_addr().expect("an address");
         let uri = SecretString::from(format!("ws://{address}/channels/streaming-1-x"));
         let uri = uri.expose_secret();
-        self.answer(
-            "200 OK",
-            "",
-            &format!(r#"{{"id":"streaming-1-x","connectUri":"{uri}"}}"#),
-        );
+        self.answer("200 OK", "", &format!(r#"{{"id":"streaming-1-x","connectUri":"{uri}"}}"#));
         let (_, channel) = self.bench.open().await;
         let accepting = async {
             let (stream, _) = self.sockets.accept().await.expect("a connection");
-            tokio_tungstenite::accept_async(stream)
-                .await
-                .expect("a handshake")
+            tokio_tungstenite::accept_async(stream).await.expect("a handshake")
         };
         let (socket, ()) = tokio::join!(accepting, self.bench.connect(channel));
         socket

@@ -75,10 +75,7 @@ async fn queues_are_found_by_name_and_unknown_ones_told() {
 
 #[tokio::test]
 async fn all_queues_are_listed_page_by_page() {
-    let options = Options {
-        queues: 230,
-        ..quiet()
-    };
+    let options = Options { queues: 230, ..quiet() };
     let mut bench = Bench::stage(options, |_, _| {}, Some("right")).await;
     let (topics, unknown) = bench.topics().await;
     assert_eq!(topics.len(), 230 * 2);
@@ -137,10 +134,7 @@ async fn each_end_of_a_socket_has_its_reason() {
     for (fault, expected) in [
         (json!({"mode": "rst"}), Reason::Cut),
         (json!({"mode": "fin"}), Reason::Cut),
-        (
-            json!({"mode": "code", "code": 1001, "reason": "idle timeout"}),
-            Reason::Closed,
-        ),
+        (json!({"mode": "code", "code": 1001, "reason": "idle timeout"}), Reason::Closed),
     ] {
         bench.control("close", fault).await;
         let (reason, detail) = bench.lost().await;
@@ -150,9 +144,7 @@ async fn each_end_of_a_socket_has_its_reason() {
         }
         bench.connect(channel).await;
     }
-    bench
-        .control("socket-closing", json!({"after_ms": 10}))
-        .await;
+    bench.control("socket-closing", json!({"after_ms": 10})).await;
     bench.heard(Heard::ClosingNotice).await;
     let (reason, detail) = bench.lost().await;
     assert_eq!(reason, Reason::ClosingNotice, "{detail}");
@@ -162,12 +154,7 @@ async fn each_end_of_a_socket_has_its_reason() {
 async fn a_retry_after_is_handed_on_from_each_door() {
     let mut bench = Bench::start().await;
     let (token, channel) = bench.open().await;
-    bench
-        .control(
-            "throttle",
-            json!({"what": "all", "retry_after_s": 7, "for_ms": 60_000}),
-        )
-        .await;
+    bench.control("throttle", json!({"what": "all", "retry_after_s": 7, "for_ms": 60_000})).await;
     let refusals = [
         bench.refused_token().await,
         bench.refused_open(token).await,
@@ -179,12 +166,7 @@ async fn a_retry_after_is_handed_on_from_each_door() {
         let seven = Some(Duration::from_secs(7));
         assert_eq!(refusal.retry_after, seven, "{refusal:?}");
     }
-    bench
-        .control(
-            "throttle",
-            json!({"what": "all", "status": 503, "for_ms": 60_000}),
-        )
-        .await;
+    bench.control("throttle", json!({"what": "all", "status": 503, "for_ms": 60_000})).await;
     let refusal = bench.refused_connect(channel).await;
     assert_eq!(refusal.reason, Reason::Unavailable, "{refusal:?}");
     let refusal = bench.refused_open(token).await;
@@ -216,10 +198,7 @@ async fn a_closed_session_is_silent_and_its_socket_goes() {
     });
     patience.await.expect("the socket is closed");
     while let Ok(incoming) = bench.incoming.try_recv() {
-        assert!(
-            !matches!(incoming, Incoming::Reply(Reply::Lost { .. })),
-            "{incoming:?}"
-        );
+        assert!(!matches!(incoming, Incoming::Reply(Reply::Lost { .. })), "{incoming:?}");
     }
 }
 
@@ -250,10 +229,7 @@ async fn dropping_the_platform_ends_every_task() {
 async fn tls_is_verified_against_the_configured_authority() {
     let folder = TempDir::new().expect("a folder");
     let (tls, ca) = certificate(&folder);
-    let options = || Options {
-        tls: Some(tls.clone()),
-        ..quiet()
-    };
+    let options = || Options { tls: Some(tls.clone()), ..quiet() };
     let trusting = |config: &mut Config, _: &Sim| {
         config.allow_insecure = false;
         config.ca_file = Some(ca.clone());
@@ -357,10 +333,7 @@ async fn text_that_is_not_utf8_breaks_the_protocol() {
 async fn a_ping_of_the_peer_is_answered_and_heard() {
     let mut stage = Stage::start(1 << 20).await;
     let mut socket = stage.connect().await;
-    socket
-        .send(Message::Ping(vec![7].into()))
-        .await
-        .expect("sent");
+    socket.send(Message::Ping(vec![7].into())).await.expect("sent");
     stage.bench.heard(Heard::Sign).await;
     let answer = tokio::time::timeout(DEADLINE, socket.next()).await;
     let answer = answer.expect("in time").expect("open").expect("a frame");
@@ -374,12 +347,7 @@ async fn answers_that_are_no_answers_are_unexpected() {
     let huge = "x".repeat(5 << 20);
     for (status, extra, body, problem) in [
         ("200 OK", "", "<html>", "not JSON"),
-        (
-            "200 OK",
-            "",
-            r#"{"id":5,"connectUri":"hunter2"}"#,
-            "but not",
-        ),
+        ("200 OK", "", r#"{"id":5,"connectUri":"hunter2"}"#, "but not"),
         ("200 OK", "", huge.as_str(), "larger than"),
         ("302 Found", "Location: http://127.0.0.1:1/\r\n", "", "302"),
     ] {

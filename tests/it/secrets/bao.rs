@@ -35,9 +35,7 @@ impl Bao {
         };
         // Another test may have been first.
         let enable = json!({"type": "approle"});
-        vault
-            .try_call(reqwest::Method::POST, "sys/auth/approle", enable)
-            .await;
+        vault.try_call(reqwest::Method::POST, "sys/auth/approle", enable).await;
         vault.allow().await;
         let role = json!({"token_policies": [name], "token_ttl": "1h"});
         vault.post(&format!("auth/approle/role/{name}"), role).await;
@@ -94,9 +92,7 @@ impl Bao {
             let asked = json!({"accessor": accessor});
             // Tokens of other tests may end meanwhile.
             let post = reqwest::Method::POST;
-            let found = self
-                .try_call(post, "auth/token/lookup-accessor", asked)
-                .await;
+            let found = self.try_call(post, "auth/token/lookup-accessor", asked).await;
             if found["data"]["meta"]["role_name"] == self.name {
                 own.extend(accessor.as_str().map(str::to_owned));
             }
@@ -127,10 +123,7 @@ impl Bao {
 
     pub async fn try_call(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
         let url = format!("{}/v1/{path}", self.address);
-        let mut request = self
-            .http
-            .request(method, url)
-            .header("X-Vault-Token", &self.root);
+        let mut request = self.http.request(method, url).header("X-Vault-Token", &self.root);
         if !body.is_null() {
             request = request.json(&body);
         }

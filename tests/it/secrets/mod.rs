@@ -113,9 +113,7 @@ async fn a_token_file_logs_in_and_its_change_is_taken_up() {
     let mut watched = watch(&config);
     assert_eq!(watched.newest().await.version, 1);
 
-    vault
-        .post("auth/token/revoke", json!({"token": first}))
-        .await;
+    vault.post("auth/token/revoke", json!({"token": first})).await;
     let detail = watched.failed().await;
     assert!(detail.contains("does not know the token"), "{detail}");
     let second = vault.post("auth/token/create", create).await;
@@ -138,14 +136,9 @@ async fn a_deleted_version_keeps_the_last_secret_and_an_undeleted_one_is_fresh()
     let held = watched.newest().await;
     assert_eq!(held.client_secret.expose_secret(), "one");
     let detail = watched.failed().await;
-    assert!(
-        detail.contains("version 2 of secret/deleted is deleted"),
-        "{detail}"
-    );
+    assert!(detail.contains("version 2 of secret/deleted is deleted"), "{detail}");
 
-    vault
-        .post("secret/undelete/deleted", versions.clone())
-        .await;
+    vault.post("secret/undelete/deleted", versions.clone()).await;
     let fresh = watched.newest().await;
     assert_eq!(fresh.client_secret.expose_secret(), "two");
     assert_eq!(fresh.version, 2);
@@ -163,9 +156,7 @@ async fn an_entry_that_is_destroyed_and_written_anew_is_fresh() {
     vault.write("one").await;
     let watched = vault.watch(NEVER).await;
     assert_eq!(watched.newest().await.version, 1);
-    vault
-        .call(reqwest::Method::DELETE, "secret/metadata/anew", Value::Null)
-        .await;
+    vault.call(reqwest::Method::DELETE, "secret/metadata/anew", Value::Null).await;
     vault.write("two").await;
     let fresh = watched.newest().await;
     assert_eq!(fresh.client_secret.expose_secret(), "two");
@@ -177,9 +168,7 @@ async fn a_withdrawn_policy_is_told_after_one_login_and_forgiven() {
     vault.write("one").await;
     let mut watched = vault.watch(OFTEN).await;
     assert_eq!(watched.newest().await.version, 1);
-    vault
-        .policy(r#"path "secret/data/other" { capabilities = ["read"] }"#)
-        .await;
+    vault.policy(r#"path "secret/data/other" { capabilities = ["read"] }"#).await;
     let detail = watched.failed().await;
     assert!(detail.contains("the policy must allow read"), "{detail}");
     assert!(detail.contains("403"), "{detail}");
@@ -243,9 +232,7 @@ async fn a_sealed_vault_and_a_dead_one_keep_the_last_secret() {
     let mut watched = vault.watch(OFTEN).await;
     assert_eq!(watched.newest().await.version, 1);
 
-    vault
-        .call(reqwest::Method::PUT, "sys/seal", Value::Null)
-        .await;
+    vault.call(reqwest::Method::PUT, "sys/seal", Value::Null).await;
     let detail = watched.failed().await;
     assert!(detail.contains("503"), "{detail}");
     assert_eq!(watched.newest().await.version, 1);
@@ -290,10 +277,7 @@ async fn a_source_that_never_answered_is_an_error_in_words() {
     let mut config = approle(folder.path(), "http://127.0.0.1:1", "role", NEVER);
     let watched = watch(&config);
     let error = watched.secrets.newest().await.expect_err("no secret id");
-    assert!(
-        error.to_string().contains("secret-id cannot be read"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("secret-id cannot be read"), "{error}");
     replace(&folder.path().join("secret-id"), "x");
     let error = watched.secrets.newest().await.expect_err("nobody there");
     assert!(error.to_string().contains("(vault)"), "{error}");
@@ -312,26 +296,15 @@ async fn a_source_that_never_answered_is_an_error_in_words() {
 async fn vault_over_tls_is_verified() {
     let folder = TempDir::new().expect("a folder");
     let (tls, ca) = crate::platform::certificate(&folder);
-    let options = tieline_sim::Options {
-        tls: Some(tls),
-        rate: 0.0,
-        ..tieline_sim::Options::default()
-    };
+    let options =
+        tieline_sim::Options { tls: Some(tls), rate: 0.0, ..tieline_sim::Options::default() };
     let not_vault = Sim::start(options).await.expect("a simulator");
     replace(&folder.path().join("secret-id"), "x");
     let mut config = approle(folder.path(), not_vault.api_url(), "role", NEVER);
-    let error = watch(&config)
-        .secrets
-        .newest()
-        .await
-        .expect_err("unknown authority");
+    let error = watch(&config).secrets.newest().await.expect_err("unknown authority");
     assert!(error.to_string().contains("certificate"), "{error}");
     config.vault.as_mut().expect("vault").ca_file = Some(ca);
-    let error = watch(&config)
-        .secrets
-        .newest()
-        .await
-        .expect_err("not vault");
+    let error = watch(&config).secrets.newest().await.expect_err("not vault");
     assert!(error.to_string().contains("answered 404"), "{error}");
 }
 
@@ -359,9 +332,7 @@ fn replace(path: &Path, text: &str) {
 fn watch_file(path: &Path) -> Watched {
     watch(&Config {
         poll_interval: NEVER,
-        file: Some(File {
-            path: path.to_owned(),
-        }),
+        file: Some(File { path: path.to_owned() }),
         env: None,
         vault: None,
     })
@@ -402,11 +373,7 @@ fn watch(config: &Config) -> Watched {
     let cancel = CancellationToken::new();
     let clock = Clock::start();
     let secrets = Secrets::start(config, clock, observe, &TaskTracker::new(), cancel.clone());
-    Watched {
-        secrets: secrets.expect("secrets"),
-        observations,
-        _end: cancel.drop_guard(),
-    }
+    Watched { secrets: secrets.expect("secrets"), observations, _end: cancel.drop_guard() }
 }
 
 impl Watched {

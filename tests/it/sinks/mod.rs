@@ -112,10 +112,7 @@ async fn the_contract_holds_byte_for_byte<P: Place>() {
 
     let stored = place.read().await;
     for record in &records {
-        let found = stored
-            .iter()
-            .find(|stored| stored.place().0 == record.event.position)
-            .unwrap();
+        let found = stored.iter().find(|stored| stored.place().0 == record.event.position).unwrap();
         assert_eq!(found.body.as_bytes(), record.event.body);
         assert_eq!(found.key, record.event.topic.key());
         let mut expected = BTreeMap::new();
@@ -154,12 +151,7 @@ async fn an_event_too_large_is_refused_and_the_others_go_on<P: Place>() {
     } else {
         assert!(refused.is_empty(), "{verdicts:?}");
     }
-    let mut found: Vec<u64> = place
-        .read()
-        .await
-        .iter()
-        .map(|stored| stored.place().0)
-        .collect();
+    let mut found: Vec<u64> = place.read().await.iter().map(|stored| stored.place().0).collect();
     found.sort_unstable();
     let sent: Vec<u64> = records.iter().map(|record| record.event.position).collect();
     assert_eq!(found, sent);
@@ -167,15 +159,9 @@ async fn an_event_too_large_is_refused_and_the_others_go_on<P: Place>() {
 
 async fn an_unreachable_place_is_named_and_tried_again<P: Place>() {
     let (mut sink, name) = P::unreachable();
-    let error = timeout(DEADLINE, sink.open(&epoch()))
-        .await
-        .unwrap()
-        .unwrap_err();
+    let error = timeout(DEADLINE, sink.open(&epoch())).await.unwrap().unwrap_err();
     assert!(matches!(error.disposition, Disposition::Retry { .. }));
-    assert!(
-        error.operation.contains(&name),
-        "{error:?} does not name {name}"
-    );
+    assert!(error.operation.contains(&name), "{error:?} does not name {name}");
     assert!(error.source.is_some(), "{error:?} does not say why");
 }
 
@@ -256,15 +242,9 @@ fn the_contract_in_words_names_every_attribute() {
     let mut record = records(1..=1).remove(0);
     let event = Arc::make_mut(&mut record.event);
     event.correlation_id = Some("c-1".into());
-    event.marks = Marks {
-        late: true,
-        possible_duplicate: true,
-        snapshot: true,
-    };
-    let mut named: Vec<&str> = words
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-        .collect();
+    event.marks = Marks { late: true, possible_duplicate: true, snapshot: true };
+    let mut named: Vec<&str> =
+        words.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let mut made = Vec::new();
     tieline::sink::cloudevents::Encoder::new(SOURCE)
         .attributes(&record, |name, _| made.push(name.bare));
@@ -300,10 +280,7 @@ async fn continue_delivery(
         };
         let result: Result<(), Error> = timeout(DEADLINE, step).await.expect("no progress");
         if let Err(error) = result {
-            assert!(
-                matches!(error.disposition, Disposition::Retry { .. }),
-                "{error:?}"
-            );
+            assert!(matches!(error.disposition, Disposition::Retry { .. }), "{error:?}");
             open(sink, records, &mut verdicts).await;
             submitted = verdicts.len();
         }
@@ -318,10 +295,7 @@ async fn open(sink: &mut Box<dyn Sink>, records: &[Record], verdicts: &mut Vec<V
             match sink.open(&epoch()).await {
                 Ok(resume) => return resume,
                 Err(error) => {
-                    assert!(
-                        matches!(error.disposition, Disposition::Retry { .. }),
-                        "{error:?}"
-                    );
+                    assert!(matches!(error.disposition, Disposition::Retry { .. }), "{error:?}");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
@@ -329,10 +303,7 @@ async fn open(sink: &mut Box<dyn Sink>, records: &[Record], verdicts: &mut Vec<V
     });
     let resume = opened.await.expect("the place does not come back");
     let held = resume.last_position.unwrap_or(0);
-    while records
-        .get(verdicts.len())
-        .is_some_and(|record| record.event.position <= held)
-    {
+    while records.get(verdicts.len()).is_some_and(|record| record.event.position <= held) {
         verdicts.push(Verdict::Stored);
     }
 }
@@ -348,19 +319,13 @@ fn assert_complete<P: Place>(stored: &[Stored], records: &[Record]) {
         if P::ONCE {
             assert_eq!(number, next, "key {}", event.key);
         } else {
-            assert!(
-                number <= next,
-                "key {}: {number} after {}",
-                event.key,
-                next - 1
-            );
+            assert!(number <= next, "key {}: {number} after {}", event.key, next - 1);
         }
         seen.push(number);
     }
     for record in records {
-        let found = numbers
-            .get(record.event.topic.key())
-            .is_some_and(|seen| seen.contains(&record.number));
+        let found =
+            numbers.get(record.event.topic.key()).is_some_and(|seen| seen.contains(&record.number));
         assert!(found, "position {} is lost", record.event.position);
     }
 }
@@ -410,9 +375,5 @@ fn structured(document: &str) -> Stored {
             (name, text.unwrap_or_else(|| value.to_string()))
         })
         .collect();
-    Stored {
-        key: attributes["partitionkey"].clone(),
-        attributes,
-        body: body.to_owned(),
-    }
+    Stored { key: attributes["partitionkey"].clone(), attributes, body: body.to_owned() }
 }

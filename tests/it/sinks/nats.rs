@@ -48,11 +48,7 @@ fn config(url: &str, name: &str, structured: bool) -> Config {
         url: url.to_owned(),
         stream: name.to_owned(),
         subject: format!("{name}.{{family}}.{{key}}"),
-        mode: if structured {
-            Mode::Structured
-        } else {
-            Mode::Binary
-        },
+        mode: if structured { Mode::Structured } else { Mode::Binary },
         replicas: 1,
         max_age: Duration::from_secs(3600),
         max_bytes: Size(0),
@@ -67,17 +63,11 @@ impl<const STRUCTURED: bool> Place for Broker<STRUCTURED> {
     const BOUNDED: bool = true;
 
     fn new() -> Self {
-        Self {
-            own: None,
-            name: unique(),
-        }
+        Self { own: None, name: unique() }
     }
 
     fn alone() -> Self {
-        Self {
-            own: Some(Server::start("nats", &[])),
-            name: unique(),
-        }
+        Self { own: Some(Server::start("nats", &[])), name: unique() }
     }
 
     fn unreachable() -> (Box<dyn Sink>, String) {
@@ -131,11 +121,7 @@ fn binary(headers: &HeaderMap, body: String) -> Stored {
             Some((name, decoded(values[0].as_str())))
         })
         .collect();
-    Stored {
-        key: attributes["partitionkey"].clone(),
-        attributes,
-        body,
-    }
+    Stored { key: attributes["partitionkey"].clone(), attributes, body }
 }
 
 fn decoded(value: &str) -> String {
@@ -213,9 +199,7 @@ async fn a_second_writer_is_noticed_and_said() {
     headers.insert(NATS_MESSAGE_ID, "stranger-1");
     let subject = format!("{}.from.elsewhere", place.name);
     let context = place.jetstream().await;
-    let published = context
-        .publish_with_headers(subject, headers, "hello".into())
-        .await;
+    let published = context.publish_with_headers(subject, headers, "hello".into()).await;
     published.unwrap().await.unwrap();
 
     let mut verdicts = Vec::new();
@@ -225,10 +209,7 @@ async fn a_second_writer_is_noticed_and_said() {
     assert!(reason.contains("does not end where we left it"), "{reason}");
     let error = sink.open(&epoch()).await.unwrap_err();
     let reason = error.source.unwrap().to_string();
-    assert!(
-        reason.contains("another writer") && reason.contains("stranger-1"),
-        "{reason}"
-    );
+    assert!(reason.contains("another writer") && reason.contains("stranger-1"), "{reason}");
     assert!(verdicts.is_empty());
 
     // One stray message is an accident; the events go on behind it.
@@ -265,12 +246,7 @@ async fn a_stream_that_expired_is_no_second_writer() {
     let records = records(1..=20);
     let mut sink = place.sink();
     deliver(&mut sink, &records[..10]).await;
-    let stream = place
-        .jetstream()
-        .await
-        .get_stream(&place.name)
-        .await
-        .unwrap();
+    let stream = place.jetstream().await.get_stream(&place.name).await.unwrap();
     stream.purge().await.unwrap();
     continue_delivery(&mut sink, &records, vec![Verdict::Stored; 10], 10).await;
     let state = stream.get_info().await.unwrap().state;
@@ -289,10 +265,7 @@ async fn a_stream_of_other_subjects_is_a_mistake() {
     let error = place.sink().open(&epoch()).await.unwrap_err();
     assert_eq!(error.disposition, Disposition::Misconfigured);
     let reason = error.source.unwrap().to_string();
-    assert!(
-        reason.contains(&format!("not {}.>", place.name)),
-        "{reason}"
-    );
+    assert!(reason.contains(&format!("not {}.>", place.name)), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -335,17 +308,8 @@ async fn a_server_that_hangs_is_given_up_and_taken_up_again() {
     deliver(&mut sink, &records[..300]).await;
     server.signal("STOP");
     sink.submit(&records[300..]).await.unwrap();
-    let error = timeout(DEADLINE, sink.settle(&mut Vec::new()))
-        .await
-        .unwrap()
-        .unwrap_err();
-    assert!(
-        error
-            .source
-            .unwrap()
-            .to_string()
-            .contains("nothing was acknowledged")
-    );
+    let error = timeout(DEADLINE, sink.settle(&mut Vec::new())).await.unwrap().unwrap_err();
+    assert!(error.source.unwrap().to_string().contains("nothing was acknowledged"));
     server.signal("CONT");
     deliver(&mut sink, &records).await;
     assert_complete::<Binary>(&place.read().await, &records);
@@ -360,11 +324,8 @@ async fn tls_and_a_password_are_honoured_and_never_shown() {
         rcgen::generate_simple_self_signed(names).unwrap();
     fs::write(file("cert.pem"), cert.pem()).unwrap();
     fs::write(file("key.pem"), signing_key.serialize_pem()).unwrap();
-    let tls = format!(
-        "tls {{ cert_file: {:?}, key_file: {:?} }}",
-        file("cert.pem"),
-        file("key.pem")
-    );
+    let tls =
+        format!("tls {{ cert_file: {:?}, key_file: {:?} }}", file("cert.pem"), file("key.pem"));
     let server = server_with(&folder, &format!("{tls}\n{}", user("")));
     let url = |password: &str| {
         let port = server.field("port");
@@ -378,30 +339,16 @@ async fn tls_and_a_password_are_honoured_and_never_shown() {
     assert_eq!(sink.open(&epoch()).await.unwrap().last_position, Some(5));
 
     config.url = url("wrong%3Asecret");
-    let error = config
-        .clone()
-        .build(SOURCE)
-        .open(&epoch())
-        .await
-        .unwrap_err();
+    let error = config.clone().build(SOURCE).open(&epoch()).await.unwrap_err();
     assert!(matches!(error.disposition, Disposition::Retry { .. }));
     let shown = format!("{error:?} {config:?} {sink:?}");
-    assert!(
-        shown.to_lowercase().contains("authorizationviolation"),
-        "{shown}"
-    );
-    assert!(
-        !shown.contains("hu:sh") && !shown.contains("wrong"),
-        "{shown}"
-    );
+    assert!(shown.to_lowercase().contains("authorizationviolation"), "{shown}");
+    assert!(!shown.contains("hu:sh") && !shown.contains("wrong"), "{shown}");
 
     config.ca_file = None;
     let error = config.build(SOURCE).open(&epoch()).await.unwrap_err();
     let shown = format!("{error:?}");
-    assert!(
-        shown.contains("UnknownIssuer") || shown.contains("certificate"),
-        "{shown}"
-    );
+    assert!(shown.contains("UnknownIssuer") || shown.contains("certificate"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -410,16 +357,13 @@ async fn a_missing_permission_is_named() {
     let denied = "permissions: { publish: { deny: \"$JS.API.STREAM.CREATE.>\" } }";
     let server = server_with(&folder, &user(denied));
     let url = format!("nats://us%40er:hu%3Ash@127.0.0.1:{}", server.field("port"));
-    let opened = timeout(DEADLINE, async move {
-        config(&url, "S", false).build(SOURCE).open(&epoch()).await
-    });
+    let opened =
+        timeout(
+            DEADLINE,
+            async move { config(&url, "S", false).build(SOURCE).open(&epoch()).await },
+        );
     let error = opened.await.unwrap().unwrap_err();
-    assert!(
-        error
-            .operation
-            .starts_with("create stream S at nats://127.0.0.1"),
-        "{error:?}"
-    );
+    assert!(error.operation.starts_with("create stream S at nats://127.0.0.1"), "{error:?}");
     let reason = error.source.unwrap().to_string().to_lowercase();
     assert!(reason.contains("permissions violation"), "{reason}");
     assert!(reason.contains("$js.api.stream.create.s"), "{reason}");

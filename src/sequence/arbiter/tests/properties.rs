@@ -24,11 +24,7 @@ fn truth(seeds: &[Seed], is_unique: impl Fn(u64) -> bool) -> Vec<Occurrence> {
         let topic = topic(*key, *kind);
         let unique = is_unique(now) || topic.family() == Family::Keyed;
         let body = if unique { 1_000 + number } else { *body };
-        truth.push(Occurrence {
-            at: now,
-            topic,
-            body: format!("{{\"n\":{body}}}"),
-        });
+        truth.push(Occurrence { at: now, topic, body: format!("{{\"n\":{body}}}") });
     }
     truth
 }
@@ -207,8 +203,5 @@ fn a_body_hash_window_fails_these_properties() {
     .run(&strategy, |(seeds, carriers)| {
         each_once_in_order(&mut BodyHashWindow::default(), &seeds, carriers)
     });
-    assert!(
-        verdict.is_err(),
-        "the properties would not notice a swallowed repeat"
-    );
+    assert!(verdict.is_err(), "the properties would not notice a swallowed repeat");
 }
