@@ -27,3 +27,6 @@ pub mod config;
 
 pub mod app;
 pub mod cli;
+
+#[cfg(feature = "demo")]
+pub mod demo;
