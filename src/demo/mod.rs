@@ -6,7 +6,7 @@
 mod control;
 mod folder;
 pub mod oracle;
-mod read_back;
+pub mod read_back;
 mod report;
 mod scene;
 mod screen;
@@ -26,7 +26,7 @@ use report::Report;
 use scene::Scene;
 use screen::Audience;
 use std::time::Duration;
-use story::Player;
+use story::{Player, Stage};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -75,6 +75,7 @@ async fn perform(args: &Demo, audience: Audience) -> anyhow::Result<Exit> {
         control: scene.control.clone(),
         status: scene.app.status(),
         board: shown,
+        early: early.clone(),
     };
     let log = scene.folder.log();
     tokio::select! {
@@ -89,6 +90,7 @@ async fn perform(args: &Demo, audience: Audience) -> anyhow::Result<Exit> {
     }
     let began = sources.board.borrow().began.unwrap_or_default();
     drop(player);
+    audience.say(Stage::Closing.words());
     tokio::select! {
         report = close(scene, args, began) => report?.tell(args.json),
         signal = signalled() => bail!("ended by {signal}, the books were not compared"),
@@ -107,7 +109,7 @@ async fn close(scene: Scene, args: &Demo, began: crate::time::Time) -> anyhow::R
     let gaps = scene.control.gaps().await?;
     let exit = App::stop(scene.app, "the story is over").await;
     let seconds = scene.clock.now().since(began);
-    let held = read_back::read(&scene.target).await?;
+    let held = scene.target.read().await?;
     let journal = scene.control.journal().await?;
     let mut findings = oracle::judge(&Books {
         journal: &journal,

@@ -191,3 +191,74 @@ fn meaning(kind: &str) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::oracle::Mishap;
+    use super::*;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn a_clean_run_has_a_table_within_80_columns() {
+        let text = report().table().unwrap();
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_failed_run_names_the_first_ten_events_and_the_log() {
+        let mut report = report();
+        report.findings.lost = (1..=12).map(lost).collect();
+        report
+            .findings
+            .complaints
+            .push("gap 2 (cut) has no fault behind it".to_owned());
+        insta::assert_snapshot!(report.mishaps().unwrap());
+        assert!(report.table().unwrap().contains("A PROMISE WAS BROKEN"));
+    }
+
+    #[test]
+    fn the_line_for_scripts_has_the_agreed_names() {
+        insta::assert_snapshot!(report().line().unwrap());
+    }
+
+    fn report() -> Report {
+        let from = Timestamp::from_micros(1_700_000_000_123_456);
+        let gap = NamedGap {
+            number: 1,
+            cause: "silent".to_owned(),
+            from,
+            to: Some(from.after(Duration::from_millis(12_345))),
+            seconds: 12.345,
+            fault: Some("close.rst + throttle.handshake.429".to_owned()),
+            missed: 12_345,
+        };
+        Report {
+            findings: Findings {
+                emitted: 1_002_902,
+                delivered: 990_557,
+                missed: 12_345,
+                rotations: 2,
+                gaps: vec![gap],
+                ..Findings::default()
+            },
+            sink: "nats",
+            place: "stream GENESYS on nats://127.0.0.1:25536".to_owned(),
+            seed: 42,
+            seconds: 59.1,
+            length: Duration::from_secs(60),
+            log: "/tmp/tieline-demo-ddd7315c/demo.log".into(),
+        }
+    }
+
+    fn lost(number: u64) -> Mishap {
+        Mishap {
+            emission: Some(number),
+            topic: "v2.k".to_owned(),
+            detail: "not in the sink".to_owned(),
+        }
+    }
+}

@@ -1,5 +1,8 @@
-//! Where a run delivers, and what the configuration says about it.
+//! Where a run delivers: what the configuration says about it, and what it holds in the end.
 
+use super::oracle::Held;
+use super::read_back;
+use anyhow::Context;
 use std::path::PathBuf;
 use toml::Value;
 
@@ -66,6 +69,18 @@ impl Target {
             #[cfg(feature = "kafka")]
             Self::Kafka { brokers, topic } => format!("topic {topic} on {brokers}"),
         }
+    }
+
+    /// All that it holds, in its own order at least within each key.
+    pub(super) async fn read(&self) -> anyhow::Result<Vec<Held>> {
+        let held = match self {
+            Self::Jsonl(path) => read_back::jsonl(path),
+            #[cfg(feature = "nats")]
+            Self::Nats { url, stream } => read_back::nats(url, stream).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka { brokers, topic } => read_back::kafka(brokers, topic).await,
+        };
+        held.with_context(|| format!("cannot read the sink back: {}", self.place()))
     }
 
     /// The keys of the configuration that point to it.

@@ -17,7 +17,11 @@ const NEXT_MAX: Duration = Duration::from_secs(15);
 /// What the names of CloudEvents headers begin with.
 const PREFIX: &str = "ce_";
 
-pub(super) async fn read(brokers: &str, topic: &str) -> anyhow::Result<Vec<Held>> {
+/// All events of the topic, in the order of each partition.
+///
+/// # Errors
+/// When it cannot be read within its time, or holds something that is no event of tieline's.
+pub async fn read(brokers: &str, topic: &str) -> anyhow::Result<Vec<Held>> {
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     // The C library's own consumer blocks.
     spawn_blocking(move || read_blocking(&brokers, &topic)).await?

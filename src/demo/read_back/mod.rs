@@ -1,4 +1,6 @@
 //! Reads a sink's content as any consumer would: from its beginning, with a client of its own, and nothing from the bridge.
+//!
+//! What names no topic is no notification but tieline's own word, and is left out.
 
 mod jsonl;
 #[cfg(feature = "kafka")]
@@ -6,28 +8,18 @@ mod kafka;
 #[cfg(feature = "nats")]
 mod nats;
 
-use super::oracle::Held;
-use super::target::Target;
-use anyhow::Context;
-use serde_json::value::RawValue;
-use std::collections::HashMap;
+pub use jsonl::read as jsonl;
+#[cfg(feature = "kafka")]
+pub use kafka::read as kafka;
+#[cfg(feature = "nats")]
+pub use nats::read as nats;
 
-/// All events of the target, in its own order at least within each key.
-///
-/// What names no topic is no notification but tieline's own word, and is left out.
-///
-/// # Errors
-/// When the target cannot be read, or holds something that is no CloudEvent of tieline's.
-pub(super) async fn read(target: &Target) -> anyhow::Result<Vec<Held>> {
-    let held = match target {
-        Target::Jsonl(path) => jsonl::read(path),
-        #[cfg(feature = "nats")]
-        Target::Nats { url, stream } => nats::read(url, stream).await,
-        #[cfg(feature = "kafka")]
-        Target::Kafka { brokers, topic } => kafka::read(brokers, topic).await,
-    };
-    held.with_context(|| format!("cannot read the sink back from {}", target.place()))
-}
+use super::oracle::Held;
+use anyhow::Context;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+use serde_json::value::RawValue;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+use std::collections::HashMap;
 
 /// The event of a message whose headers are CloudEvents attributes, their prefix cut off.
 #[cfg(any(feature = "kafka", feature = "nats"))]

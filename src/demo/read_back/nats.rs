@@ -13,7 +13,11 @@ const NEXT_MAX: Duration = Duration::from_secs(10);
 /// What the names of CloudEvents headers begin with.
 const PREFIX: &str = "ce-";
 
-pub(super) async fn read(url: &str, stream: &str) -> anyhow::Result<Vec<Held>> {
+/// All events of the stream, in its order.
+///
+/// # Errors
+/// When it cannot be read within its time, or holds something that is no event of tieline's.
+pub async fn read(url: &str, stream: &str) -> anyhow::Result<Vec<Held>> {
     let client = async_nats::connect(url).await?;
     let mut stream = jetstream::new(client).get_stream(stream).await?;
     let count = stream.info().await?.state.messages;

@@ -188,3 +188,40 @@ fn ago(at: Timestamp, now: Timestamp) -> String {
     let micros = now.as_micros().saturating_sub(at.as_micros());
     format!("{:.1} s", Duration::from_micros(micros).as_secs_f64())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{full, show};
+    use super::*;
+
+    #[test]
+    fn the_fullest_screen_fits_into_80_columns_and_24_rows() {
+        show(&full(), |view| {
+            let rows = rows(view);
+            assert!(rows.len() <= 24, "{} rows", rows.len());
+            for row in rows {
+                let mut text = String::new();
+                row.write(&mut text, usize::MAX, false);
+                // A broker's address and a session's last words may be longer, and are cut off.
+                let is_free = text.contains("sink   ") || text.contains("waiting ");
+                assert!(
+                    row.width() <= COLUMNS || is_free,
+                    "{} columns: {text}",
+                    row.width()
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_said_can_be_read() {
+        show(&full(), |view| {
+            let mut text = String::new();
+            for row in rows(view) {
+                row.write(&mut text, COLUMNS, false);
+                text.push('\n');
+            }
+            insta::assert_snapshot!(text);
+        });
+    }
+}

@@ -8,7 +8,7 @@ mod plain;
 mod terminal;
 
 use super::control::Control;
-use super::story::Board;
+use super::story::{Board, Stage};
 use crate::bridge::status::Status;
 use crate::clock::Clock;
 use crate::time::{Time, Timestamp};
@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// How often the screen is drawn.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -42,6 +43,8 @@ pub(super) struct Sources {
     pub(super) control: Control,
     pub(super) status: watch::Receiver<Arc<Status>>,
     pub(super) board: watch::Receiver<Board>,
+    /// Cancelled when the person wants the end now.
+    pub(super) early: CancellationToken,
 }
 
 /// All that is shown, as of one moment.
@@ -115,10 +118,13 @@ pub(super) async fn show(audience: Audience, facts: &Facts, sources: &Sources) -
             .state()
             .await
             .map_or(emitted, |state| state.emitted);
-        let (status, board) = (
+        let (status, mut board) = (
             sources.status.borrow().clone(),
             sources.board.borrow().clone(),
         );
+        if board.stage == Stage::Playing && sources.early.is_cancelled() {
+            board.stage = Stage::Ending;
+        }
         picture.draw(&View {
             facts,
             status: &status,
@@ -140,7 +146,7 @@ pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -156,12 +162,130 @@ fn minutes(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::story::{State, plot};
     use super::*;
+    use crate::bridge::status::{Session, Sink};
+    use std::sync::Mutex;
 
     #[test]
     fn numbers_and_times_are_written_for_people() {
         let written = [0, 999, 1_000, 1_234_567].map(grouped);
         assert_eq!(written, ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(minutes(Duration::from_secs(3_661)), "61:01");
+    }
+
+    #[test]
+    fn the_terminal_is_given_back_as_it_was() {
+        let page = Page::default();
+        let mut terminal = terminal::Terminal::enter(Box::new(page.clone()));
+        show(&full(), |view| terminal.draw(view));
+        drop(terminal);
+        let text = page.text();
+        for (on, off) in [
+            ("\x1b[?1049h", "\x1b[?1049l"),
+            ("\x1b[?25l", "\x1b[?25h"),
+            ("\x1b[?7l", "\x1b[?7h"),
+        ] {
+            assert!(text.find(on) < text.rfind(off), "{on:?} is not undone");
+        }
+    }
+
+    /// What was written, to be looked at afterwards.
+    #[derive(Clone, Default)]
+    pub(super) struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Page {
+        pub(super) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// All that a view is made of.
+    pub(super) struct Whole {
+        pub(super) facts: Facts,
+        pub(super) status: Status,
+        pub(super) board: Board,
+        pub(super) now: Time,
+    }
+
+    pub(super) fn show(whole: &Whole, look: impl FnOnce(&View<'_>)) {
+        look(&View {
+            facts: &whole.facts,
+            status: &whole.status,
+            board: &whole.board,
+            now: whole.now,
+            as_of: at(100),
+            emitted: 1_234_567,
+        });
+    }
+
+    /// A rotation in a long story, with more sessions than there is room for.
+    pub(super) fn full() -> Whole {
+        let length = Duration::from_secs(3_600);
+        let mut status = Status::new("1.2.3", "", at(0), Duration::from_secs(35));
+        let states = [
+            "live", "draining", "settling", "waiting", "opening", "waiting",
+        ];
+        status.sessions = states
+            .iter()
+            .zip(1..)
+            .map(|(state, n)| session(n, state))
+            .collect();
+        status.stream.received = 1_234_000;
+        status.stream.duplicates = 99_000;
+        status.gaps.total = 3;
+        status.sinks = vec![Sink::new("kafka")];
+        status.sinks[0].delivered = 1_111_222;
+        status.sinks[0].waiting_events = 256;
+        let mut steps = plot(length);
+        steps[0].state = State::Well("back; named a gap of 10.12 s".to_owned());
+        steps[1].state = State::Ill("back, but no gap was named".to_owned());
+        steps[2].state = State::Now;
+        Whole {
+            facts: Facts {
+                sink: "kafka",
+                place: "topic genesys.events on 127.0.0.1:25434".to_owned(),
+                seed: 999_999,
+                rate: 10_000,
+                length,
+                admin: "127.0.0.1:38585".parse().unwrap(),
+                log: "/tmp/tieline-demo-3b999d34/demo.log".into(),
+            },
+            status,
+            board: Board {
+                stage: Stage::Playing,
+                began: Some(Time::from_micros(1_000_000)),
+                steps,
+            },
+            now: Time::from_micros(1_201_000_000),
+        }
+    }
+
+    fn session(number: u64, state: &'static str) -> Session {
+        Session {
+            id: format!("s{number}"),
+            shard: 0,
+            state,
+            since: at(1),
+            last_frame: Some(at(98)),
+            last_event: Some(at(97)),
+            retry_at: None,
+            last_words: Some("the handshake was answered 429 (contextId 2bc10fe7)".to_owned()),
+        }
+    }
+
+    const fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros((1_700_000_000 + seconds) * 1_000_000)
     }
 }

@@ -82,3 +82,22 @@ fn counters(view: &View<'_>) -> String {
         sessions.join(", ")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Page, full, show};
+    use super::*;
+
+    #[test]
+    fn each_turn_is_told_once_and_the_counters_every_five_seconds() {
+        let page = Page::default();
+        let mut lines = Lines::new(Box::new(page.clone()));
+        let mut scene = full();
+        show(&scene, |view| lines.draw(view));
+        show(&scene, |view| lines.draw(view));
+        scene.board.steps[2].state = State::Well("replaced in 4.1 s, no gap".to_owned());
+        scene.now = scene.now + Duration::from_secs(5);
+        show(&scene, |view| lines.draw(view));
+        insta::assert_snapshot!(page.text());
+    }
+}

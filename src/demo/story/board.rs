@@ -22,6 +22,8 @@ pub(crate) enum Stage {
     Settling,
     /// Traffic, and faults.
     Playing,
+    /// The person has seen enough; what was begun is brought to its end.
+    Ending,
     /// No more traffic; the last events are on their way.
     Delivering,
     /// The bridge drains, then the books are compared.
@@ -34,8 +36,11 @@ impl Stage {
         match self {
             Self::Settling => "the bridge subscribes; traffic starts when it is ready",
             Self::Playing => "traffic runs",
+            Self::Ending => "ending early, as soon as the bridge is well",
             Self::Delivering => "traffic has stopped; the last events are delivered",
-            Self::Closing => "the bridge drains, then the books are compared",
+            Self::Closing => {
+                "the bridge drains, then the simulator's journal is compared with the sink"
+            }
         }
     }
 }

@@ -91,7 +91,6 @@ impl Player<'_> {
         self.board
             .send_modify(|board| board.stage = Stage::Delivering);
         self.delivered().await;
-        self.board.send_modify(|board| board.stage = Stage::Closing);
         Ok(())
     }
 
