@@ -4,16 +4,17 @@
 
 use crate::admin::{self, Doors};
 use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Status, Stream};
-use crate::cli::Exit;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::Epoch;
-use crate::genesys::{self, Genesys};
-use crate::journal::Journal;
+use crate::exit::Exit;
+use crate::genesys::{self, Genesys, Incoming};
+use crate::journal::{Journal, Reader};
 use crate::lifecycle::{Backoff, Lifecycle};
 use crate::observation::Observation;
 use crate::secret::Secrets;
 use crate::sequence::{Arbiter, Ledger};
+use crate::sink::Sink;
 use crate::sink::cloudevents::Encoder;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Metrics;
@@ -64,6 +65,98 @@ struct Tokens {
     end: CancellationToken,
 }
 
+/// What every part is made from.
+struct Workshop {
+    config: Config,
+    clock: Clock,
+    rng: StdRng,
+    epoch: Epoch,
+    /// The platform's address: the `source` of every event.
+    source: String,
+    metrics: Arc<Metrics>,
+    telemetry: Telemetry,
+    tracker: TaskTracker,
+    tokens: Tokens,
+}
+
+impl Workshop {
+    fn new(config: Config, sinks: &[&'static str]) -> Self {
+        let clock = Clock::start();
+        let mut rng = match config.process.seed {
+            0 => StdRng::from_rng(&mut rand::rng()),
+            seed => StdRng::seed_from_u64(seed),
+        };
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), sinks));
+        Self {
+            epoch: Epoch::new(clock.timestamp(), rng.random()),
+            source: config.genesys.api_url(),
+            telemetry: Telemetry::new(Arc::clone(&metrics)),
+            metrics,
+            tracker: TaskTracker::new(),
+            tokens: Tokens::default(),
+            config,
+            clock,
+            rng,
+        }
+    }
+
+    /// The status before anything has happened.
+    fn first_status(&self, sinks: &[&'static str]) -> Status {
+        let dead_after = self.config.lifecycle.dead_after;
+        let (version, epoch) = (env!("CARGO_PKG_VERSION"), self.epoch.as_str());
+        let mut status = Status::new(version, epoch, self.clock.timestamp(), dead_after);
+        status.sinks = sinks.iter().copied().map(bridge::status::Sink::new).collect();
+        status.login.client_id = self.config.genesys.client_id.clone();
+        status.login.source = self.config.secret.name();
+        status
+    }
+
+    /// Opens the doors for operators, and says where they are.
+    async fn open_doors(&self, status: watch::Receiver<Arc<Status>>) -> anyhow::Result<SocketAddr> {
+        let listener = admin::bind(&self.config.admin).await?;
+        let address = listener.local_addr().context("admin.listen")?;
+        let (metrics, clock) = (Arc::clone(&self.metrics), self.clock);
+        let doors = Doors { metrics, status, clock };
+        self.tracker.spawn(admin::serve(listener, doors, self.tokens.end.clone()));
+        self.telemetry.record(&Observation::Listening { address });
+        Ok(address)
+    }
+
+    /// The platform, with the credentials that the secret's source shows.
+    fn genesys(
+        &self,
+        observe: mpsc::Sender<Observation>,
+        heard: mpsc::Sender<Incoming>,
+    ) -> anyhow::Result<Genesys> {
+        let (clock, tracker) = (self.clock, &self.tracker);
+        let end = self.tokens.end.clone();
+        let secrets = Secrets::start(&self.config.secret, clock, observe, tracker, end)?;
+        let config = self.config.genesys.clone();
+        Ok(Genesys::new(config, secrets, clock, heard, tracker.clone())?)
+    }
+
+    fn publisher(
+        &mut self,
+        sink: Box<dyn Sink>,
+        reader: Reader,
+        observations: mpsc::Sender<Observation>,
+    ) -> anyhow::Result<Publisher> {
+        let metrics = self.metrics.sink(reader.sink()).cloned();
+        Ok(Publisher::new(Setup {
+            sink,
+            reader,
+            epoch: self.epoch.clone(),
+            delay: delay(&self.config, StdRng::from_rng(&mut self.rng)),
+            encode: encode(&self.source),
+            data_dir: self.config.data_dir.clone(),
+            observations,
+            metrics: metrics.context("a sink has no metrics")?,
+            deadline: self.tokens.deadline.clone(),
+            clock: self.clock,
+        }))
+    }
+}
+
 impl App {
     /// Makes every part and sets it going. What cannot be reached is waited for; with `fail_fast` it ends the process.
     ///
@@ -73,70 +166,30 @@ impl App {
         genesys::tls::install_provider();
         std::fs::create_dir_all(&config.data_dir)
             .with_context(|| format!("data_dir: cannot make {}", config.data_dir.display()))?;
-        let clock = Clock::start();
-        let mut rng = match config.process.seed {
-            0 => StdRng::from_rng(&mut rand::rng()),
-            seed => StdRng::seed_from_u64(seed),
-        };
-        let tokens = Tokens::default();
-        let tracker = TaskTracker::new();
+        let sinks = config.sinks.clone().build(&config.genesys.api_url());
+        let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
+        let mut workshop = Workshop::new(config, &names);
+        let (version, epoch) = (env!("CARGO_PKG_VERSION"), workshop.epoch.to_string());
+        workshop.telemetry.record(&Observation::Started { version, epoch });
+
+        let first = workshop.first_status(&names);
+        let (show, status) = watch::channel(Arc::new(first.clone()));
+        let admin = workshop.open_doors(status.clone()).await?;
         let (observe, observed) = mpsc::channel(OBSERVED);
         let (heard, incoming) = mpsc::channel(INCOMING);
-        let source = config.genesys.api_url();
-        let sinks = config.sinks.clone().build(&source);
-        let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
-        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), &names));
-        let telemetry = Telemetry::new(Arc::clone(&metrics));
-        let epoch = Epoch::new(clock.timestamp(), rng.random());
-        let first = first_status(&config, &epoch, &names, clock);
-        let (show, status) = watch::channel(Arc::new(first.clone()));
-
-        let listener = admin::bind(&config.admin).await?;
-        let admin = listener.local_addr().context("admin.listen")?;
-        telemetry.record(&Observation::Started {
-            version: env!("CARGO_PKG_VERSION"),
-            epoch: epoch.to_string(),
-        });
-        telemetry.record(&Observation::Listening { address: admin });
-        let doors = Doors {
-            metrics: Arc::clone(&metrics),
-            status: status.clone(),
-            clock,
-        };
-        tracker.spawn(admin::serve(listener, doors, tokens.end.clone()));
-
-        let end = tokens.end.clone();
-        let secrets = Secrets::start(&config.secret, clock, observe.clone(), &tracker, end)?;
-        let genesys = Genesys::new(
-            config.genesys.clone(),
-            secrets,
-            clock,
-            heard,
-            tracker.clone(),
-        )?;
-        let (journal, readers) = Journal::new(&config.journal, epoch.clone(), &names);
+        let genesys = workshop.genesys(observe.clone(), heard)?;
+        let journal = &workshop.config.journal;
+        let (journal, readers) = Journal::new(journal, workshop.epoch.clone(), &names);
         let mut publishers = JoinSet::new();
         for ((_, sink), reader) in sinks.into_iter().zip(readers) {
-            let metrics = metrics.sink(reader.sink()).cloned();
-            let metrics = metrics.context("a sink has no metrics")?;
-            let setup = Setup {
-                sink,
-                reader,
-                epoch: epoch.clone(),
-                delay: delay(&config, StdRng::from_rng(&mut rng)),
-                encode: encode(&source),
-                data_dir: config.data_dir.clone(),
-                observations: observe.clone(),
-                metrics,
-                deadline: tokens.deadline.clone(),
-                clock,
-            };
-            publishers.spawn(Publisher::new(setup).run());
+            publishers.spawn(workshop.publisher(sink, reader, observe.clone())?.run());
         }
+        let seed = workshop.rng.random();
+        let Workshop { config, clock, metrics, telemetry, tracker, tokens, .. } = workshop;
         let arbiter = Arbiter::new(&config.arbitration);
         let driver = Driver {
             clock,
-            lifecycle: Lifecycle::new(config.lifecycle.clone(), rng.random()),
+            lifecycle: Lifecycle::new(config.lifecycle, seed),
             genesys,
             incoming,
             observed,
@@ -147,16 +200,7 @@ impl App {
         };
         let driver = tracker.spawn(driver.run(tokens.stop.clone(), tokens.end.clone()));
         let drain_timeout = config.process.drain_timeout;
-        Ok(Self {
-            status,
-            telemetry,
-            admin,
-            drain_timeout,
-            driver,
-            publishers,
-            tracker,
-            tokens,
-        })
+        Ok(Self { status, telemetry, admin, drain_timeout, driver, publishers, tracker, tokens })
     }
 
     /// What the bridge says of itself, at least each second.
@@ -199,8 +243,7 @@ impl App {
     /// Closes the sockets, delivers what is in hand for at most `process.drain_timeout`, and ends every part.
     pub async fn stop(mut self, reason: &'static str) -> Exit {
         let deadline = self.drain_timeout;
-        self.telemetry
-            .record(&Observation::Draining { reason, deadline });
+        self.telemetry.record(&Observation::Draining { reason, deadline });
         self.tokens.stop.cancel();
         let drained = tokio::time::timeout(deadline, self.drain()).await;
         let (unacknowledged, exit) = match drained {
@@ -210,15 +253,11 @@ impl App {
                 self.drain().await
             }
         };
-        self.telemetry
-            .record(&Observation::Drained { unacknowledged });
+        self.telemetry.record(&Observation::Drained { unacknowledged });
         self.tokens.end.cancel();
         self.tracker.close();
         // What is still at work then has nothing to deliver.
-        if tokio::time::timeout(EPILOGUE, self.tracker.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(EPILOGUE, self.tracker.wait()).await.is_err() {
             tracing::warn!("some tasks did not end within {EPILOGUE:?}");
         }
         exit
@@ -245,20 +284,6 @@ impl App {
 fn bug(panic: &tokio::task::JoinError) -> Exit {
     tracing::error!("a bug ended the process: {panic}; please report it with this log");
     Exit::Bug
-}
-
-fn first_status(config: &Config, epoch: &Epoch, sinks: &[&'static str], clock: Clock) -> Status {
-    let dead_after = config.lifecycle.dead_after;
-    let version = env!("CARGO_PKG_VERSION");
-    let mut status = Status::new(version, epoch.as_str(), clock.timestamp(), dead_after);
-    status.sinks = sinks
-        .iter()
-        .copied()
-        .map(bridge::status::Sink::new)
-        .collect();
-    status.login.client_id = config.genesys.client_id.clone();
-    status.login.source = config.secret.name();
-    status
 }
 
 /// The back-off of one sink: the lifecycle's bounds, jittered by its own generator.

@@ -11,14 +11,9 @@ pub struct Clock {
 
 impl Clock {
     /// A clock whose `Time::START` is now.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the monotone clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotone clock")]
     pub fn start() -> Self {
-        Self {
-            started: Instant::now(),
-        }
+        Self { started: Instant::now() }
     }
 
     /// The present on the monotone clock.
@@ -27,10 +22,7 @@ impl Clock {
     }
 
     /// The present on the calendar.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the calendar"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the calendar")]
     pub fn timestamp(&self) -> Timestamp {
         SystemTime::now().into()
     }
@@ -38,9 +30,7 @@ impl Clock {
     /// The calendar's name for a moment, as the calendar stands now.
     pub fn timestamp_of(&self, moment: Time) -> Timestamp {
         let now = self.now();
-        self.timestamp()
-            .before(now.since(moment))
-            .after(moment.since(now))
+        self.timestamp().before(now.since(moment)).after(moment.since(now))
     }
 
     /// The moment as tokio's timers want it.

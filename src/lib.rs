@@ -25,6 +25,8 @@ pub mod telemetry;
 pub mod admin;
 pub mod config;
 
+pub mod exit;
+
 pub mod app;
 pub mod cli;
 

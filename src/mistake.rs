@@ -14,10 +14,6 @@ pub struct Mistake {
 impl Mistake {
     /// A mistake at `key`.
     pub fn new(key: &'static str, problem: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            key,
-            problem: problem.into(),
-            fix: fix.into(),
-        }
+        Self { key, problem: problem.into(), fix: fix.into() }
     }
 }

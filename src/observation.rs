@@ -10,20 +10,13 @@ use std::time::Duration;
 
 /// One thing that happened. Counted and logged by `telemetry::record`.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    missing_docs,
-    reason = "the field names are the log's field names, told in each variant"
-)]
+#[expect(missing_docs, reason = "the field names are the log's field names, told in each variant")]
 pub enum Observation {
     // --- secret ---
     /// The source shows a secret it did not show before.
     SecretSeen { source: &'static str, version: u64 },
     /// The source could not be read; the last good secret stays in use, if there is one.
-    SecretSourceFailed {
-        source: &'static str,
-        detail: String,
-        holding: bool,
-    },
+    SecretSourceFailed { source: &'static str, detail: String, holding: bool },
     /// The source can be read again.
     SecretSourceRecovered { source: &'static str },
 
@@ -31,33 +24,20 @@ pub enum Observation {
     /// A token was granted.
     TokenGranted { expires_in: Duration, secret: u64 },
     /// A token request failed; it is repeated after `retry_in`.
-    TokenRefused {
-        reason: &'static str,
-        detail: String,
-        retry_in: Duration,
-    },
+    TokenRefused { reason: &'static str, detail: String, retry_in: Duration },
     /// Genesys refuses the newest secret we know. Live sessions are kept.
     CredentialsRejected { secret: u64, detail: String },
     /// Genesys accepts our secret again.
     CredentialsAccepted { secret: u64 },
 
     /// The queues could not be listed; they are asked for again after `retry_in`.
-    PlanRefused {
-        reason: &'static str,
-        detail: String,
-        retry_in: Duration,
-    },
+    PlanRefused { reason: &'static str, detail: String, retry_in: Duration },
     /// The topics are known and divided between so many channels.
     PlanMade { topics: usize, shards: usize },
 
     // --- session ---
     /// A session entered a state.
-    SessionEntered {
-        session: String,
-        shard: u16,
-        from: &'static str,
-        to: &'static str,
-    },
+    SessionEntered { session: String, shard: u16, from: &'static str, to: &'static str },
     /// A session lost its socket, or failed to get one.
     SessionLost {
         session: String,
@@ -79,35 +59,16 @@ pub enum Observation {
     /// The platform refused a topic; the others are subscribed.
     TopicRejected { topic: Topic, reason: String },
     /// A planned change started: a successor is being made.
-    RotationStarted {
-        shard: u16,
-        trigger: &'static str,
-        predecessor: String,
-        successor: String,
-    },
+    RotationStarted { shard: u16, trigger: &'static str, predecessor: String, successor: String },
     /// The successor has settled and the predecessor is closed. `overlap` is how long both delivered.
-    RotationFinished {
-        shard: u16,
-        trigger: &'static str,
-        overlap: Duration,
-    },
+    RotationFinished { shard: u16, trigger: &'static str, overlap: Duration },
 
     /// The successor failed and is tried again; the predecessor is kept.
-    RotationFailed {
-        shard: u16,
-        trigger: &'static str,
-        detail: String,
-        retry_in: Duration,
-    },
+    RotationFailed { shard: u16, trigger: &'static str, detail: String, retry_in: Duration },
 
     // --- stream ---
     /// A gap began: notifications may be missed from `from` on.
-    GapOpened {
-        number: u64,
-        shard: u16,
-        cause: &'static str,
-        from: Timestamp,
-    },
+    GapOpened { number: u64, shard: u16, cause: &'static str, from: Timestamp },
     /// A gap ended.
     GapClosed {
         number: u64,
@@ -118,40 +79,21 @@ pub enum Observation {
         action: &'static str,
     },
     /// A frame could not be read. It was not delivered; `bytes` is its length.
-    FrameUnreadable {
-        session: String,
-        detail: String,
-        bytes: usize,
-    },
+    FrameUnreadable { session: String, detail: String, bytes: usize },
 
     // --- sinks ---
     /// A sink is connected and takes events.
-    SinkReady {
-        sink: &'static str,
-        resumed_from: Option<u64>,
-    },
+    SinkReady { sink: &'static str, resumed_from: Option<u64> },
     /// A sink failed; what it has not acknowledged is sent again after `retry_in`.
-    SinkFailed {
-        sink: &'static str,
-        detail: String,
-        retry_in: Duration,
-    },
+    SinkFailed { sink: &'static str, detail: String, retry_in: Duration },
     /// A sink can never take this event; it is parked.
-    EventParked {
-        sink: &'static str,
-        topic: Topic,
-        number: u64,
-        reason: String,
-    },
+    EventParked { sink: &'static str, topic: Topic, number: u64, reason: String },
     /// The journal could not take events for a sink. `count` so far in this gap.
     JournalFull { sink: &'static str, count: u64 },
 
     // --- process ---
     /// The process began, and with it an epoch.
-    Started {
-        version: &'static str,
-        epoch: String,
-    },
+    Started { version: &'static str, epoch: String },
     /// The doors for operators are open; `address` is the bound one, also when port 0 was asked for.
     Listening { address: SocketAddr },
     /// The process is ready: subscribed, hearing, and its sinks acknowledging.
@@ -159,10 +101,7 @@ pub enum Observation {
     /// The process is no longer ready, and why.
     Unready { reasons: Vec<String> },
     /// The process began to drain.
-    Draining {
-        reason: &'static str,
-        deadline: Duration,
-    },
+    Draining { reason: &'static str, deadline: Duration },
     /// The drain ended with so many events unacknowledged (0 is a clean end).
     Drained { unacknowledged: u64 },
 }

@@ -52,14 +52,10 @@ impl<'de> serde::Deserialize<'de> for Size {
                 Ok(Size(number))
             }
             fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Size, E> {
-                u64::try_from(number)
-                    .map(Size)
-                    .map_err(|_| E::custom("a size is not negative"))
+                u64::try_from(number).map(Size).map_err(|_| E::custom("a size is not negative"))
             }
         }
-        deserializer
-            .deserialize_any(Visitor)
-            .map_err(D::Error::custom)
+        deserializer.deserialize_any(Visitor).map_err(D::Error::custom)
     }
 }
 

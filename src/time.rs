@@ -82,10 +82,7 @@ impl Timestamp {
 
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
-        let micros = time
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_micros();
+        let micros = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         Self(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 }

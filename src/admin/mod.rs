@@ -72,20 +72,11 @@ fn unbound(error: &io::Error) -> Mistake {
             "stop that process, or set admin.listen to a free port (port 0 takes any)",
         )
     } else if error.kind() == io::ErrorKind::AddrNotAvailable {
-        (
-            "is not an address of this machine",
-            "set admin.listen to one, such as \"127.0.0.1:9464\"",
-        )
+        ("is not an address of this machine", "set admin.listen to one, such as \"127.0.0.1:9464\"")
     } else if error.kind() == io::ErrorKind::PermissionDenied {
-        (
-            "may not be listened on by this user",
-            "set admin.listen to a port above 1023",
-        )
+        ("may not be listened on by this user", "set admin.listen to a port above 1023")
     } else {
-        (
-            "cannot be listened on",
-            "set admin.listen to an address of this machine and a free port",
-        )
+        ("cannot be listened on", "set admin.listen to an address of this machine and a free port")
     };
     Mistake::new("listen", problem, fix)
 }

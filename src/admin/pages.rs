@@ -63,21 +63,14 @@ struct Readiness {
 impl Readiness {
     fn of(doors: &Doors, status: &Status) -> Self {
         let reasons = status.unready(doors.clock.timestamp());
-        Self {
-            ready: reasons.is_empty(),
-            reasons,
-        }
+        Self { ready: reasons.is_empty(), reasons }
     }
 }
 
 async fn readiness(State(doors): State<Arc<Doors>>) -> Response {
     let status = doors.status.borrow().clone();
     let readiness = Readiness::of(&doors, &status);
-    let code = if readiness.ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let code = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(code, &readiness)
 }
 
@@ -90,10 +83,7 @@ async fn state(State(doors): State<Arc<Doors>>) -> Response {
         status: &'a Status,
     }
     let status = doors.status.borrow().clone();
-    let view = View {
-        readiness: Readiness::of(&doors, &status),
-        status: &status,
-    };
+    let view = View { readiness: Readiness::of(&doors, &status), status: &status };
     json(StatusCode::OK, &view)
 }
 
@@ -103,10 +93,7 @@ async fn gaps(State(doors): State<Arc<Doors>>) -> Response {
 }
 
 async fn not_found(uri: Uri) -> Response {
-    refusal(
-        StatusCode::NOT_FOUND,
-        format!("there is no door at {}; / names them all", uri.path()),
-    )
+    refusal(StatusCode::NOT_FOUND, format!("there is no door at {}; / names them all", uri.path()))
 }
 
 async fn not_allowed(method: Method) -> Response {

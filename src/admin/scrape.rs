@@ -19,9 +19,7 @@ pub(super) fn show(metrics: &Metrics, status: &Status, now: Timestamp) {
     sessions.show_ages(status.last_frame_age(now), status.last_event_age(now));
     sessions.show_topics(status.topics.permitted, status.topics.rejected);
     let open = status.gaps.open.len();
-    metrics
-        .stream
-        .show_open_gaps(open.try_into().unwrap_or(u64::MAX));
+    metrics.stream.show_open_gaps(open.try_into().unwrap_or(u64::MAX));
     for sink in &status.sinks {
         if let Some(shown) = metrics.sink(sink.name) {
             shown.show(

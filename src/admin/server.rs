@@ -147,9 +147,7 @@ mod tests {
             tasks: TaskTracker::new(),
         };
         let shutdown = served.shutdown.clone();
-        served
-            .tasks
-            .spawn(serve_within(limits, listener, doors(), shutdown));
+        served.tasks.spawn(serve_within(limits, listener, doors(), shutdown));
         served.tasks.close();
         served
     }
@@ -192,11 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_too_many_waits_until_another_leaves() {
-        let served = served(Limits {
-            connections: 1,
-            ..LIMITS
-        })
-        .await;
+        let served = served(Limits { connections: 1, ..LIMITS }).await;
         let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
         let mut first = served.connect().await;
         let mut second = served.connect().await;
@@ -226,11 +220,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_does_not_live_for_ever() {
         let connection = Duration::from_millis(50);
-        let served = served(Limits {
-            connection,
-            ..LIMITS
-        })
-        .await;
+        let served = served(Limits { connection, ..LIMITS }).await;
         assert_eq!(all_of(served.connect().await).await, "");
     }
 
@@ -242,8 +232,6 @@ mod tests {
         stream.write_all(request).await.unwrap();
         head_of(&mut stream).await;
         served.shutdown.cancel();
-        tokio::time::timeout(PATIENCE, served.tasks.wait())
-            .await
-            .unwrap();
+        tokio::time::timeout(PATIENCE, served.tasks.wait()).await.unwrap();
     }
 }

@@ -83,12 +83,7 @@ impl Driver {
                 self.show(now);
             }
             let due = [self.lifecycle.poll_timeout(), self.stream.poll_timeout()];
-            let next = due
-                .into_iter()
-                .flatten()
-                .chain([report_at])
-                .min()
-                .unwrap_or(report_at);
+            let next = due.into_iter().flatten().chain([report_at]).min().unwrap_or(report_at);
             timer.as_mut().reset(self.clock.instant_of(next));
             tokio::select! {
                 biased;
@@ -136,16 +131,12 @@ impl Driver {
         let mut told = None;
         for incoming in batch.drain(..) {
             match incoming {
-                Incoming::Notification {
-                    session,
-                    notification,
-                } => {
+                Incoming::Notification { session, notification } => {
                     self.stream.take(session, notification, now);
                     if told != Some(session) {
                         told = Some(session);
                         let what = crate::lifecycle::Heard::Data;
-                        self.lifecycle
-                            .handle_reply(Reply::Heard { session, what }, now);
+                        self.lifecycle.handle_reply(Reply::Heard { session, what }, now);
                     }
                 }
                 Incoming::Reply(reply) => self.reply(reply, now),
@@ -155,11 +146,8 @@ impl Driver {
     }
 
     fn reply(&mut self, reply: Reply, now: Time) {
-        let connected = if let Reply::Connected { session } = &reply {
-            Some(*session)
-        } else {
-            None
-        };
+        let connected =
+            if let Reply::Connected { session } = &reply { Some(*session) } else { None };
         self.report.note_reply(&reply);
         self.lifecycle.handle_reply(reply, now);
         // What the reply asks for comes first: a session that closes leaves the stream before another joins it.
@@ -196,18 +184,12 @@ impl Driver {
                 Note::Observed(observation) => {
                     ending = ending.or(self.observe(&observation));
                 }
-                Note::GapOpened {
-                    shard,
-                    cause,
-                    from,
-                    topics,
-                } => {
+                Note::GapOpened { shard, cause, from, topics } => {
                     let from = self.clock.timestamp_of(from);
                     self.stream.open_gap(shard.0, cause.as_str(), from, topics);
                 }
                 Note::GapClosed { shard, to, action } => {
-                    self.stream
-                        .close_gap(shard.0, self.clock.timestamp_of(to), action);
+                    self.stream.close_gap(shard.0, self.clock.timestamp_of(to), action);
                 }
                 Note::Misplanned(refused) => {
                     ending = Some(Ending::Misconfigured(refused.to_string()))
@@ -230,9 +212,7 @@ impl Driver {
     }
 
     fn show(&mut self, now: Time) {
-        let status = self
-            .report
-            .status(&self.lifecycle, &self.stream, &self.clock, now);
+        let status = self.report.status(&self.lifecycle, &self.stream, &self.clock, now);
         self.status.send_replace(Arc::new(status));
     }
 

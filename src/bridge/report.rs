@@ -77,15 +77,11 @@ impl Report {
             self.status.login.last_error = Some(detail.clone());
         }
         if let Observation::SinkReady { sink, .. } = observation {
-            self.sink(sink, |sink| {
-                (sink.connected, sink.last_error) = (true, None)
-            });
+            self.sink(sink, |sink| (sink.connected, sink.last_error) = (true, None));
         }
         if let Observation::SinkFailed { sink, detail, .. } = observation {
             let words = Some(detail.clone());
-            self.sink(sink, |sink| {
-                (sink.connected, sink.last_error) = (false, words)
-            });
+            self.sink(sink, |sink| (sink.connected, sink.last_error) = (false, words));
         }
     }
 
@@ -165,12 +161,7 @@ impl Report {
         self.status.gaps = status::Gaps {
             total: ledger.opened(),
             open: ledger.open_gaps().cloned().collect(),
-            recent: closed
-                .collect::<Vec<_>>()
-                .into_iter()
-                .rev()
-                .cloned()
-                .collect(),
+            recent: closed.collect::<Vec<_>>().into_iter().rev().cloned().collect(),
         };
         self.status.stream = status::Stream {
             received: counts.received,

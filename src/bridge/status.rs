@@ -187,10 +187,7 @@ impl Status {
         let mut reasons = Vec::new();
         let silence = since(self.as_of, now);
         if silence > SILENCE_MAX {
-            reasons.push(format!(
-                "the bridge has not reported for {} s",
-                silence.as_secs()
-            ));
+            reasons.push(format!("the bridge has not reported for {} s", silence.as_secs()));
         }
         if self.draining {
             reasons.push("the process is draining and will end".to_owned());
@@ -209,11 +206,7 @@ impl Status {
 
     /// Why a shard does not hear, if it does not.
     fn deaf(&self, shard: u16, now: Timestamp) -> Option<String> {
-        let sessions = || {
-            self.sessions
-                .iter()
-                .filter(|session| session.shard == shard)
-        };
+        let sessions = || self.sessions.iter().filter(|session| session.shard == shard);
         let heard = sessions()
             .filter(|session| session.is_subscribed())
             .map(|session| session.last_frame.unwrap_or(session.since))
@@ -223,10 +216,7 @@ impl Status {
                 let words = session.last_words.as_deref()?;
                 Some(format!("; {} is {}: {words}", session.id, session.state))
             });
-            return Some(format!(
-                "shard {shard} is not subscribed{}",
-                words.unwrap_or_default()
-            ));
+            return Some(format!("shard {shard} is not subscribed{}", words.unwrap_or_default()));
         };
         let quiet = since(heard, now);
         (quiet > self.dead_after)
@@ -249,10 +239,7 @@ impl Status {
         heard: impl Fn(&Session) -> Option<Timestamp>,
     ) -> Duration {
         let newest = |shard| {
-            let of_shard = self
-                .sessions
-                .iter()
-                .filter(|session| session.shard == shard);
+            let of_shard = self.sessions.iter().filter(|session| session.shard == shard);
             of_shard.filter_map(&heard).max().unwrap_or(self.started)
         };
         let oldest = (0..self.shards.max(1)).map(newest).min();
@@ -296,12 +283,8 @@ impl Sink {
             let words = words.map(|words| format!(": {words}")).unwrap_or_default();
             return Some(format!("sink {name} is not connected{words}"));
         }
-        (age > ACKNOWLEDGED_WITHIN).then(|| {
-            format!(
-                "sink {name} has acknowledged nothing for {} s",
-                age.as_secs()
-            )
-        })
+        (age > ACKNOWLEDGED_WITHIN)
+            .then(|| format!("sink {name} has acknowledged nothing for {} s", age.as_secs()))
     }
 }
 
@@ -376,28 +359,19 @@ mod tests {
     fn silence_is_not_ready() {
         let mut status = well();
         status.as_of = at(126);
-        assert_eq!(
-            status.unready(at(126)),
-            ["shard 0 has heard no frame for 36 s"]
-        );
+        assert_eq!(status.unready(at(126)), ["shard 0 has heard no frame for 36 s"]);
     }
 
     #[test]
     fn a_bridge_that_hangs_is_not_ready() {
-        assert_eq!(
-            well().unready(at(110)),
-            ["the bridge has not reported for 10 s"]
-        );
+        assert_eq!(well().unready(at(110)), ["the bridge has not reported for 10 s"]);
     }
 
     #[test]
     fn a_sink_that_is_away_or_does_not_acknowledge_is_not_ready() {
         let mut status = well();
         status.sinks[0].oldest_waiting = Some(at(60));
-        assert_eq!(
-            status.unready(at(100)),
-            ["sink kafka has acknowledged nothing for 40 s"]
-        );
+        assert_eq!(status.unready(at(100)), ["sink kafka has acknowledged nothing for 40 s"]);
         status.sinks[0].connected = false;
         status.sinks[0].last_error = Some("connect to 127.0.0.1:9092".to_owned());
         assert_eq!(
@@ -411,10 +385,7 @@ mod tests {
         let mut status = well();
         status.shards = 0;
         status.login.last_error = Some("credentials rejected".to_owned());
-        assert_eq!(
-            status.unready(at(100)),
-            ["not subscribed yet: credentials rejected"]
-        );
+        assert_eq!(status.unready(at(100)), ["not subscribed yet: credentials rejected"]);
     }
 
     #[test]

@@ -124,16 +124,9 @@ impl Stream {
 
     /// No session of a shard delivers any more.
     pub fn open_gap(&mut self, shard: u16, cause: &'static str, from: Timestamp, topics: usize) {
-        let number = self
-            .ledger
-            .open(shard, cause, Certainty::Certain, from, topics);
+        let number = self.ledger.open(shard, cause, Certainty::Certain, from, topics);
         self.gaps.insert(shard, number);
-        self.observations.push_back(Observation::GapOpened {
-            number,
-            shard,
-            cause,
-            from,
-        });
+        self.observations.push_back(Observation::GapOpened { number, shard, cause, from });
     }
 
     /// A shard delivers again.
@@ -155,14 +148,7 @@ impl Stream {
     fn close(&mut self, number: u64, to: Timestamp, action: &'static str) {
         if let Some(gap) = self.ledger.close(number, to, action) {
             let (shard, cause, from) = (gap.shard, gap.cause, gap.from);
-            let closed = Observation::GapClosed {
-                number,
-                shard,
-                cause,
-                from,
-                to,
-                action,
-            };
+            let closed = Observation::GapClosed { number, shard, cause, from, to, action };
             self.observations.push_back(closed);
         }
     }
@@ -174,10 +160,7 @@ impl Stream {
                     self.counts.duplicates += 1;
                     self.metrics.stream.duplicate();
                 }
-                Verdict::Publish {
-                    notification,
-                    marks,
-                } => {
+                Verdict::Publish { notification, marks } => {
                     if marks.late {
                         self.metrics.stream.late();
                     }
@@ -205,29 +188,18 @@ impl Stream {
                 let certainty = Certainty::Certain;
                 let number = self.ledger.open(0, JOURNAL_FULL, certainty, received, 0);
                 let (cause, from) = (JOURNAL_FULL, received);
-                let opened = Observation::GapOpened {
-                    number,
-                    shard: 0,
-                    cause,
-                    from,
-                };
+                let opened = Observation::GapOpened { number, shard: 0, cause, from };
                 self.observations.push_back(opened);
-                self.observations
-                    .push_back(Observation::JournalFull { sink, count: 1 });
+                self.observations.push_back(Observation::JournalFull { sink, count: 1 });
                 (number, 0)
             });
             *count += 1;
         }
-        let recovered: Vec<_> = self
-            .full
-            .keys()
-            .copied()
-            .filter(|sink| !refused_by.contains(sink))
-            .collect();
+        let recovered: Vec<_> =
+            self.full.keys().copied().filter(|sink| !refused_by.contains(sink)).collect();
         for sink in recovered {
             if let Some((number, count)) = self.full.remove(sink) {
-                self.observations
-                    .push_back(Observation::JournalFull { sink, count });
+                self.observations.push_back(Observation::JournalFull { sink, count });
                 let to = self.clock.timestamp();
                 self.close(number, to, "the sink acknowledged and there is room again");
             }

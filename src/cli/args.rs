@@ -120,11 +120,7 @@ impl Cli {
 /// Clap itself ends with 2 on every error.
 fn exit_of(kind: clap::error::ErrorKind) -> Exit {
     use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
-    if matches!(kind, DisplayHelp | DisplayVersion) {
-        Exit::Success
-    } else {
-        Exit::Usage
-    }
+    if matches!(kind, DisplayHelp | DisplayVersion) { Exit::Success } else { Exit::Usage }
 }
 
 /// The shortest story in which every fault fits, with time to recover.
@@ -188,35 +184,25 @@ mod tests {
 
     #[test]
     fn a_line_without_sense_is_usage() {
-        for line in [
-            "tieline",
-            "tieline fly",
-            "tieline check",
-            "tieline run a b",
-            "tieline run --hard",
-        ] {
+        for line in
+            ["tieline", "tieline fly", "tieline check", "tieline run a b", "tieline run --hard"]
+        {
             assert_eq!(read(line), Err(Exit::Usage), "{line}");
         }
     }
 
     #[test]
     fn help_and_version_are_no_mistake() {
-        for line in [
-            "tieline --help",
-            "tieline --version",
-            "tieline run --help",
-            "tieline run --version",
-        ] {
+        for line in
+            ["tieline --help", "tieline --version", "tieline run --help", "tieline run --version"]
+        {
             assert_eq!(read(line), Err(Exit::Success), "{line}");
         }
     }
 
     #[test]
     fn run_needs_no_file() {
-        let Ok(Cli {
-            command: Command::Run(run),
-        }) = read("tieline run --fail-fast")
-        else {
+        let Ok(Cli { command: Command::Run(run) }) = read("tieline run --fail-fast") else {
             panic!("run is not read");
         };
         assert_eq!((run.file, run.fail_fast), (None, true));

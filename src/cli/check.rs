@@ -80,23 +80,14 @@ pub fn check(
             Err(mistakes) => writeln!(err, "{}: {mistakes}", args.file.display())?,
         },
     }
-    Ok(if loaded.is_ok() {
-        Exit::Success
-    } else {
-        Exit::Configuration
-    })
+    Ok(if loaded.is_ok() { Exit::Success } else { Exit::Configuration })
 }
 
 fn write_json(loaded: &Result<Summary, Mistakes>, out: &mut impl Write) -> io::Result<()> {
     let report = Report {
         ok: loaded.is_ok(),
         summary: loaded.as_ref().ok(),
-        mistakes: loaded
-            .as_ref()
-            .err()
-            .into_iter()
-            .flat_map(Mistakes::iter)
-            .collect(),
+        mistakes: loaded.as_ref().err().into_iter().flat_map(Mistakes::iter).collect(),
     };
     serde_json::to_writer_pretty(&mut *out, &report)?;
     writeln!(out)
@@ -104,10 +95,7 @@ fn write_json(loaded: &Result<Summary, Mistakes>, out: &mut impl Write) -> io::R
 
 fn write_text(summary: &Summary, file: &Path, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{} is right, and would run:", file.display())?;
-    let client = summary
-        .client_id
-        .as_deref()
-        .unwrap_or("(its id comes with the secret)");
+    let client = summary.client_id.as_deref().unwrap_or("(its id comes with the secret)");
     writeln!(out, "  organisation   {}", summary.organisation)?;
     writeln!(out, "  OAuth client   {client}")?;
     writeln!(out, "  secret         {}", summary.secret)?;
@@ -120,11 +108,7 @@ fn write_text(summary: &Summary, file: &Path, out: &mut impl Write) -> io::Resul
         writeln!(out, "  subscriptions  {count}")?;
     }
     for sink in &summary.sinks {
-        writeln!(
-            out,
-            "  sink           {} to {}: {}",
-            sink.name, sink.target, sink.guarantee
-        )?;
+        writeln!(out, "  sink           {} to {}: {}", sink.name, sink.target, sink.guarantee)?;
     }
     writeln!(out, "  admin          {}", summary.admin)?;
     for unknown in &summary.unknown {
@@ -180,11 +164,7 @@ fn is_open(queues: &[String]) -> bool {
 }
 
 fn subscriptions(genesys: &genesys::Config) -> Option<usize> {
-    let per_queue = genesys
-        .topics
-        .iter()
-        .filter(|topic| topic.contains(QUEUE))
-        .count();
+    let per_queue = genesys.topics.iter().filter(|topic| topic.contains(QUEUE)).count();
     if per_queue > 0 && is_open(&genesys.queues) {
         return None;
     }
@@ -230,11 +210,7 @@ fn sinks(config: &Config) -> Vec<SinkSummary> {
             } else {
                 jsonl.path.display().to_string()
             },
-            guarantee: if is_stdout {
-                "at least once"
-            } else {
-                "once in effect"
-            },
+            guarantee: if is_stdout { "at least once" } else { "once in effect" },
         });
     }
     #[cfg(feature = "kafka")]

@@ -4,8 +4,7 @@
 
 pub mod args;
 pub mod check;
-mod exit;
 pub mod run;
 
+pub use crate::exit::Exit;
 pub use args::{Cli, Command};
-pub use exit::Exit;

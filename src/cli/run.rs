@@ -14,15 +14,9 @@ pub fn run(args: &Run) -> Exit {
         Err(mistakes) => return complain(&mistakes),
     };
     if let Err(mistake) = logging::init(&config.log) {
-        return complain(&format!(
-            "log.{} {}: {}",
-            mistake.key, mistake.problem, mistake.fix
-        ));
+        return complain(&format!("log.{} {}: {}", mistake.key, mistake.problem, mistake.fix));
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!("the system gives no threads: {error}");
@@ -52,10 +46,9 @@ async fn live(config: Config, fail_fast: bool) -> Exit {
 /// Waits for an order to stop; answers which.
 pub async fn signalled() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("no signal can be heard; end the process with SIGKILL");
         return std::future::pending().await;
     };

@@ -19,8 +19,7 @@ const NAMES_MAX: usize = 8;
 pub fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| {
         let name = name.into_string().ok()?;
-        name.starts_with(PREFIX)
-            .then(|| (name, value.to_string_lossy().into_owned()))
+        name.starts_with(PREFIX).then(|| (name, value.to_string_lossy().into_owned()))
     })
 }
 
@@ -35,10 +34,7 @@ pub fn read(
     let mut variables: Vec<_> = variables.collect();
     variables.sort();
     for (name, value) in variables {
-        let Some(path) = name
-            .strip_prefix(PREFIX)
-            .filter(|rest| !is_kubernetes(rest))
-        else {
+        let Some(path) = name.strip_prefix(PREFIX).filter(|rest| !is_kubernetes(rest)) else {
             continue;
         };
         let source = Source::Variable(name.clone());
@@ -82,11 +78,7 @@ fn path_of(name: &str, schema: &Schema) -> Vec<String> {
     let mut path: Vec<String> = Vec::new();
     for part in name.to_ascii_lowercase().split("__").take(NAMES_MAX + 1) {
         let free = schema.free.contains(&join(&path));
-        path.push(if free {
-            part.replace('_', ".")
-        } else {
-            part.to_owned()
-        });
+        path.push(if free { part.replace('_', ".") } else { part.to_owned() });
     }
     path
 }

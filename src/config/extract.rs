@@ -77,21 +77,13 @@ struct At<'t> {
 
 impl<'t> At<'t> {
     fn root(node: &'t Node, seen: Option<&'t RefCell<BTreeSet<String>>>) -> Self {
-        Self {
-            node,
-            path: Vec::new(),
-            seen,
-        }
+        Self { node, path: Vec::new(), seen }
     }
 
     fn child(&self, name: String, node: &'t Node) -> Self {
         let mut path = self.path.clone();
         path.push(name);
-        Self {
-            node,
-            path,
-            seen: self.seen,
-        }
+        Self { node, path, seen: self.seen }
     }
 
     /// Reads the child; an error without a place gets this one.
@@ -115,16 +107,12 @@ impl<'de> de::Deserializer<'de> for At<'_> {
             Content::Integer(number) => visitor.visit_i64(*number),
             Content::Float(number) => visitor.visit_f64(*number),
             Content::Boolean(value) => visitor.visit_bool(*value),
-            Content::Array(nodes) => visitor.visit_seq(Items {
-                at: &self,
-                nodes: nodes.iter(),
-                index: 0,
-            }),
-            Content::Table(table) => visitor.visit_map(Entries {
-                at: &self,
-                nodes: table.iter(),
-                value: None,
-            }),
+            Content::Array(nodes) => {
+                visitor.visit_seq(Items { at: &self, nodes: nodes.iter(), index: 0 })
+            }
+            Content::Table(table) => {
+                visitor.visit_map(Entries { at: &self, nodes: table.iter(), value: None })
+            }
         }
     }
 
@@ -247,10 +235,7 @@ fn unexpected(node: &Node) -> Unexpected<'_> {
 
 impl Error {
     fn of(kind: Kind) -> Self {
-        Self {
-            path: Vec::new(),
-            kind,
-        }
+        Self { path: Vec::new(), kind }
     }
 }
 
@@ -292,19 +277,14 @@ impl de::Error for Error {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::of(Kind::Type {
-            found: found_words(&found),
-            expected: expected_words(expected),
-        })
+        Self::of(Kind::Type { found: found_words(&found), expected: expected_words(expected) })
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         if matches!(found, Unexpected::Signed(_) | Unexpected::Unsigned(_)) {
             return Self::custom("is out of range");
         }
-        Self::of(Kind::Value {
-            expected: expected_words(expected),
-        })
+        Self::of(Kind::Value { expected: expected_words(expected) })
     }
 
     fn unknown_variant(_found: &str, expected: &'static [&'static str]) -> Self {
@@ -312,9 +292,7 @@ impl de::Error for Error {
     }
 
     fn unknown_field(name: &str, _expected: &'static [&'static str]) -> Self {
-        Self::of(Kind::Unknown {
-            name: name.to_owned(),
-        })
+        Self::of(Kind::Unknown { name: name.to_owned() })
     }
 
     fn missing_field(name: &'static str) -> Self {

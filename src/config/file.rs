@@ -22,10 +22,7 @@ const DEPTH_MAX: usize = 32;
 
 /// Reads the file. What could not be read is in the mistakes, and the tree holds the rest.
 pub fn read(path: &Path) -> (Node, Vec<Located>) {
-    let whole = Source::File {
-        path: path.into(),
-        line: None,
-    };
+    let whole = Source::File { path: path.into(), line: None };
     let refuse = |problem: String, fix: &str| {
         let mistake = Located {
             key: String::new(),
@@ -47,19 +44,16 @@ pub fn read(path: &Path) -> (Node, Vec<Located>) {
             "does not exist".into(),
             "name an existing file; config/kafka.toml is one to start from",
         ),
-        Err(error) => refuse(
-            format!("cannot be read: {error}"),
-            "name a file that this user may read",
-        ),
+        Err(error) => {
+            refuse(format!("cannot be read: {error}"), "name a file that this user may read")
+        }
     }
 }
 
 /// The file's bytes, at most one more than it may have: a device has no end.
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let limit = u64::try_from(BYTES_MAX)
-        .unwrap_or(u64::MAX)
-        .saturating_add(1);
+    let limit = u64::try_from(BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -68,9 +62,7 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
 pub fn parse(text: &str, path: &Path) -> (Node, Vec<Located>) {
     let lines = Lines {
         path: path.into(),
-        starts: std::iter::once(0)
-            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
-            .collect(),
+        starts: std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect(),
     };
     if let Some(span) = too_deep(text) {
         let mistake = Located {
@@ -146,10 +138,7 @@ struct Lines {
 impl Lines {
     /// The file as a whole.
     fn whole(&self) -> Source {
-        Source::File {
-            path: self.path.clone(),
-            line: None,
-        }
+        Source::File { path: self.path.clone(), line: None }
     }
 
     /// The line on which `span` begins.
@@ -164,8 +153,7 @@ impl Lines {
     fn column(&self, text: &str, at: usize) -> usize {
         let line = self.starts.partition_point(|start| *start <= at);
         let start = self.starts[line.saturating_sub(1)];
-        text.get(start..at)
-            .map_or(1, |left| left.chars().count() + 1)
+        text.get(start..at).map_or(1, |left| left.chars().count() + 1)
     }
 }
 
@@ -182,10 +170,7 @@ fn convert_table(
             (name.get_ref().to_string(), node)
         })
         .collect();
-    Node {
-        source,
-        content: Content::Table(nodes),
-    }
+    Node { source, content: Content::Table(nodes) }
 }
 
 /// A parsed value as a tree; `place` knows where a span was written.

@@ -35,13 +35,8 @@ pub fn load(
     let mut tree = schema.defaults_below(&given);
     tree.merge(given);
     let written = tree.clone();
-    let mut repairs = Repairs {
-        schema,
-        written: &written,
-        is_whole,
-        paths: Vec::new(),
-        mistakes: Vec::new(),
-    };
+    let mut repairs =
+        Repairs { schema, written: &written, is_whole, paths: Vec::new(), mistakes: Vec::new() };
     let config = repairs.read(&mut tree);
     mistakes.append(&mut repairs.mistakes);
     if let (Some(config), true) = (&config, is_whole) {
@@ -162,10 +157,7 @@ impl Repairs<'_> {
             Kind::Unknown { name } => path.push(name.clone()),
             Kind::Missing { name } => path.push((*name).to_owned()),
             Kind::Type { .. } | Kind::Value { .. } | Kind::Word { .. } | Kind::Other(_) => {
-                let whole = path
-                    .iter()
-                    .take_while(|name| !name.starts_with('['))
-                    .count();
+                let whole = path.iter().take_while(|name| !name.starts_with('[')).count();
                 path.truncate(whole);
             }
         }
@@ -190,17 +182,10 @@ impl Repairs<'_> {
     /// key is clearly a known one misspelt.
     fn shown(&self, path: &[String], value: &str) -> Option<String> {
         let known = self.schema.key(&join(path)).is_some();
-        let slip = self
-            .schema
-            .nearest(path)
-            .is_some_and(|(likeness, nearest)| {
-                likeness >= SLIP && self.schema.key(nearest).is_some()
-            });
-        if known || slip {
-            shown(path, known, value)
-        } else {
-            None
-        }
+        let slip = self.schema.nearest(path).is_some_and(|(likeness, nearest)| {
+            likeness >= SLIP && self.schema.key(nearest).is_some()
+        });
+        if known || slip { shown(path, known, value) } else { None }
     }
 
     fn fix(&self, error: &Error, path: &[String], value: Option<&str>) -> String {
@@ -273,11 +258,9 @@ fn problem(error: &Error, value: Option<&str>, source: &Source) -> String {
             "is not an IP address with a port".into()
         }
         // A type's own message often begins with the value, which stands before it already.
-        (Kind::Other(message), _) => value
-            .and_then(|value| message.strip_prefix(value))
-            .unwrap_or(message)
-            .trim()
-            .to_owned(),
+        (Kind::Other(message), _) => {
+            value.and_then(|value| message.strip_prefix(value)).unwrap_or(message).trim().to_owned()
+        }
         _ => error.to_string(),
     }
 }

@@ -75,16 +75,8 @@ impl fmt::Display for Located {
 }
 
 /// Words that make a key's value a secret wherever they stand in its name.
-const SECRET_WORDS: [&str; 8] = [
-    "secret",
-    "password",
-    "passwd",
-    "passphrase",
-    "token",
-    "credential",
-    "credentials",
-    "jwt",
-];
+const SECRET_WORDS: [&str; 8] =
+    ["secret", "password", "passwd", "passphrase", "token", "credential", "credentials", "jwt"];
 
 /// Known keys whose value is a place or a name although their path has a word of the list.
 const PLACES: [&str; 10] = [
@@ -121,9 +113,7 @@ pub fn shown(path: &[String], known: bool, value: &str) -> Option<String> {
 /// Whether a value at this path may be a secret.
 fn may_be_secret(path: &[String], known: bool) -> bool {
     let joined = join(path).to_ascii_lowercase();
-    let last = joined
-        .rsplit(|c: char| !c.is_ascii_alphanumeric())
-        .find(|word| !word.is_empty());
+    let last = joined.rsplit(|c: char| !c.is_ascii_alphanumeric()).find(|word| !word.is_empty());
     let place = known && last.is_some_and(|word| PLACES.contains(&word));
     names_secret(&joined) && !place
 }
@@ -131,15 +121,14 @@ fn may_be_secret(path: &[String], known: bool) -> bool {
 /// Whether a name says that it is a secret's. Misspelt words count: `client_secert` holds one as well.
 pub fn names_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    name.split(|c: char| !c.is_ascii_alphanumeric())
-        .any(|word| {
-            SECRET_WORDS.iter().any(|secret| {
+    name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| {
+        SECRET_WORDS.iter().any(|secret| {
             word.contains(secret)
                 || strsim::damerau_levenshtein(word, secret) <= secret.len() / SLIP_LENGTH
         })
         // `ssl.key.pem`, `sasl.jaas.config`, and the like of other clients.
         || matches!(word, "pem" | "jaas" | "pass" | "key")
-        })
+    })
 }
 
 /// A word of so many letters may have one slip and is still that word.

@@ -85,14 +85,10 @@ impl Config {
             ("lifecycle", self.lifecycle.mistakes()),
         ];
         let of_parts = parts.into_iter().flat_map(|(table, mistakes)| {
-            mistakes
-                .into_iter()
-                .map(move |mistake| (table.to_owned(), mistake))
+            mistakes.into_iter().map(move |mistake| (table.to_owned(), mistake))
         });
         let of_sinks = self.sinks.mistakes().into_iter();
-        of_parts
-            .chain(of_sinks.map(|(kind, mistake)| (format!("sink.{kind}"), mistake)))
-            .collect()
+        of_parts.chain(of_sinks.map(|(kind, mistake)| (format!("sink.{kind}"), mistake))).collect()
     }
 
     /// What is wrong between tables, and in those that have no part of their own.

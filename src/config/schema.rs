@@ -63,11 +63,8 @@ impl Schema {
     }
 
     fn read(text: &str) -> Self {
-        let mut tables = vec![Table {
-            path: String::new(),
-            meaning: String::new(),
-            keys: Vec::new(),
-        }];
+        let mut tables =
+            vec![Table { path: String::new(), meaning: String::new(), keys: Vec::new() }];
         let mut free = BTreeSet::new();
         let mut comment = String::new();
         let mut complete = String::new();
@@ -76,10 +73,7 @@ impl Schema {
             let code = bare.unwrap_or(line);
             complete.push_str(code);
             complete.push('\n');
-            if let Some(path) = code
-                .strip_prefix('[')
-                .and_then(|rest| rest.split(']').next())
-            {
+            if let Some(path) = code.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
                 tables.push(Table {
                     path: path.to_owned(),
                     meaning: std::mem::take(&mut comment),
@@ -106,12 +100,7 @@ impl Schema {
                 comment.clear();
             }
         }
-        Self {
-            tables,
-            free,
-            defaults: embedded(text),
-            complete: embedded(&complete),
-        }
+        Self { tables, free, defaults: embedded(text), complete: embedded(&complete) }
     }
 
     /// The defaults that lie below what was `given`: of the optional tables only those that it names.
@@ -137,10 +126,7 @@ impl Schema {
 
     /// The key at `path`, if it is one.
     pub fn key(&self, path: &str) -> Option<&Key> {
-        self.tables
-            .iter()
-            .flat_map(|table| &table.keys)
-            .find(|key| key.path == path)
+        self.tables.iter().flat_map(|table| &table.keys).find(|key| key.path == path)
     }
 
     /// The known key or table that `path` was most likely meant to be, and how like it is, from `LIKENESS_MIN` to 1.

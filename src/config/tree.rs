@@ -27,10 +27,7 @@ pub enum Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File {
-                path,
-                line: Some(line),
-            } => write!(f, "{}, line {line}", path.display()),
+            Self::File { path, line: Some(line) } => write!(f, "{}, line {line}", path.display()),
             Self::File { path, line: None } => path.display().fmt(f),
             Self::Variable(name) => write!(f, "environment variable {name}"),
             Self::Default => f.write_str("default"),
@@ -73,10 +70,7 @@ pub struct Node {
 impl Node {
     /// A table without keys.
     pub fn empty(source: Source) -> Self {
-        Self {
-            source,
-            content: Content::Table(BTreeMap::new()),
-        }
+        Self { source, content: Content::Table(BTreeMap::new()) }
     }
 
     /// What stands at `path`; the empty path is the node itself.
@@ -96,10 +90,7 @@ impl Node {
 
     /// What stands at `path`, or the nearest table above it.
     pub fn nearest(&self, path: &[String]) -> &Self {
-        (0..=path.len())
-            .rev()
-            .find_map(|length| self.get(&path[..length]))
-            .unwrap_or(self)
+        (0..=path.len()).rev().find_map(|length| self.get(&path[..length])).unwrap_or(self)
     }
 
     /// Puts `node` at `path`; what stood in the way, if it was no table, gives way.
@@ -109,10 +100,7 @@ impl Node {
             return;
         };
         let source = node.source.clone();
-        self.table()
-            .entry(first.clone())
-            .or_insert_with(|| Self::empty(source))
-            .set(rest, node);
+        self.table().entry(first.clone()).or_insert_with(|| Self::empty(source)).set(rest, node);
     }
 
     /// Takes away what stands at `path`.
@@ -140,12 +128,7 @@ impl Node {
                     }
                 }
             }
-            (_, content) => {
-                *self = Self {
-                    source: over.source,
-                    content,
-                }
-            }
+            (_, content) => *self = Self { source: over.source, content },
         }
     }
 
@@ -195,10 +178,7 @@ impl fmt::Display for Node {
 
 /// Splits `sink.kafka.topic` into its names.
 pub fn split(path: &str) -> Vec<String> {
-    path.split('.')
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect()
+    path.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// Joins names into a path as a person writes it: names with dots of their own are quoted.

@@ -77,10 +77,7 @@ fn deep_nesting_neither_overflows_the_stack_nor_loses_its_difference() {
 #[test]
 fn the_digest_is_part_of_ids_and_never_changes() {
     let body = br#"{"recordId":"r-1","n":[1,2.50,"\n"],"ok":true}"#;
-    assert_eq!(
-        format!("{:032x}", digest(body)),
-        "9cab81398946eadab5656eddc017b933"
-    );
+    assert_eq!(format!("{:032x}", digest(body)), "9cab81398946eadab5656eddc017b933");
 }
 
 /// JSON as the digest sees it: numbers are text.

@@ -16,12 +16,8 @@ pub struct Epoch(Arc<str>);
 impl Epoch {
     /// The epoch that begins at `began`; `salt` tells apart two that begin in one second.
     pub fn new(began: Timestamp, salt: u32) -> Self {
-        let second: String = began
-            .to_string()
-            .chars()
-            .take(19)
-            .filter(char::is_ascii_alphanumeric)
-            .collect();
+        let second: String =
+            began.to_string().chars().take(19).filter(char::is_ascii_alphanumeric).collect();
         Self(format!("{second}Z-{salt:08x}").into())
     }
 
@@ -77,10 +73,7 @@ impl Event {
             Family::Keyed => {
                 let body = super::digest(&self.body).to_be_bytes();
                 let name = self.topic.name().to_ascii_lowercase();
-                format!(
-                    "{:032x}",
-                    xxh3_128(&[name.as_bytes(), &[0], &body[..]].concat())
-                )
+                format!("{:032x}", xxh3_128(&[name.as_bytes(), &[0], &body[..]].concat()))
             }
             Family::Keyless => self.place(),
         }
@@ -107,9 +100,6 @@ mod tests {
     #[test]
     fn an_epoch_is_named_after_its_second() {
         let began = Timestamp::from_micros(1_700_000_000_000_000);
-        assert_eq!(
-            Epoch::new(began, 0xAB).as_str(),
-            "20231114T221320Z-000000ab"
-        );
+        assert_eq!(Epoch::new(began, 0xAB).as_str(), "20231114T221320Z-000000ab");
     }
 }

@@ -3,10 +3,7 @@
 //! Parsed values only; no IO, no clock, no knowledge of sessions or sinks.
 
 mod digest;
-#[expect(
-    clippy::module_inception,
-    reason = "the word names the module and the thing it is about"
-)]
+#[expect(clippy::module_inception, reason = "the word names the module and the thing it is about")]
 mod event;
 mod notification;
 mod topic;

@@ -37,11 +37,7 @@ impl Topic {
     /// Parses a topic's name. Any text is a topic; what has no id in it is its own key.
     pub fn new(name: &str) -> Self {
         let folded = name.to_ascii_lowercase();
-        let key = name
-            .split('.')
-            .rev()
-            .find(|part| is_id(part))
-            .unwrap_or(name);
+        let key = name.split('.').rev().find(|part| is_id(part)).unwrap_or(name);
         let kind: Vec<&str> = name.split('.').filter(|part| !is_id(part)).collect();
         Self(Arc::new(Parts {
             key: key.into(),
@@ -127,11 +123,7 @@ fn family(folded: &str) -> Family {
         || (folded.starts_with("v2.analytics.flow.") && folded.ends_with(".metrics"))
         || (folded.starts_with("v2.users.")
             && (folded.ends_with(".presence") || folded.ends_with(".routingstatus")));
-    if keyed {
-        Family::Keyed
-    } else {
-        Family::Keyless
-    }
+    if keyed { Family::Keyed } else { Family::Keyless }
 }
 
 /// Topics already parsed, so that a frame costs one look-up and no allocation.
@@ -165,10 +157,7 @@ mod tests {
     fn the_key_is_the_last_id_and_the_kind_has_none() {
         let topic = Topic::new(&format!("v2.routing.queues.{QUEUE}.conversations"));
         assert_eq!(topic.key(), QUEUE);
-        assert_eq!(
-            topic.kind(),
-            "com.genesys.cloud.v2.routing.queues.conversations"
-        );
+        assert_eq!(topic.kind(), "com.genesys.cloud.v2.routing.queues.conversations");
         assert_eq!(topic.family(), Family::Keyless);
     }
 

@@ -51,11 +51,7 @@ impl Config {
         if let Err(wrong) = self.addresses() {
             mistakes.extend(wrong);
         }
-        if self
-            .client_id
-            .as_ref()
-            .is_some_and(|id| id.trim().is_empty())
-        {
+        if self.client_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
             mistakes.push(Mistake::new(
                 "client_id",
                 "is empty",
@@ -90,10 +86,7 @@ impl Config {
 
     /// The API host's address without a slash at its end: the `source` of every event.
     pub fn api_url(&self) -> String {
-        let url = self
-            .urls()
-            .map(|(_, api)| api.to_string())
-            .unwrap_or_default();
+        let url = self.urls().map(|(_, api)| api.to_string()).unwrap_or_default();
         url.trim_end_matches('/').to_owned()
     }
 
@@ -102,10 +95,7 @@ impl Config {
         self.addresses().map_err(|wrong| {
             let first = wrong.into_iter().next();
             let first = first.unwrap_or_else(|| Mistake::new("region", "is missing", ""));
-            Error::Config {
-                key: first.key,
-                problem: first.problem,
-            }
+            Error::Config { key: first.key, problem: first.problem }
         })
     }
 
@@ -125,10 +115,7 @@ impl Config {
             (None, Some(_), None) => Err(vec![both("api_url")]),
             (None, None, Some(_)) => Err(vec![both("login_url")]),
             (None, Some(login), Some(api)) => {
-                match (
-                    self.address("login_url", login),
-                    self.address("api_url", api),
-                ) {
+                match (self.address("login_url", login), self.address("api_url", api)) {
                     (Ok(login), Ok(api)) => Ok((login, api)),
                     (login, api) => Err(login.err().into_iter().chain(api.err()).collect()),
                 }
@@ -196,12 +183,8 @@ fn region_urls(region: &str) -> Result<(Url, Url), Mistake> {
     };
     let is_domain = region.contains('.')
         && region.split('.').all(|label| !label.is_empty())
-        && region
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
-    let has_host = ["api.", "login.", "apps.", "www."]
-        .iter()
-        .any(|host| region.starts_with(host));
+        && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
+    let has_host = ["api.", "login.", "apps.", "www."].iter().any(|host| region.starts_with(host));
     if !is_domain || has_host {
         return Err(mistake());
     }
@@ -283,11 +266,7 @@ mod tests {
     }
 
     fn keys(config: &Config) -> Vec<&'static str> {
-        config
-            .mistakes()
-            .iter()
-            .map(|mistake| mistake.key)
-            .collect()
+        config.mistakes().iter().map(|mistake| mistake.key).collect()
     }
 
     #[test]
@@ -296,17 +275,8 @@ mod tests {
         assert_eq!(login.as_str(), "https://login.mypurecloud.ie/");
         assert_eq!(api.as_str(), "https://api.mypurecloud.ie/");
         assert!(config().mistakes().is_empty());
-        for region in [
-            "https://mypurecloud.ie",
-            "api.mypurecloud.ie",
-            "ireland",
-            "a..b",
-            "",
-        ] {
-            let config = Config {
-                region: Some(region.into()),
-                ..config()
-            };
+        for region in ["https://mypurecloud.ie", "api.mypurecloud.ie", "ireland", "a..b", ""] {
+            let config = Config { region: Some(region.into()), ..config() };
             assert_eq!(keys(&config), ["region"], "{region}");
         }
     }
@@ -317,10 +287,7 @@ mod tests {
         assert_eq!(keys(&urls(Some("https://a"), None)), ["api_url"]);
         assert_eq!(keys(&urls(None, Some("https://a"))), ["login_url"]);
         assert!(keys(&urls(Some("https://a"), Some("https://b/base"))).is_empty());
-        let all = Config {
-            region: Some("mypurecloud.ie".into()),
-            ..urls(Some("https://a"), None)
-        };
+        let all = Config { region: Some("mypurecloud.ie".into()), ..urls(Some("https://a"), None) };
         assert_eq!(keys(&all), ["region"]);
     }
 
@@ -353,25 +320,16 @@ mod tests {
 
     #[test]
     fn topics_for_queues_need_queues() {
-        let none = Config {
-            queues: Vec::new(),
-            ..config()
-        };
+        let none = Config { queues: Vec::new(), ..config() };
         assert_eq!(keys(&none), ["queues"]);
         let plain = Config {
             topics: vec!["v2.analytics.conversations.details.jobs.availability".into()],
             ..none.clone()
         };
         assert!(keys(&plain).is_empty());
-        let silent = Config {
-            topics: Vec::new(),
-            ..none
-        };
+        let silent = Config { topics: Vec::new(), ..none };
         assert_eq!(keys(&silent), ["topics"]);
-        let mixed = Config {
-            queues: vec!["all".into(), "Sales".into()],
-            ..config()
-        };
+        let mixed = Config { queues: vec!["all".into(), "Sales".into()], ..config() };
         assert_eq!(keys(&mixed), ["queues"]);
     }
 }

@@ -66,16 +66,12 @@ impl Opener {
 
     async fn handshake(&self, channel: &Channel) -> Result<Socket, Refusal> {
         // Whatever is wrong with the address, the words for it may quote it.
-        let request = channel
-            .connect_uri
-            .expose_secret()
-            .into_client_request()
-            .map_err(|_| {
-                refusal(
-                    Reason::Unexpected,
-                    "the platform gave an address for the socket that is not a URL",
-                )
-            })?;
+        let request = channel.connect_uri.expose_secret().into_client_request().map_err(|_| {
+            refusal(
+                Reason::Unexpected,
+                "the platform gave an address for the socket that is not a URL",
+            )
+        })?;
         match request.uri().scheme_str() {
             Some("wss") => {}
             Some("ws") if self.allow_insecure => {}
@@ -123,10 +119,7 @@ impl Opener {
         } else {
             Reason::Protocol
         };
-        let hidden = [
-            channel.connect_uri.expose_secret(),
-            channel.id.expose_secret(),
-        ];
+        let hidden = [channel.connect_uri.expose_secret(), channel.id.expose_secret()];
         let detail = format!("the handshake failed: {}", chain(&error));
         refusal(reason, scrub(&detail, &hidden))
     }
@@ -181,10 +174,8 @@ mod tests {
             ("http://127.0.0.1:1/channels/hunter2", "neither wss nor ws"),
             ("hunter2 is not a URL", "not a URL"),
         ] {
-            let channel = Channel {
-                id: SecretString::from("hunter2"),
-                connect_uri: SecretString::from(uri),
-            };
+            let channel =
+                Channel { id: SecretString::from("hunter2"), connect_uri: SecretString::from(uri) };
             let refusal = opener().open(&channel).await.expect_err(uri);
             assert_eq!(refusal.reason, Reason::Unexpected, "{refusal:?}");
             assert!(refusal.detail.contains(problem), "{refusal:?}");

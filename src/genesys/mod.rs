@@ -121,12 +121,7 @@ impl Genesys {
                 let opened = async move { platform.open_channel(session, token).await };
                 self.answer(Some(session), opened);
             }
-            Command::Subscribe {
-                session,
-                token,
-                channel,
-                topics,
-            } => {
+            Command::Subscribe { session, token, channel, topics } => {
                 let subscribed =
                     async move { platform.subscribe(session, token, channel, &topics).await };
                 self.answer(Some(session), subscribed);
@@ -174,13 +169,7 @@ impl Genesys {
                 let opened = platform.connect(channel).await;
                 let (reply, opened) = match opened {
                     Ok(opened) => (Reply::Connected { session: id }, Some(opened)),
-                    Err(refusal) => (
-                        Reply::Refused {
-                            session: id,
-                            refusal,
-                        },
-                        None,
-                    ),
+                    Err(refusal) => (Reply::Refused { session: id, refusal }, None),
                 };
                 let told = platform.incoming.send(Incoming::Reply(reply)).await;
                 opened.filter(|_| told.is_ok())
@@ -233,15 +222,8 @@ async fn relay_secrets(platform: Arc<Platform>) {
     loop {
         let version = *changes.borrow_and_update();
         if version > 0 {
-            let changed = Reply::SecretChanged {
-                secret: SecretVersion(version),
-            };
-            if platform
-                .incoming
-                .send(Incoming::Reply(changed))
-                .await
-                .is_err()
-            {
+            let changed = Reply::SecretChanged { secret: SecretVersion(version) };
+            if platform.incoming.send(Incoming::Reply(changed)).await.is_err() {
                 return;
             }
         }

@@ -38,9 +38,7 @@ impl Platform {
             }
         };
         let secret = SecretVersion(credentials.version);
-        let client_id = credentials
-            .client_id
-            .or_else(|| self.config.client_id.clone());
+        let client_id = credentials.client_id.or_else(|| self.config.client_id.clone());
         let Some(client_id) = client_id else {
             let detail = "no client id: neither the secret's source nor genesys.client_id has one";
             return Reply::TokenRefused {
@@ -59,10 +57,7 @@ impl Platform {
                 if refusal.reason == Reason::CredentialsRejected {
                     self.secrets.hurry();
                 }
-                Reply::TokenRefused {
-                    refusal,
-                    secret: Some(secret),
-                }
+                Reply::TokenRefused { refusal, secret: Some(secret) }
             }
         }
     }

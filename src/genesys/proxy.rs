@@ -41,9 +41,7 @@ impl Proxies {
             Some("wss") => "https",
             Some(_) | None => "http",
         };
-        let asked: Uri = format!("{scheme}://{}/", authority(host, port))
-            .parse()
-            .ok()?;
+        let asked: Uri = format!("{scheme}://{}/", authority(host, port)).parse().ok()?;
         self.0.intercept(&asked)
     }
 }
@@ -69,10 +67,7 @@ fn authority(host: &str, port: u16) -> String {
 async fn dial(host: &str, port: u16, what: &str) -> Result<TcpStream, Refusal> {
     TcpStream::connect((host, port)).await.map_err(|error| {
         let place = authority(host, port);
-        refusal(
-            Reason::Unreachable,
-            format!("{what}{place} cannot be reached: {error}"),
-        )
+        refusal(Reason::Unreachable, format!("{what}{place} cannot be reached: {error}"))
     })
 }
 
@@ -103,17 +98,13 @@ async fn tunnel(proxy: &Intercept, host: &str, port: u16) -> Result<TcpStream, R
     match (words.next(), words.next()) {
         (Some(version), Some(status)) if version.starts_with("HTTP/1.") => match status {
             status if status.starts_with('2') && status.len() == 3 => Ok(stream),
-            "407" => Err(unreachable(format!(
-                "the proxy at {place} wants credentials (407)"
-            ))),
+            "407" => Err(unreachable(format!("the proxy at {place} wants credentials (407)"))),
             status => Err(unreachable(format!(
                 "the proxy at {place} refused {target}: {}",
                 scrub(status, &[])
             ))),
         },
-        _ => Err(unreachable(format!(
-            "the proxy at {place} does not speak HTTP"
-        ))),
+        _ => Err(unreachable(format!("the proxy at {place} does not speak HTTP"))),
     }
 }
 
@@ -148,10 +139,8 @@ mod tests {
 
     #[test]
     fn the_rules_for_https_hold_for_wss() {
-        let matcher = Matcher::builder()
-            .https("http://user:pass@proxy:3128")
-            .no("inner.example")
-            .build();
+        let matcher =
+            Matcher::builder().https("http://user:pass@proxy:3128").no("inner.example").build();
         let proxies = Proxies(matcher);
         let through = |text: &str, host: &str| proxies.intercept(&uri(text), host, 443).is_some();
         assert!(through("wss://streaming.example/x", "streaming.example"));
@@ -193,10 +182,7 @@ mod tests {
     async fn a_proxy_that_refuses_is_told_without_its_credentials() {
         for (answer, problem) in [
             ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "407"),
-            (
-                "HTTP/1.1 503 No\r\n\r\n",
-                "refused streaming.example:80: 503",
-            ),
+            ("HTTP/1.1 503 No\r\n\r\n", "refused streaming.example:80: 503"),
             ("SSH-2.0-x\r\n\r\n", "does not speak HTTP"),
             ("HTTP/1.1 200 OK\r\n", "broke off"),
         ] {

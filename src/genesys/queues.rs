@@ -29,11 +29,9 @@ pub(super) fn expand(
     let (templates, plain): (Vec<_>, Vec<_>) =
         topics.iter().partition(|topic| topic.contains(PLACEHOLDER));
     let plain = plain.into_iter().cloned();
-    let expanded = ids.iter().flat_map(|id| {
-        templates
-            .iter()
-            .map(move |template| template.replace(PLACEHOLDER, id))
-    });
+    let expanded = ids
+        .iter()
+        .flat_map(|id| templates.iter().map(move |template| template.replace(PLACEHOLDER, id)));
     let mut seen = HashSet::new();
     let topics = plain
         .chain(expanded)
@@ -88,10 +86,7 @@ mod tests {
 
     fn listed() -> Vec<Queue> {
         [(TWO, "Sales"), (ONE, "Support")]
-            .map(|(id, name)| Queue {
-                id: id.into(),
-                name: name.into(),
-            })
+            .map(|(id, name)| Queue { id: id.into(), name: name.into() })
             .into()
     }
 

@@ -10,11 +10,7 @@ const WORDS_MAX: usize = 300;
 
 /// A refusal that names no time to wait.
 pub(super) fn refusal(reason: Reason, detail: impl Into<String>) -> Refusal {
-    Refusal {
-        reason,
-        retry_after: None,
-        detail: detail.into(),
-    }
+    Refusal { reason, retry_after: None, detail: detail.into() }
 }
 
 /// Somebody else's words on one line, not too many, and without the credentials that they might repeat.
@@ -157,56 +153,16 @@ mod tests {
     #[test]
     fn each_status_has_its_reason() {
         for (status, rest, channel, handshake) in [
-            (
-                400,
-                Reason::Unexpected,
-                Reason::Unexpected,
-                Reason::Unexpected,
-            ),
-            (
-                401,
-                Reason::Unauthorized,
-                Reason::Unauthorized,
-                Reason::ChannelGone,
-            ),
-            (
-                403,
-                Reason::Forbidden,
-                Reason::Forbidden,
-                Reason::ChannelGone,
-            ),
-            (
-                404,
-                Reason::Unexpected,
-                Reason::ChannelGone,
-                Reason::ChannelGone,
-            ),
+            (400, Reason::Unexpected, Reason::Unexpected, Reason::Unexpected),
+            (401, Reason::Unauthorized, Reason::Unauthorized, Reason::ChannelGone),
+            (403, Reason::Forbidden, Reason::Forbidden, Reason::ChannelGone),
+            (404, Reason::Unexpected, Reason::ChannelGone, Reason::ChannelGone),
             (408, Reason::Timeout, Reason::Timeout, Reason::Timeout),
-            (
-                410,
-                Reason::Unexpected,
-                Reason::ChannelGone,
-                Reason::ChannelGone,
-            ),
+            (410, Reason::Unexpected, Reason::ChannelGone, Reason::ChannelGone),
             (429, Reason::Throttled, Reason::Throttled, Reason::Throttled),
-            (
-                500,
-                Reason::Unavailable,
-                Reason::Unavailable,
-                Reason::Unavailable,
-            ),
-            (
-                503,
-                Reason::Unavailable,
-                Reason::Unavailable,
-                Reason::Unavailable,
-            ),
-            (
-                301,
-                Reason::Unexpected,
-                Reason::Unexpected,
-                Reason::Unexpected,
-            ),
+            (500, Reason::Unavailable, Reason::Unavailable, Reason::Unavailable),
+            (503, Reason::Unavailable, Reason::Unavailable, Reason::Unavailable),
+            (301, Reason::Unexpected, Reason::Unexpected, Reason::Unexpected),
         ] {
             assert_eq!(reason_of(status), rest, "{status}");
             assert_eq!(channel_reason_of(status), channel, "{status}");
@@ -216,10 +172,7 @@ mod tests {
 
     #[test]
     fn words_lose_credentials_line_breaks_and_length() {
-        let words = scrub(
-            "no channel streaming-1-abc\r\n\x1b[31m here",
-            &["streaming-1-abc"],
-        );
+        let words = scrub("no channel streaming-1-abc\r\n\x1b[31m here", &["streaming-1-abc"]);
         assert_eq!(words, "no channel [hidden] [31m here");
         assert!(scrub(&"ä".repeat(900), &[]).chars().count() <= WORDS_MAX + 1);
     }

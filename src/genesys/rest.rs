@@ -73,16 +73,8 @@ impl Rest {
             // A redirect would carry the client's secret to another address.
             .redirect(reqwest::redirect::Policy::none())
             .https_only(!config.allow_insecure);
-        let http = trust
-            .rest(http, secure)?
-            .build()
-            .map_err(|source| Error::Client { source })?;
-        Ok(Self {
-            http,
-            login,
-            api,
-            clock,
-        })
+        let http = trust.rest(http, secure)?.build().map_err(|source| Error::Client { source })?;
+        Ok(Self { http, login, api, clock })
     }
 
     /// Buys a token with the client's id and secret.
@@ -102,10 +94,7 @@ impl Rest {
             return Err(self.login_refused(CALL, &answer, client_secret.expose_secret()));
         }
         let token: wire::Token = read(CALL, &answer)?;
-        Ok(Token {
-            token: token.access_token,
-            expires_in: Duration::from_secs(token.expires_in),
-        })
+        Ok(Token { token: token.access_token, expires_in: Duration::from_secs(token.expires_in) })
     }
 
     /// Makes a channel.
@@ -120,10 +109,7 @@ impl Rest {
         let answer = self.call(CALL, request, token, &[], reason_of).await?;
         let channel: wire::Channel = read(CALL, &answer)?;
         let life = self.life(&answer, channel.expires.as_deref());
-        let channel = Channel {
-            id: channel.id,
-            connect_uri: channel.connect_uri,
-        };
+        let channel = Channel { id: channel.id, connect_uri: channel.connect_uri };
         Ok((channel, life))
     }
 
@@ -136,21 +122,12 @@ impl Rest {
     ) -> Result<Vec<RejectedTopic>, Refusal> {
         const CALL: &str = "PUT /api/v2/notifications/channels/{id}/subscriptions";
         let id = channel.expose_secret();
-        let path = [
-            "api",
-            "v2",
-            "notifications",
-            "channels",
-            id,
-            "subscriptions",
-        ];
+        let path = ["api", "v2", "notifications", "channels", id, "subscriptions"];
         let mut url = below(&self.api, &path);
         url.query_pairs_mut().append_pair("ignoreErrors", "true");
         let topics: Vec<_> = topics.iter().map(|id| wire::Subscription { id }).collect();
         let request = self.http.put(url).json(&topics);
-        let answer = self
-            .call(CALL, request, token, &[id], channel_reason_of)
-            .await?;
+        let answer = self.call(CALL, request, token, &[id], channel_reason_of).await?;
         let answer: wire::Subscriptions = read(CALL, &answer)?;
         Ok(answer.entities.into_iter().filter_map(rejected).collect())
     }
@@ -192,10 +169,7 @@ impl Rest {
             return Ok(answer);
         }
         let body: wire::ErrorBody = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let context = body
-            .context_id
-            .as_deref()
-            .or(answer.header("inin-correlation-id"));
+        let context = body.context_id.as_deref().or(answer.header("inin-correlation-id"));
         let mut detail = format!("{call} answered {}", answer.status.as_u16());
         for (before, words) in [(" ", body.code.as_deref()), (": ", body.message.as_deref())] {
             if let Some(words) = words.filter(|words| !words.is_empty()) {
@@ -306,8 +280,5 @@ fn rejected(topic: wire::SubscribedTopic) -> Option<RejectedTopic> {
     if let Some(missing) = topic.missing_permissions.filter(|all| !all.is_empty()) {
         reason.push_str(&format!(" (missing permissions: {})", missing.join(", ")));
     }
-    Some(RejectedTopic {
-        topic: Topic::new(&topic.id),
-        reason: scrub(&reason, &[]),
-    })
+    Some(RejectedTopic { topic: Topic::new(&topic.id), reason: scrub(&reason, &[]) })
 }

@@ -45,17 +45,11 @@ struct Read {
 
 impl Read {
     fn one(item: Incoming) -> Self {
-        Self {
-            first: Some(item),
-            ..Self::default()
-        }
+        Self { first: Some(item), ..Self::default() }
     }
 
     fn end(ended: Ended) -> Self {
-        Self {
-            ended: Some(ended),
-            ..Self::default()
-        }
+        Self { ended: Some(ended), ..Self::default() }
     }
 }
 
@@ -120,15 +114,8 @@ impl Reader {
             (Reason::Closed | Reason::Cut, Some(told)) => told,
             (reason, _) => reason,
         };
-        let hidden = [
-            self.channel.connect_uri.expose_secret(),
-            self.channel.id.expose_secret(),
-        ];
-        let lost = Reply::Lost {
-            session: self.session,
-            reason,
-            detail: scrub(detail, &hidden),
-        };
+        let hidden = [self.channel.connect_uri.expose_secret(), self.channel.id.expose_secret()];
+        let lost = Reply::Lost { session: self.session, reason, detail: scrub(detail, &hidden) };
         pass(&self.incoming, Incoming::Reply(lost)).await;
     }
 
@@ -154,10 +141,9 @@ impl Reader {
                 Read::one(self.heard(Heard::Sign))
             }
             Some(Ok(Message::Close(close))) => Read::end((Reason::Closed, closed(close.as_ref()))),
-            Some(Err(error)) => Read {
-                first: self.oversized(&error),
-                ..Read::end(reason_of(&error))
-            },
+            Some(Err(error)) => {
+                Read { first: self.oversized(&error), ..Read::end(reason_of(&error)) }
+            }
             None => Read::end((Reason::Cut, "the stream ended".to_owned())),
         }
     }
@@ -165,11 +151,7 @@ impl Reader {
     fn text(&mut self, text: Utf8Bytes) -> Read {
         let frame = Bytes::from(text.clone());
         match wire::read(text.as_str()) {
-            Ok(Frame::Data {
-                topic,
-                body,
-                correlation_id,
-            }) => Read::one(Incoming::Notification {
+            Ok(Frame::Data { topic, body, correlation_id }) => Read::one(Incoming::Notification {
                 session: self.session,
                 notification: Notification {
                     topic: self.topics.get(&topic),
@@ -192,11 +174,8 @@ impl Reader {
     }
 
     fn unreadable(&self, detail: String, bytes: usize) -> Read {
-        let unreadable = Observation::FrameUnreadable {
-            session: self.session.to_string(),
-            detail,
-            bytes,
-        };
+        let unreadable =
+            Observation::FrameUnreadable { session: self.session.to_string(), detail, bytes };
         Read {
             first: Some(Incoming::Observation(unreadable)),
             second: Some(self.heard(Heard::Sign)),
@@ -243,11 +222,7 @@ fn closed(close: Option<&CloseFrame>) -> String {
         Some(close) if close.reason.is_empty() => {
             format!("closed with code {}", u16::from(close.code))
         }
-        Some(close) => format!(
-            "closed with code {}: {}",
-            u16::from(close.code),
-            close.reason
-        ),
+        Some(close) => format!("closed with code {}: {}", u16::from(close.code), close.reason),
     }
 }
 
@@ -272,10 +247,7 @@ fn reason_of(error: &tungstenite::Error) -> Ended {
 /// Closes politely, but waits for nobody: what the peer still says is not heard any more.
 async fn good_bye(mut socket: Socket) {
     let polite = async {
-        let close = CloseFrame {
-            code: CloseCode::Normal,
-            reason: Utf8Bytes::from_static(""),
-        };
+        let close = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::from_static("") };
         // Where the peer has closed first, this flushes the answer to it; where the connection is gone, nothing is owed.
         if socket.close(Some(close)).await.is_ok() {
             while let Some(Ok(_)) = socket.next().await {}

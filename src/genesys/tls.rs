@@ -31,16 +31,11 @@ impl Trust {
         };
         let own = CertificateDer::pem_file_iter(path)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|source| Error::CaFile {
-                path: path.to_owned(),
-                source,
-            })?;
+            .map_err(|source| Error::CaFile { path: path.to_owned(), source })?;
         let mut probe = RootCertStore::empty();
         let (fit, _) = probe.add_parsable_certificates(own.iter().cloned());
         match fit {
-            0 => Err(Error::NoAuthority {
-                path: path.to_owned(),
-            }),
+            0 => Err(Error::NoAuthority { path: path.to_owned() }),
             _ => Ok(Self { own: Some(own) }),
         }
     }
@@ -53,10 +48,8 @@ impl Trust {
     ) -> Result<reqwest::ClientBuilder, Error> {
         match &self.own {
             Some(own) => {
-                let own: Result<Vec<_>, _> = own
-                    .iter()
-                    .map(|der| reqwest::Certificate::from_der(der))
-                    .collect();
+                let own: Result<Vec<_>, _> =
+                    own.iter().map(|der| reqwest::Certificate::from_der(der)).collect();
                 let own = own.map_err(|source| Error::Client { source })?;
                 Ok(builder.tls_certs_only(own))
             }

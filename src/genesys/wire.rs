@@ -22,12 +22,7 @@ const SYSTEM_PREFIX: &str = "v2.system.";
 struct Envelope<'a> {
     #[serde(borrow, rename = "topicName")]
     topic_name: Cow<'a, str>,
-    #[serde(
-        borrow,
-        rename = "eventBody",
-        default,
-        deserialize_with = "even_if_null"
-    )]
+    #[serde(borrow, rename = "eventBody", default, deserialize_with = "even_if_null")]
     event_body: Option<&'a RawValue>,
     #[serde(borrow, default)]
     metadata: Option<&'a RawValue>,
@@ -69,7 +64,7 @@ pub(super) enum Frame<'a> {
 pub(super) fn read(text: &str) -> Result<Frame<'_>, String> {
     let envelope: Envelope<'_> =
         serde_json::from_str(text).map_err(|error| place(&error, "an envelope"))?;
-    if envelope.topic_name == METADATA_TOPIC {
+    if envelope.topic_name.eq_ignore_ascii_case(METADATA_TOPIC) {
         return Ok(Frame::Word(metadata_word(envelope.event_body)));
     }
     if let Some(word) = system_word(&envelope.topic_name) {
@@ -88,9 +83,7 @@ pub(super) fn read(text: &str) -> Result<Frame<'_>, String> {
 /// Metadata of another shape costs the correlation id, never the event.
 fn correlation_id(metadata: &RawValue) -> Option<Box<str>> {
     let metadata: Metadata<'_> = serde_json::from_str(metadata.get()).ok()?;
-    metadata
-        .correlation_id
-        .map(|id| id.into_owned().into_boxed_str())
+    metadata.correlation_id.map(|id| id.into_owned().into_boxed_str())
 }
 
 fn metadata_word(body: Option<&RawValue>) -> Heard {
@@ -236,12 +229,7 @@ mod tests {
             (frame!("odd_metadata"), "users", false),
             (frame!("escaped_topic"), "users", true),
         ] {
-            let Ok(Frame::Data {
-                topic: name,
-                body,
-                correlation_id,
-            }) = read(text)
-            else {
+            let Ok(Frame::Data { topic: name, body, correlation_id }) = read(text) else {
                 panic!("{text} was not taken for data");
             };
             assert!(name.ends_with(topic), "{name}");

@@ -62,15 +62,8 @@ impl Journal {
                 sequencer: Sequencer::default(),
             })
             .collect();
-        let readers = writers
-            .iter()
-            .map(|writer| Reader::new(Arc::clone(&writer.queue)))
-            .collect();
-        let journal = Self {
-            epoch,
-            position: 0,
-            sinks: writers,
-        };
+        let readers = writers.iter().map(|writer| Reader::new(Arc::clone(&writer.queue))).collect();
+        let journal = Self { epoch, position: 0, sinks: writers };
         (journal, readers)
     }
 
@@ -95,10 +88,7 @@ impl Journal {
             .map(|writer| writer.queue.sink())
             .collect();
         if refused_by.len() == self.sinks.len() {
-            return Appended {
-                position: None,
-                refused_by,
-            };
+            return Appended { position: None, refused_by };
         }
         self.position += 1;
         let event = Arc::new(Event {
@@ -115,15 +105,9 @@ impl Journal {
                 continue;
             }
             let number = writer.sequencer.next(event.topic.key());
-            writer.queue.push(Record {
-                event: Arc::clone(&event),
-                number,
-            });
+            writer.queue.push(Record { event: Arc::clone(&event), number });
         }
-        Appended {
-            position: Some(self.position),
-            refused_by,
-        }
+        Appended { position: Some(self.position), refused_by }
     }
 
     /// Nothing more will be appended: readers deliver what is in hand and then see the end.
@@ -135,10 +119,7 @@ impl Journal {
 
     /// What is in each sink's queue, in the order of the sinks.
     pub fn stats(&self) -> Vec<Stats> {
-        self.sinks
-            .iter()
-            .map(|writer| writer.queue.stats())
-            .collect()
+        self.sinks.iter().map(|writer| writer.queue.stats()).collect()
     }
 }
 

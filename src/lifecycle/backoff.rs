@@ -23,11 +23,7 @@ impl Backoff {
 
     /// A back-off with its own bounds.
     pub const fn within(base: Duration, cap: Duration) -> Self {
-        Self {
-            base,
-            cap,
-            failures: 0,
-        }
+        Self { base, cap, failures: 0 }
     }
 
     /// Counts one more failure and says how long to wait.
@@ -37,10 +33,7 @@ impl Backoff {
     pub fn next(&mut self, retry_after: Option<Duration>, rng: &mut impl Rng) -> Duration {
         let ceiling = match self.failures {
             0 => FIRST.min(self.cap),
-            failures => self
-                .base
-                .saturating_mul(1 << (failures - 1).min(20))
-                .min(self.cap),
+            failures => self.base.saturating_mul(1 << (failures - 1).min(20)).min(self.cap),
         };
         self.failures = self.failures.saturating_add(1);
         let jitter = jitter(ceiling, rng);
@@ -98,10 +91,7 @@ mod tests {
         }
         let ceilings = [100, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000];
         for (seen, ceiling) in longest.iter().zip(ceilings.map(Duration::from_millis)) {
-            assert!(
-                *seen <= ceiling && *seen > ceiling.mul_f64(0.9),
-                "{seen:?} of {ceiling:?}"
-            );
+            assert!(*seen <= ceiling && *seen > ceiling.mul_f64(0.9), "{seen:?} of {ceiling:?}");
         }
     }
 }

@@ -15,11 +15,7 @@ pub struct Budget {
 impl Budget {
     /// At most `most` uses (at least one) in any `window`.
     pub fn new(most: usize, window: Duration) -> Self {
-        Self {
-            most: most.max(1),
-            window,
-            uses: VecDeque::new(),
-        }
+        Self { most: most.max(1), window, uses: VecDeque::new() }
     }
 
     /// When the next use is allowed: `now` or later.

@@ -116,18 +116,12 @@ impl Login {
                 }
                 self.requests.spend(now);
                 self.refusals.spend(now);
-                self.state = State::Requesting {
-                    deadline: now + DEADLINE,
-                };
+                self.state = State::Requesting { deadline: now + DEADLINE };
                 output.command(Command::RequestToken);
             }
             State::Requesting { deadline } if deadline <= now => {
                 let detail = format!("no answer to a token request within {DEADLINE:?}");
-                let refusal = Refusal {
-                    reason: Reason::Timeout,
-                    retry_after: None,
-                    detail,
-                };
+                let refusal = Refusal { reason: Reason::Timeout, retry_after: None, detail };
                 self.handle_refused(&refusal, None, now, rng, output);
             }
             State::Resting { .. } | State::Requesting { .. } => {}
@@ -143,31 +137,21 @@ impl Login {
         output: &mut Output,
     ) {
         let expires_in = token.life;
-        output.observe(Observation::TokenGranted {
-            expires_in,
-            secret: token.secret.0,
-        });
+        output.observe(Observation::TokenGranted { expires_in, secret: token.secret.0 });
         if self.refused.take().is_some() {
-            output.observe(Observation::CredentialsAccepted {
-                secret: token.secret.0,
-            });
+            output.observe(Observation::CredentialsAccepted { secret: token.secret.0 });
         }
         self.token = Some(token);
         self.refusals.clear();
         if token.secret < self.newest {
             // Bought with a secret that has been replaced meanwhile, or while the source could not show the newest one.
-            self.state = State::Resting {
-                due: now + self.backoff.next(None, rng),
-            };
+            self.state = State::Resting { due: now + self.backoff.next(None, rng) };
             return;
         }
         self.newest = token.secret;
         self.backoff.reset();
         // A token that lives shorter than the margin is still used for two thirds of its life.
-        let renewal = now
-            + expires_in
-                .saturating_sub(self.renew_before)
-                .max(expires_in * 2 / 3);
+        let renewal = now + expires_in.saturating_sub(self.renew_before).max(expires_in * 2 / 3);
         self.state = State::Resting { due: renewal };
     }
 
@@ -181,9 +165,7 @@ impl Login {
         output: &mut Output,
     ) {
         let retry_in = self.backoff.next(refusal.retry_after, rng);
-        self.state = State::Resting {
-            due: now + retry_in,
-        };
+        self.state = State::Resting { due: now + retry_in };
         if refusal.reason == Reason::CredentialsRejected {
             if self.refused != secret {
                 let secret = secret.unwrap_or_default().0;
@@ -208,9 +190,7 @@ impl Login {
         self.backoff.reset();
         self.refusals.clear();
         if let State::Resting { due } = self.state {
-            self.state = State::Resting {
-                due: due.min(now + jitter(self.rotation_jitter, rng)),
-            };
+            self.state = State::Resting { due: due.min(now + jitter(self.rotation_jitter, rng)) };
         }
     }
 
@@ -220,9 +200,7 @@ impl Login {
             self.token = None;
             if let State::Resting { due } = self.state {
                 let retry = now + self.backoff.next(None, rng);
-                self.state = State::Resting {
-                    due: due.min(retry),
-                };
+                self.state = State::Resting { due: due.min(retry) };
             }
         }
     }

@@ -2,11 +2,13 @@
 
 use super::backoff::Backoff;
 use super::budget::Budget;
+use super::channel::Channel;
 use super::login::{Login, Token};
 use super::output::{Note, Output};
 use super::plan;
-use super::session::{Channel, Session, State};
+use super::session::Session;
 use super::shard::{Client, Shard};
+use super::state::State;
 use super::{Command, Config, Reason, Refusal, Reply, SessionId, ShardId};
 use crate::event::Topic;
 use crate::observation::Observation;
@@ -95,10 +97,7 @@ impl Lifecycle {
             Plan::Asked { deadline } => Some(deadline),
             Plan::Made => None,
         };
-        let shards = self
-            .shards
-            .iter()
-            .filter_map(|shard| shard.poll_timeout(&self.config));
+        let shards = self.shards.iter().filter_map(|shard| shard.poll_timeout(&self.config));
         shards.chain(plan).chain([self.login.poll_timeout()]).min()
     }
 
@@ -150,26 +149,15 @@ impl Lifecycle {
             return;
         }
         match reply {
-            Reply::TokenGranted {
-                token,
-                expires_in,
-                secret,
-            } => {
+            Reply::TokenGranted { token, expires_in, secret } => {
                 let expires_at = now + expires_in;
-                let token = Token {
-                    id: token,
-                    secret,
-                    life: expires_in,
-                    expires_at,
-                };
-                self.login
-                    .handle_granted(token, now, &mut self.rng, &mut self.output);
+                let token = Token { id: token, secret, life: expires_in, expires_at };
+                self.login.handle_granted(token, now, &mut self.rng, &mut self.output);
                 self.wake(now);
             }
             Reply::TokenRefused { refusal, secret } => {
                 let (rng, output) = (&mut self.rng, &mut self.output);
-                self.login
-                    .handle_refused(&refusal, secret, now, rng, output);
+                self.login.handle_refused(&refusal, secret, now, rng, output);
             }
             Reply::SecretChanged { secret } => {
                 self.login.handle_secret(secret, now, &mut self.rng);
@@ -191,17 +179,12 @@ impl Lifecycle {
         if self.closed {
             return;
         }
-        self.login
-            .handle_timeout(now, &mut self.rng, &mut self.output);
+        self.login.handle_timeout(now, &mut self.rng, &mut self.output);
         if let Plan::Asked { deadline } = self.plan
             && deadline <= now
         {
             let detail = format!("no list of topics within {LISTING_DEADLINE:?}");
-            let refusal = Refusal {
-                reason: Reason::Timeout,
-                retry_after: None,
-                detail,
-            };
+            let refusal = Refusal { reason: Reason::Timeout, retry_after: None, detail };
             self.handle_topics_refused(&refusal, now);
         }
         let ids: Vec<SessionId> = self.sessions().map(|session| session.id).collect();
@@ -218,11 +201,7 @@ impl Lifecycle {
         let (config, rng, output) = (&self.config, &mut self.rng, &mut self.output);
         let shards = &mut self.shards;
         let refused = match reply {
-            Reply::ChannelOpened {
-                session,
-                channel,
-                expires_in,
-            } => {
+            Reply::ChannelOpened { session, channel, expires_in } => {
                 self.handle_opened(session, channel, expires_in, now);
                 None
             }
@@ -249,11 +228,7 @@ impl Lifecycle {
             Reply::Heard { session, what } => find(shards, session)
                 .filter(|session| session.has_socket())
                 .and_then(|session| session.handle_heard(what, config, now, rng, output)),
-            Reply::Lost {
-                session,
-                reason,
-                detail,
-            } => {
+            Reply::Lost { session, reason, detail } => {
                 let Some(lost) = find(shards, session).filter(|lost| lost.has_socket()) else {
                     return;
                 };
@@ -283,18 +258,11 @@ impl Lifecycle {
         now: Time,
     ) {
         let topics = self.shards.iter().find_map(|shard| {
-            shard
-                .sessions()
-                .iter()
-                .any(|own| own.id == session)
-                .then(|| shard.topics().clone())
+            shard.sessions().iter().any(|own| own.id == session).then(|| shard.topics().clone())
         });
         let waiting = find(&mut self.shards, session)
             .filter(|session| matches!(session.state, State::Opening { .. }));
-        match (
-            waiting.and_then(|waiting| waiting.token.map(|token| (waiting, token))),
-            topics,
-        ) {
+        match (waiting.and_then(|waiting| waiting.token.map(|token| (waiting, token))), topics) {
             (Some((session, token)), Some(topics)) => {
                 let channel = Channel::new(channel, life, token, now);
                 session.subscribe(channel, token, &topics, now, &mut self.output);
@@ -317,15 +285,9 @@ impl Lifecycle {
             Ok(shards) => {
                 self.plan = Plan::Made;
                 let (topics, count) = (topics.len(), shards.len());
-                self.output.observe(Observation::PlanMade {
-                    topics,
-                    shards: count,
-                });
+                self.output.observe(Observation::PlanMade { topics, shards: count });
                 let ids = (0..).map(ShardId);
-                self.shards = ids
-                    .zip(shards)
-                    .map(|(id, topics)| Shard::new(id, topics))
-                    .collect();
+                self.shards = ids.zip(shards).map(|(id, topics)| Shard::new(id, topics)).collect();
             }
             Err(refused) => self.output.notes.push_back(Note::Misplanned(refused)),
         }
@@ -367,15 +329,11 @@ impl Lifecycle {
         if let (Plan::Wanted { due }, Some(token)) = (self.plan, self.login.token(now))
             && due <= now
         {
-            self.plan = Plan::Asked {
-                deadline: now + LISTING_DEADLINE,
-            };
+            self.plan = Plan::Asked { deadline: now + LISTING_DEADLINE };
             self.output.command(Command::ListTopics { token: token.id });
         }
         for at in 0..self.shards.len() {
-            self.with(at, now, |shard, client, output| {
-                shard.step(client, now, output)
-            });
+            self.with(at, now, |shard, client, output| shard.step(client, now, output));
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod backoff;
 mod budget;
+mod channel;
 mod command;
 mod config;
 mod login;
@@ -19,6 +20,7 @@ mod plan;
 mod reasons;
 mod session;
 mod shard;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -33,5 +35,6 @@ pub use machine::Lifecycle;
 pub use output::Note;
 pub use plan::{CHANNELS_PER_CLIENT, TOPICS_PER_CHANNEL, TooMany};
 pub use reasons::Answer;
-pub use session::{Session, State};
+pub use session::Session;
 pub use shard::Trigger;
+pub use state::State;

@@ -39,9 +39,8 @@ pub fn plan(topics: &[Topic]) -> Result<Vec<ShardTopics>, TooMany> {
     for group in by_key.values() {
         // A key with more topics than a channel takes does not exist on the platform; if it did, it would be split.
         for part in group.chunks(TOPICS_PER_CHANNEL) {
-            let fits = shards
-                .last()
-                .is_some_and(|last| last.len() + part.len() <= TOPICS_PER_CHANNEL);
+            let fits =
+                shards.last().is_some_and(|last| last.len() + part.len() <= TOPICS_PER_CHANNEL);
             if !fits {
                 shards.push(Vec::new());
             }
@@ -51,10 +50,7 @@ pub fn plan(topics: &[Topic]) -> Result<Vec<ShardTopics>, TooMany> {
         }
     }
     if shards.len() + 1 > CHANNELS_PER_CLIENT {
-        return Err(TooMany {
-            topics: topics.len(),
-            shards: shards.len(),
-        });
+        return Err(TooMany { topics: topics.len(), shards: shards.len() });
     }
     Ok(shards.into_iter().map(Into::into).collect())
 }
@@ -76,10 +72,7 @@ mod tests {
     #[test]
     fn topics_of_one_key_share_a_shard() {
         let shards = plan(&queues(1_000)).unwrap();
-        assert_eq!(
-            shards.iter().map(|shard| shard.len()).collect::<Vec<_>>(),
-            [999, 999, 999, 3]
-        );
+        assert_eq!(shards.iter().map(|shard| shard.len()).collect::<Vec<_>>(), [999, 999, 999, 3]);
         for shard in &shards {
             let mut keys: Vec<_> = shard.iter().map(|name| Topic::new(name)).collect();
             keys.dedup_by(|one, other| one.key() == other.key());

@@ -1,21 +1,16 @@
 //! One session: one channel and its socket, from the first request to the last frame.
 //!
-//! ```text
-//!                                  ┌──────────── same channel ─────────────┐
-//!  Waiting ─► Authenticating ─► Opening ─► Subscribing ─► Connecting ─► Settling ─► Live ─► Draining ─► (gone)
-//!     ▲   └────────┴───────────────┴───────────┴──────────────┘            │          │
-//!     └───────────────────── refused · lost · silent too long ─────────────┴──────────┘
-//! ```
-//!
 //! From Waiting a session goes to the first step that it still needs: to Connecting when its channel has its topics, to
 //! Subscribing when it has a channel, to Opening when it has a token. A session knows nothing of its siblings: who succeeds
 //! whom is the shard's business.
 
 use super::backoff::Backoff;
+use super::channel::Channel;
 use super::login::Token;
 use super::output::Output;
 use super::reasons::Answer;
-use super::{ChannelId, Command, Config, Heard, Reason, Refusal, SessionId, ShardId};
+use super::state::State;
+use super::{Command, Config, Heard, Reason, Refusal, SessionId, ShardId};
 use crate::observation::Observation;
 use crate::time::Time;
 use rand::Rng;
@@ -26,130 +21,6 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How soon something that waiting does not mend is looked at again.
 const PARKED: Duration = Duration::from_secs(300);
-
-/// A channel as the session holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Channel {
-    /// Its handle.
-    pub id: ChannelId,
-    /// How long it lives from each subscription.
-    pub life: Duration,
-    /// When the platform drops it.
-    pub expires_at: Time,
-    /// When the token that made it ends, and with it perhaps its socket.
-    pub maker_expires_at: Time,
-    /// How long before that end the socket is given up.
-    pub maker_margin: Duration,
-}
-
-impl Channel {
-    /// How long before the end of its maker a socket is given up at most; a token that lives shorter gets a tenth of its life.
-    const MAKER_MARGIN: Duration = Duration::from_secs(60);
-
-    /// A channel that was made just now, and lives for `life` from each subscription.
-    pub fn new(id: ChannelId, life: Duration, maker: Token, now: Time) -> Self {
-        Self {
-            id,
-            life,
-            expires_at: now + life,
-            maker_expires_at: maker.expires_at,
-            maker_margin: Self::MAKER_MARGIN.min(maker.life / 10),
-        }
-    }
-
-    /// Whether a session that takes it now need not leave it soon because its maker ends.
-    pub fn is_usable(&self, now: Time) -> bool {
-        self.maker_expires_at <= now || self.maker_expires_at.since(now) > self.maker_margin * 2
-    }
-}
-
-/// Where a session is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Nothing is under way before `until`.
-    Waiting {
-        /// When the next step is taken.
-        until: Time,
-        /// Whether waiting alone is not expected to help.
-        parked: bool,
-    },
-    /// There is no token; the login is at work.
-    Authenticating,
-    /// A channel is being made.
-    Opening {
-        /// When the answer is given up.
-        deadline: Time,
-    },
-    /// The channel is being given its topics.
-    Subscribing {
-        /// When the answer is given up.
-        deadline: Time,
-    },
-    /// The socket is being opened.
-    Connecting {
-        /// When the answer is given up.
-        deadline: Time,
-    },
-    /// The socket is open, the feed not yet certain.
-    Settling {
-        /// Since when the socket is open.
-        since: Time,
-        /// Whether our probe was answered.
-        ponged: bool,
-    },
-    /// The session delivers.
-    Live {
-        /// Since when the socket is open.
-        since: Time,
-    },
-    /// A successor delivers; this one says what it still has to say.
-    Draining {
-        /// Since when the socket is open.
-        since: Time,
-        /// When it is closed.
-        until: Time,
-    },
-}
-
-impl State {
-    /// The state's name, also a label's value.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting { .. } => "waiting",
-            Self::Authenticating => "authenticating",
-            Self::Opening { .. } => "opening",
-            Self::Subscribing { .. } => "subscribing",
-            Self::Connecting { .. } => "connecting",
-            Self::Settling { .. } => "settling",
-            Self::Live { .. } => "live",
-            Self::Draining { .. } => "draining",
-        }
-    }
-
-    /// Whether the picture has an arrow from here to there.
-    pub const fn may_become(self, next: Self) -> bool {
-        use State::{
-            Authenticating, Connecting, Draining, Live, Opening, Settling, Subscribing, Waiting,
-        };
-        match self {
-            Waiting { .. } | Authenticating => matches!(
-                next,
-                Waiting { .. }
-                    | Authenticating
-                    | Opening { .. }
-                    | Subscribing { .. }
-                    | Connecting { .. }
-            ),
-            Opening { .. } => matches!(next, Waiting { .. } | Subscribing { .. }),
-            Subscribing { .. } => matches!(next, Waiting { .. } | Connecting { .. }),
-            Connecting { .. } => matches!(next, Waiting { .. } | Settling { .. }),
-            Settling { .. } => matches!(next, Waiting { .. } | Live { .. } | Settling { .. }),
-            Live { .. } => matches!(next, Waiting { .. } | Draining { .. }),
-            // The successor was lost: the predecessor is kept as long as it delivers.
-            Draining { .. } => matches!(next, Live { .. }),
-        }
-    }
-}
 
 /// One session.
 #[derive(Clone, Debug)]
@@ -195,10 +66,7 @@ impl Session {
         Self {
             id,
             shard,
-            state: State::Waiting {
-                until: now,
-                parked: false,
-            },
+            state: State::Waiting { until: now, parked: false },
             entered: now,
             channel: None,
             subscribed: false,
@@ -229,10 +97,7 @@ impl Session {
     /// Whether a REST call or a handshake is under way.
     pub const fn awaits_reply(&self) -> bool {
         use State::{Connecting, Opening, Subscribing};
-        matches!(
-            self.state,
-            Opening { .. } | Subscribing { .. } | Connecting { .. }
-        )
+        matches!(self.state, Opening { .. } | Subscribing { .. } | Connecting { .. })
     }
 
     /// Whether it can take its next step now.
@@ -251,12 +116,7 @@ impl Session {
             | State::Subscribing { deadline }
             | State::Connecting { deadline } => Some(deadline),
             State::Settling { since, ponged } => {
-                let next = since
-                    + if ponged {
-                        config.settle
-                    } else {
-                        config.dead_after
-                    };
+                let next = since + if ponged { config.settle } else { config.dead_after };
                 Some(self.ping_at.min(dead).min(next))
             }
             State::Live { .. } => Some(self.ping_at.min(dead)),
@@ -277,29 +137,15 @@ impl Session {
         if from != to {
             self.entered = now;
             let (session, shard) = (self.id.to_string(), self.shard.0);
-            output.observe(Observation::SessionEntered {
-                session,
-                shard,
-                from,
-                to,
-            });
+            output.observe(Observation::SessionEntered { session, shard, from, to });
         }
     }
 
     /// Asks for a channel.
     pub fn open(&mut self, token: Token, now: Time, output: &mut Output) {
         self.token = Some(token);
-        self.enter(
-            State::Opening {
-                deadline: now + DEADLINE,
-            },
-            now,
-            output,
-        );
-        output.command(Command::OpenChannel {
-            session: self.id,
-            token: token.id,
-        });
+        self.enter(State::Opening { deadline: now + DEADLINE }, now, output);
+        output.command(Command::OpenChannel { session: self.id, token: token.id });
     }
 
     /// Gives the channel its topics.
@@ -314,13 +160,7 @@ impl Session {
         self.channel = Some(channel);
         self.token = Some(token);
         (self.subscribed, self.proven) = (false, false);
-        self.enter(
-            State::Subscribing {
-                deadline: now + DEADLINE,
-            },
-            now,
-            output,
-        );
+        self.enter(State::Subscribing { deadline: now + DEADLINE }, now, output);
         output.command(Command::Subscribe {
             session: self.id,
             token: token.id,
@@ -340,29 +180,13 @@ impl Session {
     /// Opens a socket on the channel.
     pub fn connect(&mut self, now: Time, output: &mut Output) {
         let Some(channel) = self.channel else { return };
-        self.enter(
-            State::Connecting {
-                deadline: now + DEADLINE,
-            },
-            now,
-            output,
-        );
-        output.command(Command::Connect {
-            session: self.id,
-            channel: channel.id,
-        });
+        self.enter(State::Connecting { deadline: now + DEADLINE }, now, output);
+        output.command(Command::Connect { session: self.id, channel: channel.id });
     }
 
     /// The socket is open. The probe goes out at once: its answer is the first sign that the feed works.
     pub fn handle_connected(&mut self, config: &Config, now: Time, output: &mut Output) {
-        self.enter(
-            State::Settling {
-                since: now,
-                ponged: false,
-            },
-            now,
-            output,
-        );
+        self.enter(State::Settling { since: now, ponged: false }, now, output);
         self.heard_at = None;
         self.noticed = false;
         self.ping(config, now, output);
@@ -399,14 +223,7 @@ impl Session {
             }
             Heard::Pong => {
                 if let State::Settling { since, .. } = self.state {
-                    self.enter(
-                        State::Settling {
-                            since,
-                            ponged: true,
-                        },
-                        now,
-                        output,
-                    );
+                    self.enter(State::Settling { since, ponged: true }, now, output);
                 }
             }
             Heard::Sign => {}
@@ -449,15 +266,8 @@ impl Session {
                 if deadline <= now =>
             {
                 output.command(Command::Close { session: self.id });
-                let detail = format!(
-                    "no answer within {DEADLINE:?} while {}",
-                    self.state.as_str()
-                );
-                let refusal = Refusal {
-                    reason: Reason::Timeout,
-                    retry_after: None,
-                    detail,
-                };
+                let detail = format!("no answer within {DEADLINE:?} while {}", self.state.as_str());
+                let refusal = Refusal { reason: Reason::Timeout, retry_after: None, detail };
                 self.handle_refused(&refusal, now, rng, output)
             }
             State::Settling { .. } | State::Live { .. } => {
@@ -466,10 +276,7 @@ impl Session {
                     let words = format!("nothing was heard for {:?}", now.since(heard));
                     return self.lose(Reason::Silent, words, config, now, rng, output);
                 }
-                if let State::Settling {
-                    since,
-                    ponged: false,
-                } = self.state
+                if let State::Settling { since, ponged: false } = self.state
                     && now.since(since) >= config.dead_after
                 {
                     let words = format!("no probe was answered for {:?}", now.since(since));
@@ -499,14 +306,7 @@ impl Session {
         output: &mut Output,
     ) -> Option<Token> {
         let token = self.token;
-        self.fail(
-            refusal.reason,
-            &refusal.detail,
-            refusal.retry_after,
-            now,
-            rng,
-            output,
-        );
+        self.fail(refusal.reason, &refusal.detail, refusal.retry_after, now, rng, output);
         token.filter(|_| refusal.reason.answer() == Answer::NewToken)
     }
 
@@ -520,11 +320,7 @@ impl Session {
         rng: &mut impl Rng,
         output: &mut Output,
     ) -> Option<Token> {
-        let reason = if self.noticed {
-            Reason::ClosingNotice
-        } else {
-            reason
-        };
+        let reason = if self.noticed { Reason::ClosingNotice } else { reason };
         let (delivered, token) = (self.delivers(), self.token);
         let lived = now.since(self.entered);
         output.command(Command::Close { session: self.id });
@@ -565,20 +361,11 @@ impl Session {
             || (answer == Answer::NewToken && reason == Reason::TokenRevoked);
         if channel_is_gone && let Some(channel) = self.channel.take() {
             self.subscribed = false;
-            output.command(Command::Forget {
-                channel: channel.id,
-            });
+            output.command(Command::Forget { channel: channel.id });
         }
         self.failures += 1;
         self.last_words = Some(words.into());
-        self.enter(
-            State::Waiting {
-                until: now + wait,
-                parked,
-            },
-            now,
-            output,
-        );
+        self.enter(State::Waiting { until: now + wait, parked }, now, output);
         output.observe(Observation::RetryScheduled {
             session: self.id.to_string(),
             shard: self.shard.0,
@@ -590,23 +377,12 @@ impl Session {
 
     /// Waits because something is not allowed yet; nothing failed.
     pub fn hold(&mut self, until: Time, now: Time, output: &mut Output) {
-        self.enter(
-            State::Waiting {
-                until,
-                parked: false,
-            },
-            now,
-            output,
-        );
+        self.enter(State::Waiting { until, parked: false }, now, output);
     }
 
     /// Looks again now at what waiting alone does not mend.
     pub fn wake(&mut self, now: Time) {
-        if let State::Waiting {
-            until,
-            parked: true,
-        } = &mut self.state
-        {
+        if let State::Waiting { until, parked: true } = &mut self.state {
             *until = now;
         }
     }

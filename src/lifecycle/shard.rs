@@ -8,10 +8,12 @@
 //! 4. When the last delivering session is lost, a gap opens at its last frame; when one delivers again, the gap closes.
 
 use super::budget::Budget;
+use super::channel::Channel;
 use super::login::Token;
 use super::output::{Note, Output};
 use super::plan::{CHANNELS_PER_CLIENT, ShardTopics};
-use super::session::{Channel, Session, State};
+use super::session::Session;
+use super::state::State;
 use super::{Command, Config, Reason, SessionId, ShardId};
 use crate::observation::Observation;
 use crate::time::Time;
@@ -34,12 +36,7 @@ pub enum Trigger {
 
 impl Trigger {
     /// All triggers.
-    pub const ALL: [Self; 4] = [
-        Self::ClosingNotice,
-        Self::Secret,
-        Self::Token,
-        Self::Channel,
-    ];
+    pub const ALL: [Self; 4] = [Self::ClosingNotice, Self::Secret, Self::Token, Self::Channel];
 
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
@@ -91,16 +88,11 @@ impl Client<'_> {
         self.retired.retain(|channel| {
             let known = now < channel.expires_at;
             if !known {
-                output.command(Command::Forget {
-                    channel: channel.id,
-                });
+                output.command(Command::Forget { channel: channel.id });
             }
             known
         });
-        let usable = self
-            .retired
-            .iter()
-            .position(|channel| channel.is_usable(now))?;
+        let usable = self.retired.iter().position(|channel| channel.is_usable(now))?;
         Some(self.retired.remove(usable))
     }
 }
@@ -121,14 +113,7 @@ pub struct Shard {
 impl Shard {
     /// A shard that starts its first session at the next step.
     pub const fn new(id: ShardId, topics: ShardTopics) -> Self {
-        Self {
-            id,
-            topics,
-            sessions: Vec::new(),
-            covered: false,
-            gap: false,
-            rotation: None,
-        }
+        Self { id, topics, sessions: Vec::new(), covered: false, gap: false, rotation: None }
     }
 
     /// Its topics, as they are subscribed to.
@@ -160,17 +145,8 @@ impl Shard {
 
     /// When something is due.
     pub fn poll_timeout(&self, config: &Config) -> Option<Time> {
-        let sessions = self
-            .sessions
-            .iter()
-            .filter_map(|session| session.poll_timeout(config));
-        sessions
-            .chain(
-                self.sessions
-                    .last()
-                    .and_then(|newest| ages_at(newest, config)),
-            )
-            .min()
+        let sessions = self.sessions.iter().filter_map(|session| session.poll_timeout(config));
+        sessions.chain(self.sessions.last().and_then(|newest| ages_at(newest, config))).min()
     }
 
     /// Applies the rules. Called after every input and at every deadline.
@@ -203,9 +179,7 @@ impl Shard {
     /// Closes every session, for good.
     pub fn close(&mut self, output: &mut Output) {
         for session in self.sessions.drain(..) {
-            output.command(Command::Close {
-                session: session.id,
-            });
+            output.command(Command::Close { session: session.id });
         }
     }
 
@@ -257,17 +231,10 @@ impl Shard {
     }
 
     fn judge_coverage(&mut self, now: Time, output: &mut Output) {
-        let delivering = self
-            .sessions
-            .iter()
-            .rev()
-            .find(|session| session.delivers());
+        let delivering = self.sessions.iter().rev().find(|session| session.delivers());
         match (self.covered, delivering) {
             (true, None) => {
-                let delivered = self
-                    .sessions
-                    .iter()
-                    .filter(|session| session.loss.is_some());
+                let delivered = self.sessions.iter().filter(|session| session.loss.is_some());
                 let lost = delivered.max_by_key(|session| session.heard_at);
                 output.notes.push_back(Note::GapOpened {
                     shard: self.id,
@@ -279,16 +246,8 @@ impl Shard {
             }
             (false, Some(session)) => {
                 if self.gap {
-                    let action = if session.resumed {
-                        "resumed"
-                    } else {
-                        "resubscribed"
-                    };
-                    output.notes.push_back(Note::GapClosed {
-                        shard: self.id,
-                        to: now,
-                        action,
-                    });
+                    let action = if session.resumed { "resumed" } else { "resubscribed" };
+                    output.notes.push_back(Note::GapClosed { shard: self.id, to: now, action });
                 }
                 (self.covered, self.gap) = (true, false);
             }
@@ -320,12 +279,8 @@ impl Shard {
         };
         let predecessor = newest.id;
         let session = client.new_session(self.id, now);
-        self.rotation = Some(Rotation {
-            trigger,
-            successor: session.id,
-            failures: 0,
-            settled_at: None,
-        });
+        self.rotation =
+            Some(Rotation { trigger, successor: session.id, failures: 0, settled_at: None });
         output.observe(Observation::RotationStarted {
             shard: self.id.0,
             trigger: trigger.as_str(),
@@ -339,10 +294,7 @@ impl Shard {
         let Some(rotation) = &mut self.rotation else {
             return;
         };
-        let successor = self
-            .sessions
-            .iter()
-            .find(|session| session.id == rotation.successor);
+        let successor = self.sessions.iter().find(|session| session.id == rotation.successor);
         let Some(successor) = successor.filter(|own| own.failures > rotation.failures) else {
             return;
         };
@@ -359,11 +311,7 @@ impl Shard {
 
     /// A rotation is over when its successor is live and alone.
     fn finish_rotation(&mut self, now: Time, output: &mut Output) {
-        if let Some(Rotation {
-            trigger,
-            settled_at: Some(settled_at),
-            ..
-        }) = self.rotation
+        if let Some(Rotation { trigger, settled_at: Some(settled_at), .. }) = self.rotation
             && self.sessions.len() == 1
         {
             self.rotation = None;
@@ -378,18 +326,12 @@ impl Shard {
 
 /// When a live session must be replaced because of its channel's age.
 fn ages_at(session: &Session, config: &Config) -> Option<Time> {
-    let channel = session
-        .channel
-        .filter(|_| matches!(session.state, State::Live { .. }))?;
+    let channel = session.channel.filter(|_| matches!(session.state, State::Live { .. }))?;
     let channel_ends = channel.expires_at - config.renew_before.min(channel.life / 3);
     let maker_ends = channel.maker_expires_at - channel.maker_margin;
     // A maker that had already ended when the session came to live cannot end again.
     let maker_lives = channel.maker_expires_at > session.entered;
-    Some(if maker_lives {
-        channel_ends.min(maker_ends)
-    } else {
-        channel_ends
-    })
+    Some(if maker_lives { channel_ends.min(maker_ends) } else { channel_ends })
 }
 
 /// Why the newest session should be replaced, if it should.
@@ -405,9 +347,7 @@ fn due(newest: &Session, client: &Client<'_>, now: Time) -> Option<Trigger> {
             return Some(Trigger::Token);
         }
     }
-    ages_at(newest, client.config)
-        .is_some_and(|at| at <= now)
-        .then_some(Trigger::Channel)
+    ages_at(newest, client.config).is_some_and(|at| at <= now).then_some(Trigger::Channel)
 }
 
 /// Takes the next step that a waiting session needs.

@@ -48,6 +48,8 @@ pub struct Vault {
     pub path: String,
     /// An authority to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// Whether plain http is allowed where the host is not loopback.
+    pub allow_insecure: bool,
     /// The `X-Vault-Namespace`.
     pub namespace: Option<String>,
     /// How to log in.
@@ -91,11 +93,7 @@ impl Config {
     /// What cannot work.
     pub fn mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
-        let named = [
-            self.file.is_some(),
-            self.env.is_some(),
-            self.vault.is_some(),
-        ];
+        let named = [self.file.is_some(), self.env.is_some(), self.vault.is_some()];
         match named.iter().filter(|named| **named).count() {
             1 => {}
             0 => mistakes.push(Mistake::new(
@@ -118,11 +116,7 @@ impl Config {
         }
         if let Some(file) = &self.file {
             let empty = file.path.as_os_str().is_empty();
-            mistakes.extend(missing(
-                "file.path",
-                empty,
-                "write the path of the secret file",
-            ));
+            mistakes.extend(missing("file.path", empty, "write the path of the secret file"));
         }
         if let Some(env) = &self.env {
             let unfit = env.variable.is_empty() || env.variable.contains(['=', '\0']);
@@ -181,11 +175,11 @@ impl Vault {
         if !url.username().is_empty() || url.password().is_some() {
             return Some(Mistake::new(key, "holds a user or password", FIX));
         }
-        if url.scheme() == "http" && !is_loopback(&url) {
+        if url.scheme() == "http" && !self.allow_insecure && !is_loopback(&url) {
             return Some(Mistake::new(
                 key,
                 "is plain http, over which the client secret would be read in clear",
-                "use https (and vault.ca_file for an authority of your own); http is for loopback only",
+                "use https (and vault.ca_file for an authority of your own); in a network of your own set vault.allow_insecure = true",
             ));
         }
         None
@@ -225,9 +219,7 @@ fn is_loopback(url: &reqwest::Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
-        || address
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+        || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -235,12 +227,7 @@ mod tests {
     use super::*;
 
     fn nothing() -> Config {
-        Config {
-            poll_interval: Duration::from_secs(10),
-            file: None,
-            env: None,
-            vault: None,
-        }
+        Config { poll_interval: Duration::from_secs(10), file: None, env: None, vault: None }
     }
 
     fn vault(address: &str) -> Vault {
@@ -249,6 +236,7 @@ mod tests {
             mount: "secret".into(),
             path: "genesys/tieline".into(),
             ca_file: None,
+            allow_insecure: false,
             namespace: None,
             auth: Auth {
                 method: Method::Approle,
@@ -260,30 +248,16 @@ mod tests {
     }
 
     fn keys(config: &Config) -> Vec<&'static str> {
-        config
-            .mistakes()
-            .iter()
-            .map(|mistake| mistake.key)
-            .collect()
+        config.mistakes().iter().map(|mistake| mistake.key).collect()
     }
 
     #[test]
     fn exactly_one_source_is_wanted() {
         assert_eq!(keys(&nothing()), ["file"]);
-        let file = Some(File {
-            path: "/run/secret".into(),
-        });
-        let one = Config {
-            file: file.clone(),
-            ..nothing()
-        };
+        let file = Some(File { path: "/run/secret".into() });
+        let one = Config { file: file.clone(), ..nothing() };
         assert!(keys(&one).is_empty());
-        let two = Config {
-            env: Some(Env {
-                variable: "SECRET".into(),
-            }),
-            ..one
-        };
+        let two = Config { env: Some(Env { variable: "SECRET".into() }), ..one };
         assert_eq!(keys(&two), ["file"]);
     }
 
@@ -312,23 +286,10 @@ mod tests {
         config.auth.role_id = None;
         config.auth.secret_id_file = None;
         config.path = "/".into();
-        let whole = Config {
-            vault: Some(config.clone()),
-            ..nothing()
-        };
-        assert_eq!(
-            keys(&whole),
-            [
-                "vault.path",
-                "vault.auth.role_id",
-                "vault.auth.secret_id_file"
-            ]
-        );
+        let whole = Config { vault: Some(config.clone()), ..nothing() };
+        assert_eq!(keys(&whole), ["vault.path", "vault.auth.role_id", "vault.auth.secret_id_file"]);
         config.auth.method = Method::Token;
-        let whole = Config {
-            vault: Some(config),
-            ..nothing()
-        };
+        let whole = Config { vault: Some(config), ..nothing() };
         assert_eq!(keys(&whole), ["vault.path", "vault.auth.token_file"]);
     }
 }

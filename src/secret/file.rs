@@ -27,10 +27,7 @@ impl File {
     pub(super) async fn look(&self) -> Result<Found, Failure> {
         let text = read(&self.path).await?;
         parse(&text).map_err(|detail| {
-            Failure::new(
-                Kind::Unreadable,
-                format!("{} {detail}", self.path.display()),
-            )
+            Failure::new(Kind::Unreadable, format!("{} {detail}", self.path.display()))
         })
     }
 }
@@ -46,10 +43,7 @@ pub(super) async fn read(path: &std::path::Path) -> Result<String, Failure> {
     };
     let file = tokio::fs::File::open(path).await.map_err(failed)?;
     let mut text = String::new();
-    file.take(SIZE_MAX + 1)
-        .read_to_string(&mut text)
-        .await
-        .map_err(failed)?;
+    file.take(SIZE_MAX + 1).read_to_string(&mut text).await.map_err(failed)?;
     if text.len() as u64 > SIZE_MAX {
         let detail = format!("{} is larger than {SIZE_MAX} bytes", path.display());
         return Err(Failure::new(Kind::Unreadable, detail));
@@ -125,13 +119,7 @@ mod tests {
 
     #[test]
     fn what_is_not_credentials_is_refused_without_being_quoted() {
-        for text in [
-            "",
-            "\n",
-            "{\"client_secret\":\"hunter",
-            "<no value>",
-            "a\nb",
-        ] {
+        for text in ["", "\n", "{\"client_secret\":\"hunter", "<no value>", "a\nb"] {
             let detail = parse(text).expect_err(text);
             assert!(!detail.contains("hunter"), "{detail}");
         }

@@ -100,11 +100,7 @@ struct Pace {
 
 impl Pace {
     fn new(interval: Duration) -> Self {
-        Self {
-            interval,
-            looked: Time::START,
-            hurry_until: Time::START,
-        }
+        Self { interval, looked: Time::START, hurry_until: Time::START }
     }
 
     fn looked(&mut self, now: Time) {
@@ -135,11 +131,7 @@ struct Ledger {
 
 impl Ledger {
     fn new(source: &'static str) -> Self {
-        Self {
-            source,
-            latest: None,
-            told: Vec::new(),
-        }
+        Self { source, latest: None, told: Vec::new() }
     }
 
     fn version(&self) -> u64 {
@@ -150,9 +142,7 @@ impl Ledger {
     fn looked(&mut self, look: Look) -> Vec<Observation> {
         let mut told = Vec::new();
         if !std::mem::take(&mut self.told).is_empty() {
-            told.push(Observation::SecretSourceRecovered {
-                source: self.source,
-            });
+            told.push(Observation::SecretSourceRecovered { source: self.source });
         }
         let found = match look {
             Look::Found(found) if !self.knows(&found) => found,
@@ -164,10 +154,7 @@ impl Ledger {
             client_secret: found.client_secret,
             version,
         });
-        told.push(Observation::SecretSeen {
-            source: self.source,
-            version,
-        });
+        told.push(Observation::SecretSeen { source: self.source, version });
         told
     }
 

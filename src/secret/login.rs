@@ -66,11 +66,7 @@ pub(super) struct Login {
 
 impl Login {
     pub(super) fn new(method: Method) -> Self {
-        Self {
-            method,
-            lease: None,
-            refused: None,
-        }
+        Self { method, lease: None, refused: None }
     }
 
     /// What to do now; `credential` is what the file holds, when it can be read.
@@ -227,10 +223,7 @@ mod tests {
         let mut login = Login::new(Method::Approle);
         assert_eq!(login.next(at(0), Some(&id("a"))), Step::LogIn);
         login.spent(id("a"));
-        assert!(matches!(
-            login.next(at(9999), Some(&id("a"))),
-            Step::Hold(_)
-        ));
+        assert!(matches!(login.next(at(9999), Some(&id("a"))), Step::Hold(_)));
         assert_eq!(login.next(at(9999), Some(&id("b"))), Step::LogIn);
     }
 

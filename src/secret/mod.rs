@@ -115,13 +115,7 @@ impl Secrets {
             count,
         };
         tracker.spawn(keeper.run(cancel));
-        Ok(Self {
-            place,
-            asks,
-            hurry,
-            latest,
-            versions,
-        })
+        Ok(Self { place, asks, hurry, latest, versions })
     }
 
     /// The newest credentials: asks the source for at most 2 s, else gives the last good ones.

@@ -6,6 +6,8 @@ use super::{Config, Error, file, vault::Vault};
 use crate::clock::Clock;
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 /// Credentials as a source shows them.
 #[derive(Clone, Debug)]
@@ -60,10 +62,7 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self {
-            kind,
-            detail: detail.into(),
-        }
+        Self { kind, detail: detail.into() }
     }
 }
 
@@ -114,7 +113,8 @@ impl Source {
         match self {
             Self::File(file) => file.look().await.map(Look::Found),
             Self::Env(found) => found.clone().map(Look::Found),
-            Self::Vault(vault) => vault.look().await,
+            // vaultrs logs each failure by itself, and in spans that hold what was sent.
+            Self::Vault(vault) => vault.look().with_subscriber(NoSubscriber::default()).await,
         }
     }
 }

@@ -41,13 +41,13 @@ pub(super) struct Vault {
 
 impl Vault {
     pub(super) fn new(config: &config::Vault, clock: Clock) -> Result<Self, Error> {
-        Ok(Self {
-            client: client(config)?,
-            config: config.clone(),
-            login: Login::new(config.auth.method),
-            clock,
-            read: None,
-        })
+        let client = client(config)?;
+        let mut config = config.clone();
+        // People write "secret/" as well; an empty segment would be part of the address.
+        for part in [&mut config.mount, &mut config.path] {
+            *part = part.trim_matches('/').to_owned();
+        }
+        Ok(Self { client, login: Login::new(config.auth.method), config, clock, read: None })
     }
 
     /// Logs in where that is due, then looks at the entry.
@@ -154,10 +154,7 @@ impl Vault {
             let detail = format!("version {version} of {mount}/{path} is deleted");
             return Err(Failure::new(Kind::Deleted, detail));
         }
-        Ok(Mark {
-            version,
-            created: newest.created_time.clone(),
-        })
+        Ok(Mark { version, created: newest.created_time.clone() })
     }
 
     /// Whether a deletion time names a moment that has passed; entries may be written with one that lies ahead.
@@ -256,9 +253,7 @@ impl Vault {
     /// Renews the token. What fails otherwise than by refusal is tried again at the next look.
     async fn renew(&mut self, now: Time) {
         match vaultrs::token::renew_self(&self.client, None).await {
-            Ok(auth) => self
-                .login
-                .renewed(now, Duration::from_secs(auth.lease_duration)),
+            Ok(auth) => self.login.renewed(now, Duration::from_secs(auth.lease_duration)),
             Err(error) if status(&error) == Some(403) => self.login.lost(),
             Err(_) => {}
         }
@@ -272,9 +267,7 @@ fn credentials(answer: &ReadSecretResponse) -> Result<Found, &'static str> {
         None => Err("holds no text under client_secret"),
         Some("") => Err("holds an empty client_secret"),
         Some(secret) => Ok(Found {
-            client_id: text("client_id")
-                .filter(|id| !id.is_empty())
-                .map(str::to_owned),
+            client_id: text("client_id").filter(|id| !id.is_empty()).map(str::to_owned),
             client_secret: SecretString::from(secret),
         }),
     }
@@ -282,18 +275,14 @@ fn credentials(answer: &ReadSecretResponse) -> Result<Found, &'static str> {
 
 /// A client that takes nothing from the environment save the proxies.
 fn client(config: &config::Vault) -> Result<VaultClient, Error> {
-    let failed = |error: &dyn std::error::Error| Error::Client {
-        detail: chain(error),
-    };
+    let failed = |error: &dyn std::error::Error| Error::Client { detail: chain(error) };
     let url = reqwest::Url::parse(&config.address).map_err(|_| Error::Address)?;
     let secure = match url.scheme() {
         "https" => true,
         "http" => false,
         _ => return Err(Error::Address),
     };
-    let mut http = reqwest::Client::builder()
-        .timeout(REQUEST_TIMEOUT)
-        .https_only(secure);
+    let mut http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).https_only(secure);
     if let Some(path) = &config.ca_file {
         http = http.tls_certs_only(authorities(path)?);
     } else if !secure {
@@ -321,15 +310,11 @@ fn client(config: &config::Vault) -> Result<VaultClient, Error> {
 }
 
 fn authorities(path: &std::path::Path) -> Result<Vec<reqwest::Certificate>, Error> {
-    let pem = std::fs::read(path).map_err(|source| Error::CaFile {
-        path: path.to_owned(),
-        source,
-    })?;
+    let pem =
+        std::fs::read(path).map_err(|source| Error::CaFile { path: path.to_owned(), source })?;
     match reqwest::Certificate::from_pem_bundle(&pem) {
         Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) | Err(_) => Err(Error::CaFormat {
-            path: path.to_owned(),
-        }),
+        Ok(_) | Err(_) => Err(Error::CaFormat { path: path.to_owned() }),
     }
 }
 
@@ -361,10 +346,7 @@ fn failure(asked: &str, error: &ClientError) -> Failure {
                 | ClientError::JsonParseError { .. }
         );
         return match unreadable {
-            true => Failure::new(
-                Kind::Unreadable,
-                format!("{asked}: the answer is not vault's"),
-            ),
+            true => Failure::new(Kind::Unreadable, format!("{asked}: the answer is not vault's")),
             false => Failure::new(Kind::Unreachable, format!("{asked}: {}", chain(error))),
         };
     };

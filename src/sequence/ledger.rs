@@ -52,12 +52,7 @@ pub struct Ledger {
 impl Ledger {
     /// A ledger that keeps at most `closed_max` closed gaps. Open ones are always kept: a shard has at most one of each cause.
     pub fn new(closed_max: usize) -> Self {
-        Self {
-            gaps: VecDeque::new(),
-            opened: 0,
-            dropped: 0,
-            closed_max,
-        }
+        Self { gaps: VecDeque::new(), opened: 0, dropped: 0, closed_max }
     }
 
     /// Opens a gap and returns its number.
@@ -129,10 +124,7 @@ impl Ledger {
     }
 
     fn find_open(&mut self, number: u64) -> Option<&mut Gap> {
-        let at = self
-            .gaps
-            .binary_search_by_key(&number, |gap| gap.number)
-            .ok()?;
+        let at = self.gaps.binary_search_by_key(&number, |gap| gap.number).ok()?;
         self.gaps.get_mut(at).filter(|gap| gap.to.is_none())
     }
 

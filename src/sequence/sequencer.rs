@@ -36,9 +36,7 @@ mod tests {
     #[test]
     fn each_key_counts_from_one_without_holes() {
         let mut sequencer = Sequencer::default();
-        let numbers: Vec<u64> = ["a", "b", "a", "a", "b"]
-            .map(|key| sequencer.next(key))
-            .into();
+        let numbers: Vec<u64> = ["a", "b", "a", "a", "b"].map(|key| sequencer.next(key)).into();
         assert_eq!(numbers, [1, 1, 2, 3, 2]);
         assert_eq!(sequencer.keys(), 2);
     }

@@ -58,11 +58,7 @@ macro_rules! name {
         name!($bare, concat!("ce_", $bare))
     };
     ($bare:literal, $kafka:expr) => {
-        Name {
-            bare: $bare,
-            kafka: $kafka,
-            nats: concat!("ce-", $bare),
-        }
+        Name { bare: $bare, kafka: $kafka, nats: concat!("ce-", $bare) }
     };
 }
 
@@ -76,10 +72,7 @@ pub struct Encoder {
 impl Encoder {
     /// An encoder for events from `source`, the address of the platform's API.
     pub fn new(source: &str) -> Self {
-        Self {
-            source: source.into(),
-            scratch: String::new(),
-        }
+        Self { source: source.into(), scratch: String::new() }
     }
 
     /// Shows every attribute of `record` to `visit`, in a fixed order.
@@ -90,26 +83,17 @@ impl Encoder {
         visit(name!("source"), Value::Text(&self.source));
         visit(name!("type"), Value::Text(event.topic.kind()));
         visit(name!("subject"), Value::Text(event.topic.key()));
-        visit(
-            name!("time"),
-            self.written(format_args!("{}", event.received)),
-        );
+        visit(name!("time"), self.written(format_args!("{}", event.received)));
         visit(name!("datacontenttype", "content-type"), Value::Text(DATA));
         // Padded, so that the order of the strings is the order of the numbers.
-        visit(
-            name!("sequence"),
-            self.written(format_args!("{number:020}")),
-        );
+        visit(name!("sequence"), self.written(format_args!("{number:020}")));
         visit(name!("partitionkey"), Value::Text(event.topic.key()));
         visit(name!("traceparent"), Value::Text(&event.traceparent()));
         if let Some(id) = &event.correlation_id {
             visit(name!("correlationid"), Value::Text(id));
         }
         visit(name!("epoch"), Value::Text(event.epoch.as_str()));
-        visit(
-            name!("position"),
-            self.written(format_args!("{:020}", event.position)),
-        );
+        visit(name!("position"), self.written(format_args!("{:020}", event.position)));
         visit(name!("topic"), Value::Text(event.topic.name()));
         if event.marks.late {
             visit(name!("late"), Value::True);
@@ -144,9 +128,7 @@ impl Encoder {
 
     fn written(&mut self, text: std::fmt::Arguments<'_>) -> Value<'_> {
         self.scratch.clear();
-        self.scratch
-            .write_fmt(text)
-            .expect("a String takes whatever is written to it");
+        self.scratch.write_fmt(text).expect("a String takes whatever is written to it");
         Value::Text(&self.scratch)
     }
 }
@@ -222,11 +204,7 @@ mod tests {
     fn names_obey_cloudevents() {
         Encoder::new("https://api.mypurecloud.ie").attributes(&marked(), |name, _| {
             assert!(name.bare.len() <= 20);
-            assert!(
-                name.bare
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-            );
+            assert!(name.bare.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
         });
     }
 
@@ -266,11 +244,7 @@ mod tests {
         let event = Arc::make_mut(&mut record.event);
         event.topic = Topic::new("v2.users.0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d.conversations");
         event.correlation_id = Some("f2a4d".into());
-        event.marks = Marks {
-            late: true,
-            possible_duplicate: true,
-            snapshot: true,
-        };
+        event.marks = Marks { late: true, possible_duplicate: true, snapshot: true };
         record
     }
 }

@@ -52,12 +52,7 @@ impl Config {
 
     /// The sink, not yet open. `source` is the address of the platform's API.
     pub fn build(self, source: &str) -> Box<dyn Sink> {
-        Box::new(Jsonl {
-            config: self,
-            encoder: Encoder::new(source),
-            output: None,
-            writing: None,
-        })
+        Box::new(Jsonl { config: self, encoder: Encoder::new(source), output: None, writing: None })
     }
 }
 
@@ -140,9 +135,7 @@ impl Jsonl {
 
 impl fmt::Debug for Jsonl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Jsonl")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Jsonl").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -163,11 +156,7 @@ impl Output {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
             }
-            let mut file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .read(true)
-                .open(path)?;
+            let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
             lock(&file)?;
             let last = repair(&mut file)?;
             (Some(file), last.and_then(|last| last.position_in(epoch)))

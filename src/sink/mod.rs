@@ -1,4 +1,4 @@
-//! Where events go. A sink is one file and one line of the registry.
+//! Where events go. A sink is one module and one line of the registry; `jsonl` is the example to copy.
 //!
 //! A sink takes events in order, keeps a window of them in flight, and says in order what became of each. It never decides
 //! what to send again: `bridge::publisher` does, from what was acknowledged.
@@ -69,12 +69,14 @@ pub trait Sink: Send + fmt::Debug {
 
     /// Hands over records in order and returns how many were taken: fewer than given when the window is full, 0 included.
     ///
-    /// Does not wait for acknowledgements. After an error nothing of the call counts as taken.
+    /// Does not wait for acknowledgements. After an error nothing of the call counts as taken. Not cancel-safe: a call that is
+    /// dropped half-way must be followed by `open`.
     async fn submit(&mut self, records: &[Record]) -> Result<usize, Error>;
 
     /// Waits until at least one record in flight has its verdict and appends verdicts in the order of submission.
     ///
-    /// Waits for ever when nothing is in flight. Cancel-safe: dropping the future loses no verdict.
+    /// Waits for ever when nothing is in flight. Cancel-safe: dropping the future loses no verdict. An error comes alone: verdicts
+    /// that are known are told by an earlier call.
     async fn settle(&mut self, verdicts: &mut Vec<Verdict>) -> Result<(), Error>;
 
     /// Flushes and disconnects; what is in flight has been settled before, or is given up.
@@ -117,10 +119,7 @@ impl Error {
 
     /// A failure that only a change of configuration mends.
     pub fn misconfigured(operation: impl Into<String>, source: impl Into<Source>) -> Self {
-        Self {
-            disposition: Disposition::Misconfigured,
-            ..Self::retry(operation, source)
-        }
+        Self { disposition: Disposition::Misconfigured, ..Self::retry(operation, source) }
     }
 }
 
@@ -140,10 +139,7 @@ mod tests {
         let tables = tables("jsonl = { path = '-', flush = 'line' }").expect("good tables");
         assert_eq!(tables.mistakes(), []);
         let sinks = tables.build("https://api.mypurecloud.ie");
-        assert_eq!(
-            sinks.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(),
-            ["jsonl"]
-        );
+        assert_eq!(sinks.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), ["jsonl"]);
     }
 
     #[test]

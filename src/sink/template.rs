@@ -50,14 +50,6 @@ impl Template {
         &self.0
     }
 
-    /// Whether every event has the same name; then this is it.
-    pub fn constant(&self) -> Option<&str> {
-        match self.0.as_slice() {
-            [Part::Text(text)] => Some(text),
-            _ => None,
-        }
-    }
-
     /// Writes the name for events on `topic` to `out`, characters of values that are not `legal` replaced by `_`.
     pub fn render(&self, topic: &Topic, legal: fn(char) -> bool, out: &mut String) {
         out.clear();
@@ -65,15 +57,10 @@ impl Template {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Family => out.extend(
-                    family(topic)
-                        .chars()
-                        .map(|c| if c == '.' || legal(c) { c } else { '_' }),
+                    family(topic).chars().map(|c| if c == '.' || legal(c) { c } else { '_' }),
                 ),
                 Part::Key => out.extend(
-                    topic
-                        .key()
-                        .chars()
-                        .map(|c| if c != '.' && legal(c) { c } else { '_' }),
+                    topic.key().chars().map(|c| if c != '.' && legal(c) { c } else { '_' }),
                 ),
             }
         }
@@ -92,13 +79,11 @@ mod tests {
 
     fn render(template: &str, topic: &str) -> String {
         let mut out = String::from("what was there before");
-        Template::parse(template, &["family", "key"])
-            .expect("a good template")
-            .render(
-                &Topic::new(topic),
-                |c| c.is_ascii_alphanumeric() || c == '-',
-                &mut out,
-            );
+        Template::parse(template, &["family", "key"]).expect("a good template").render(
+            &Topic::new(topic),
+            |c| c.is_ascii_alphanumeric() || c == '-',
+            &mut out,
+        );
         out
     }
 
@@ -106,10 +91,7 @@ mod tests {
     fn values_take_their_places() {
         let queue = "7f1d8a3e-4c52-4b0e-9d3a-0c5b6e1f2a4d";
         assert_eq!(
-            render(
-                "genesys.{family}.q-{key}",
-                &format!("v2.routing.queues.{queue}.conversations")
-            ),
+            render("genesys.{family}.q-{key}", &format!("v2.routing.queues.{queue}.conversations")),
             format!("genesys.v2.routing.queues.conversations.q-{queue}")
         );
     }

@@ -31,9 +31,7 @@ impl Window {
 
     /// Notes what became of a record. A ticket already told, or never given, is ignored.
     pub fn decide(&mut self, ticket: usize, verdict: Verdict) {
-        let slot = ticket
-            .checked_sub(self.first)
-            .and_then(|place| self.outcomes.get_mut(place));
+        let slot = ticket.checked_sub(self.first).and_then(|place| self.outcomes.get_mut(place));
         if let Some(slot) = slot {
             *slot = Some(verdict);
         }
@@ -52,11 +50,6 @@ impl Window {
     /// How many records are in flight, refused ones not yet told included.
     pub fn len(&self) -> usize {
         self.outcomes.len()
-    }
-
-    /// Whether nothing is in flight.
-    pub fn is_empty(&self) -> bool {
-        self.outcomes.is_empty()
     }
 }
 
@@ -78,7 +71,7 @@ mod tests {
         window.decide(tickets[1], Verdict::Stored);
         assert_eq!(window.tell(&mut told), 3);
         assert!(matches!(told[3], Verdict::Refused { .. }));
-        assert!(window.is_empty());
+        assert_eq!(window.len(), 0);
     }
 
     #[test]

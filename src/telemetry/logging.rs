@@ -130,11 +130,7 @@ where
 {
     // The hint lets calls below the level in the configuration cost one comparison.
     let show = filter_fn(may_show).with_max_level_hint(LevelFilter::TRACE);
-    let lines = if human {
-        for_people(colour, writer)
-    } else {
-        for_machines(writer)
-    };
+    let lines = if human { for_people(colour, writer) } else { for_machines(writer) };
     Ok(Registry::default().with(lines.with_filter(config.filter()?.and(show))))
 }
 
@@ -145,11 +141,7 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let message_only = debug_fn(|writer: &mut Writer<'_>, field, value| {
-        if field.name() == "message" {
-            write_tame(writer, &format!("{value:?}"))
-        } else {
-            Ok(())
-        }
+        if field.name() == "message" { write_tame(writer, &format!("{value:?}")) } else { Ok(()) }
     });
     tracing_subscriber::fmt::layer()
         .with_target(false)
@@ -209,10 +201,7 @@ pub(super) mod tests {
     }
 
     fn config(level: &str) -> Config {
-        Config {
-            level: level.to_owned(),
-            format: Format::Auto,
-        }
+        Config { level: level.to_owned(), format: Format::Auto }
     }
 
     /// What is written at `level` while `act` runs.
@@ -258,12 +247,7 @@ pub(super) mod tests {
         assert_eq!(line["event"], "session_lost");
         assert_eq!(line["shard"], 0);
         assert_eq!(line["lived_seconds"], 250.0);
-        assert!(
-            line["message"]
-                .as_str()
-                .unwrap()
-                .starts_with("s3 (shard 0) is lost")
-        );
+        assert!(line["message"].as_str().unwrap().starts_with("s3 (shard 0) is lost"));
     }
 
     #[test]
@@ -274,10 +258,7 @@ pub(super) mod tests {
             tracing::warn!(target: "rdkafka", "broker gone");
             tracing::debug!(target: "tieline::bridge", "small print of ours");
         });
-        assert!(
-            !text.contains("Bearer") && !text.contains("told as"),
-            "{text}"
-        );
+        assert!(!text.contains("Bearer") && !text.contains("told as"), "{text}");
         assert!(text.contains("broker gone") && text.contains("small print of ours"));
     }
 
@@ -296,13 +277,7 @@ pub(super) mod tests {
             assert_eq!(mistakes.len(), 1, "{level:?}");
             assert_eq!(mistakes[0].key, "level");
         }
-        for level in [
-            "info",
-            "WARN",
-            "off",
-            "tieline=debug,warn",
-            "tieline::bridge=trace,error",
-        ] {
+        for level in ["info", "WARN", "off", "tieline=debug,warn", "tieline::bridge=trace,error"] {
             assert_eq!(config(level).mistakes(), [], "{level:?}");
         }
     }

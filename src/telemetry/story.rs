@@ -21,22 +21,14 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             version,
             "the secret's source ({source}) shows a fresh one (number {version}); the next token is bought with it"
         ),
-        Observation::SecretSourceFailed {
-            source,
-            detail,
-            holding: true,
-        } => warn!(
+        Observation::SecretSourceFailed { source, detail, holding: true } => warn!(
             event = "secret_source_failed",
             source,
             detail,
             holding = true,
             "the secret's source ({source}) cannot be read: {detail}; going on with the last good secret and asking again"
         ),
-        Observation::SecretSourceFailed {
-            source,
-            detail,
-            holding: false,
-        } => error!(
+        Observation::SecretSourceFailed { source, detail, holding: false } => error!(
             event = "secret_source_failed",
             source,
             detail,
@@ -54,11 +46,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             "logged in with secret number {secret}; the token lives {}",
             Span(*expires_in)
         ),
-        Observation::TokenRefused {
-            reason,
-            detail,
-            retry_in,
-        } => warn!(
+        Observation::TokenRefused { reason, detail, retry_in } => warn!(
             event = "token_refused",
             reason,
             detail,
@@ -77,12 +65,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             event = "credentials_accepted",
             secret, "Genesys accepts secret number {secret} again"
         ),
-        Observation::SessionEntered {
-            session,
-            shard,
-            from,
-            to: "live",
-        } => info!(
+        Observation::SessionEntered { session, shard, from, to: "live" } => info!(
             event = "session_entered",
             session,
             shard,
@@ -90,22 +73,11 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             to = "live",
             "{session} (shard {shard}) is live"
         ),
-        Observation::SessionEntered {
-            session,
-            shard,
-            from,
-            to,
-        } => debug!(
+        Observation::SessionEntered { session, shard, from, to } => debug!(
             event = "session_entered",
             session, shard, from, to, "{session} (shard {shard}) went from {from} to {to}"
         ),
-        Observation::SessionLost {
-            session,
-            shard,
-            reason,
-            detail,
-            lived,
-        } => warn!(
+        Observation::SessionLost { session, shard, reason, detail, lived } => warn!(
             event = "session_lost",
             session,
             shard,
@@ -115,13 +87,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             "{session} (shard {shard}) is lost after {} ({reason}): {detail}",
             Span(*lived)
         ),
-        Observation::RetryScheduled {
-            session,
-            shard,
-            reason,
-            answer,
-            retry_in,
-        } => info!(
+        Observation::RetryScheduled { session, shard, reason, answer, retry_in } => info!(
             event = "retry_scheduled",
             session,
             shard,
@@ -141,12 +107,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             reason,
             "the platform refuses {topic}: {reason}; the others are subscribed"
         ),
-        Observation::RotationStarted {
-            shard,
-            trigger,
-            predecessor,
-            successor,
-        } => info!(
+        Observation::RotationStarted { shard, trigger, predecessor, successor } => info!(
             event = "rotation_started",
             shard,
             trigger,
@@ -154,11 +115,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             successor,
             "shard {shard} gets a new session ({trigger}): {successor} is made while {predecessor} goes on delivering"
         ),
-        Observation::RotationFinished {
-            shard,
-            trigger,
-            overlap,
-        } => info!(
+        Observation::RotationFinished { shard, trigger, overlap } => info!(
             event = "rotation_finished",
             shard,
             trigger,
@@ -166,12 +123,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             "shard {shard} has its new session ({trigger}); both delivered for {}",
             Span(*overlap)
         ),
-        Observation::RotationFailed {
-            shard,
-            trigger,
-            detail,
-            retry_in,
-        } => warn!(
+        Observation::RotationFailed { shard, trigger, detail, retry_in } => warn!(
             event = "rotation_failed",
             shard,
             trigger,
@@ -180,11 +132,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             "shard {shard} did not get its new session ({trigger}): {detail}; the old one is kept, next attempt in {}",
             Span(*retry_in)
         ),
-        Observation::PlanRefused {
-            reason,
-            detail,
-            retry_in,
-        } => warn!(
+        Observation::PlanRefused { reason, detail, retry_in } => warn!(
             event = "plan_refused",
             reason,
             detail,
@@ -192,16 +140,10 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             "the queues could not be listed ({reason}): {detail}; next attempt in {}",
             Span(*retry_in)
         ),
-        Observation::PlanMade { topics, shards } => info!(
-            event = "plan_made",
-            topics, shards, "{topics} topics on {shards} channel(s)"
-        ),
-        Observation::GapOpened {
-            number,
-            shard,
-            cause,
-            from,
-        } => warn!(
+        Observation::PlanMade { topics, shards } => {
+            info!(event = "plan_made", topics, shards, "{topics} topics on {shards} channel(s)")
+        }
+        Observation::GapOpened { number, shard, cause, from } => warn!(
             event = "gap_opened",
             number,
             shard,
@@ -209,14 +151,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             from = %from,
             "gap {number} opened on shard {shard} ({cause}): notifications may be missed from {from} on"
         ),
-        Observation::GapClosed {
-            number,
-            shard,
-            cause,
-            from,
-            to,
-            action,
-        } => warn!(
+        Observation::GapClosed { number, shard, cause, from, to, action } => warn!(
             event = "gap_closed",
             number,
             shard,
@@ -227,11 +162,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             "gap {number} on shard {shard} ({cause}) closed after {}: from {from} to {to}; {action}",
             Span(Duration::from_micros(to.as_micros().saturating_sub(from.as_micros())))
         ),
-        Observation::FrameUnreadable {
-            session,
-            detail,
-            bytes,
-        } => {
+        Observation::FrameUnreadable { session, detail, bytes } => {
             if is_loud(nth) {
                 warn!(
                     event = "frame_unreadable",
@@ -245,24 +176,16 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
                 debug!(event = "frame_unreadable", session, detail, bytes, nth);
             }
         }
-        Observation::SinkReady {
-            sink,
-            resumed_from: Some(position),
-        } => info!(
+        Observation::SinkReady { sink, resumed_from: Some(position) } => info!(
             event = "sink_ready",
             sink,
             position,
             "sink {sink} takes events; it holds everything up to position {position}"
         ),
-        Observation::SinkReady {
-            sink,
-            resumed_from: None,
-        } => info!(event = "sink_ready", sink, "sink {sink} takes events"),
-        Observation::SinkFailed {
-            sink,
-            detail,
-            retry_in,
-        } => warn!(
+        Observation::SinkReady { sink, resumed_from: None } => {
+            info!(event = "sink_ready", sink, "sink {sink} takes events")
+        }
+        Observation::SinkFailed { sink, detail, retry_in } => warn!(
             event = "sink_failed",
             sink,
             detail,
@@ -270,12 +193,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             "sink {sink} failed: {detail}; what it has not acknowledged waits, next attempt in {}",
             Span(*retry_in)
         ),
-        Observation::EventParked {
-            sink,
-            topic,
-            number,
-            reason,
-        } => {
+        Observation::EventParked { sink, topic, number, reason } => {
             let topic = topic.name();
             if is_loud(nth) {
                 warn!(
@@ -309,10 +227,9 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             address = %address,
             "status, metrics and health are at http://{address}/"
         ),
-        Observation::Ready => info!(
-            event = "ready",
-            "ready: subscribed, hearing frames, and every sink acknowledges"
-        ),
+        Observation::Ready => {
+            info!(event = "ready", "ready: subscribed, hearing frames, and every sink acknowledges")
+        }
         Observation::Unready { reasons } => {
             let reasons = reasons.join("; ");
             warn!(event = "unready", reasons, "not ready: {reasons}");
@@ -374,11 +291,6 @@ mod tests {
     #[test]
     fn a_flood_is_told_ever_more_rarely() {
         let loud: Vec<u64> = (1..=2100).filter(|nth| is_loud(*nth)).collect();
-        assert_eq!(
-            loud,
-            [
-                1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 1024, 2000, 2048
-            ]
-        );
+        assert_eq!(loud, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 1024, 2000, 2048]);
     }
 }

@@ -25,24 +25,11 @@ fn day() -> Vec<Observation> {
 
 fn morning() -> Vec<Observation> {
     vec![
-        Observation::Started {
-            version: "1.2.3",
-            epoch: text("20231114T221320Z-000000ab"),
-        },
-        Observation::Listening {
-            address: ([127, 0, 0, 1], 9464).into(),
-        },
-        Observation::SecretSeen {
-            source: "vault",
-            version: 1,
-        },
-        Observation::TokenGranted {
-            expires_in: Duration::from_secs(86_400),
-            secret: 1,
-        },
-        Observation::QueueUnknown {
-            queue: text("Suport"),
-        },
+        Observation::Started { version: "1.2.3", epoch: text("20231114T221320Z-000000ab") },
+        Observation::Listening { address: ([127, 0, 0, 1], 9464).into() },
+        Observation::SecretSeen { source: "vault", version: 1 },
+        Observation::TokenGranted { expires_in: Duration::from_secs(86_400), secret: 1 },
+        Observation::QueueUnknown { queue: text("Suport") },
         Observation::TopicRejected {
             topic: Topic::new("v2.users.presence"),
             reason: text("presence:user:view is missing"),
@@ -53,30 +40,16 @@ fn morning() -> Vec<Observation> {
             from: "connecting",
             to: "settling",
         },
-        Observation::SessionEntered {
-            session: text("s1"),
-            shard: 0,
-            from: "settling",
-            to: "live",
-        },
-        Observation::SinkReady {
-            sink: "nats",
-            resumed_from: Some(41),
-        },
-        Observation::SinkReady {
-            sink: "kafka",
-            resumed_from: None,
-        },
+        Observation::SessionEntered { session: text("s1"), shard: 0, from: "settling", to: "live" },
+        Observation::SinkReady { sink: "nats", resumed_from: Some(41) },
+        Observation::SinkReady { sink: "kafka", resumed_from: None },
         Observation::Ready,
     ]
 }
 
 fn rotation() -> Vec<Observation> {
     vec![
-        Observation::SecretSeen {
-            source: "vault",
-            version: 2,
-        },
+        Observation::SecretSeen { source: "vault", version: 2 },
         Observation::RotationStarted {
             shard: 0,
             trigger: "secret",
@@ -127,15 +100,8 @@ fn trouble() -> Vec<Observation> {
             detail: text("connection reset"),
             lived: Duration::from_secs(7_380),
         },
-        Observation::GapOpened {
-            number: 1,
-            shard: 0,
-            cause: "cut",
-            from: BEGAN,
-        },
-        Observation::Unready {
-            reasons: vec![text("shard 0 is not subscribed")],
-        },
+        Observation::GapOpened { number: 1, shard: 0, cause: "cut", from: BEGAN },
+        Observation::Unready { reasons: vec![text("shard 0 is not subscribed")] },
         Observation::RetryScheduled {
             session: text("s2"),
             shard: 0,
@@ -156,10 +122,7 @@ fn trouble() -> Vec<Observation> {
             detail: text("GET /api/v2/routing/queues: 403 missing.permissions"),
             retry_in: Duration::from_secs(300),
         },
-        Observation::PlanMade {
-            topics: 9,
-            shards: 1,
-        },
+        Observation::PlanMade { topics: 9, shards: 1 },
         Observation::FrameUnreadable {
             session: text("s2"),
             detail: text("not JSON at byte 0"),
@@ -170,10 +133,7 @@ fn trouble() -> Vec<Observation> {
             detail: text("connect to 127.0.0.1:9092"),
             retry_in: Duration::from_secs(4),
         },
-        Observation::JournalFull {
-            sink: "kafka",
-            count: 12,
-        },
+        Observation::JournalFull { sink: "kafka", count: 12 },
         Observation::EventParked {
             sink: "nats",
             topic: Topic::new("v2.users.presence"),
@@ -185,10 +145,7 @@ fn trouble() -> Vec<Observation> {
 
 fn evening() -> Vec<Observation> {
     vec![
-        Observation::Draining {
-            reason: "SIGTERM",
-            deadline: Duration::from_secs(20),
-        },
+        Observation::Draining { reason: "SIGTERM", deadline: Duration::from_secs(20) },
         Observation::Drained { unacknowledged: 0 },
         Observation::Drained { unacknowledged: 3 },
     ]
@@ -214,15 +171,10 @@ fn the_log_reads_like_a_story() {
 #[test]
 fn every_observation_is_one_line_with_a_name() {
     let text = told(false);
-    let lines: Vec<serde_json::Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), day().len());
     for line in lines {
-        assert!(
-            line["event"].is_string() && line["message"].is_string(),
-            "{line}"
-        );
+        assert!(line["event"].is_string() && line["message"].is_string(), "{line}");
     }
 }

@@ -75,4 +75,7 @@ def text(value):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KafkaException as error:
+        sys.exit(f"cannot read: {error}")

@@ -25,7 +25,7 @@ async def main():
     args = parser.parse_args()
 
     deadline = time.monotonic() + args.timeout
-    connection = await nats.connect(args.url, connect_timeout=args.timeout, allow_reconnect=False)
+    connection = await connect(args.url, args.timeout)
     await wait_for_stream(connection, args.stream, deadline)
     # An ordered reader from the first message; it waits for those that are still to come.
     subscription = await connection.jetstream().subscribe(
@@ -45,6 +45,19 @@ async def main():
         print(json.dumps(describe(message)), flush=True)
         count += 1
     await connection.close()
+
+
+async def connect(url, timeout):
+    """Tries until the server is there, without the client's traceback for every attempt."""
+
+    async def ignore(_error):
+        pass
+
+    attempts = nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.2, error_cb=ignore)
+    try:
+        return await asyncio.wait_for(attempts, timeout)
+    except asyncio.TimeoutError:
+        sys.exit(f"no server at {url} within {timeout:g} s")
 
 
 async def wait_for_stream(connection, stream, deadline):

@@ -25,7 +25,7 @@ fn every_import_is_granted_by_the_import_table() {
         let Some(rule) = rules.get(&file.module) else {
             continue;
         };
-        for import in file.imports(&rules) {
+        for import in file.imports() {
             if import != file.module && !rule.may_import.contains(&import) {
                 offences.push(format!("{} imports crate::{import}", file.name));
             }
@@ -42,10 +42,7 @@ fn every_module_stands_in_the_import_table() {
         .map(|file| file.module)
         .filter(|module| !rules.contains_key(module) && !ROOTS.contains(&module.as_str()))
         .collect();
-    assert!(
-        missing.is_empty(),
-        "not in ARCHITECTURE.md, Import table: {missing:?}"
-    );
+    assert!(missing.is_empty(), "not in ARCHITECTURE.md, Import table: {missing:?}");
 }
 
 #[test]
@@ -57,17 +54,11 @@ fn the_import_table_has_no_circle() {
         while let Some(next) = ahead.pop() {
             if reached.insert(next) {
                 let rule = rules.get(next);
-                assert!(
-                    rule.is_some(),
-                    "{module} may import {next}, which has no row"
-                );
+                assert!(rule.is_some(), "{module} may import {next}, which has no row");
                 ahead.extend(rule.into_iter().flat_map(|rule| &rule.may_import));
             }
         }
-        assert!(
-            !reached.contains(module),
-            "{module} may import itself by way of others"
-        );
+        assert!(!reached.contains(module), "{module} may import itself by way of others");
     }
 }
 
@@ -105,16 +96,11 @@ fn pure_modules_import_only_pure_modules() {
 #[test]
 fn the_simulator_imports_nothing_of_ours() {
     let manifest = fs::read_to_string(root().join("sim/Cargo.toml")).unwrap();
-    let depends = manifest
-        .lines()
-        .any(|line| line.starts_with("tieline ") || line.starts_with("tieline="));
+    let depends =
+        manifest.lines().any(|line| line.starts_with("tieline ") || line.starts_with("tieline="));
     assert!(!depends, "sim/Cargo.toml depends on tieline");
     for file in Source::all("sim/src") {
-        assert!(
-            !file.text.contains("tieline::"),
-            "{} mentions tieline::",
-            file.name
-        );
+        assert!(!file.text.contains("tieline::"), "{} mentions tieline::", file.name);
     }
 }
 
@@ -146,17 +132,11 @@ fn every_module_stands_on_the_code_map() {
     let map: BTreeSet<String> = quoted(section(&page, "## Code map")).collect();
     for file in Source::all("src") {
         let module = file.module;
-        let is_named = [
-            format!("src/{module}/"),
-            format!("src/{module}.rs"),
-            format!("{module}.rs"),
-        ]
-        .iter()
-        .any(|name| map.contains(name));
-        assert!(
-            is_named || module == "lib",
-            "{module} is not on the code map of ARCHITECTURE.md"
-        );
+        let is_named =
+            [format!("src/{module}/"), format!("src/{module}.rs"), format!("{module}.rs")]
+                .iter()
+                .any(|name| map.contains(name));
+        assert!(is_named || module == "lib", "{module} is not on the code map of ARCHITECTURE.md");
     }
 }
 
@@ -166,6 +146,8 @@ struct Source {
     name: String,
     /// The first name of its module path: `sink` for `src/sink/kafka.rs`.
     module: String,
+    /// How many modules deep it lies: 2 for `src/sink/kafka.rs`, 1 for `src/sink/mod.rs`.
+    depth: usize,
     text: String,
     /// Without comments and tests; empty for a file of tests.
     code: String,
@@ -184,51 +166,35 @@ impl Source {
 
     fn read(path: &Path, folder: &str) -> Self {
         let text = fs::read_to_string(path).unwrap();
-        let name = path
-            .strip_prefix(root())
-            .unwrap()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
         let inner = name.strip_prefix(folder).unwrap().trim_start_matches('/');
         let module = inner.split(['/', '.']).next().unwrap().to_owned();
-        let body = if is_test_file(inner) {
-            String::new()
-        } else {
-            before_tests(&text)
-        };
+        let body = if is_test_file(inner) { String::new() } else { before_tests(&text) };
+        let depth = inner.trim_end_matches("/mod.rs").split('/').count();
         Self {
             module,
+            depth,
             lines: body.lines().count(),
-            code: body
-                .lines()
-                .map(without_comment)
-                .collect::<Vec<_>>()
-                .join("\n"),
+            code: body.lines().map(without_comment).collect::<Vec<_>>().join("\n"),
             text,
             name,
         }
     }
 
-    /// The modules of this crate that the code names: by `crate::…`, or by `super::` far enough up.
-    fn imports(&self, rules: &BTreeMap<String, Rule>) -> BTreeSet<String> {
-        let mut imports = BTreeSet::new();
-        for (at, _) in self.code.match_indices("crate::") {
-            let rest = &self.code[at + "crate::".len()..];
-            match rest.strip_prefix('{') {
-                Some(group) => imports.extend(heads(group)),
-                None => imports.extend(identifier(rest)),
-            }
-        }
-        let own = root().join("src").join(&self.module);
-        for (at, _) in self.code.match_indices("super::") {
-            let climbed = identifier(&self.code[at + "super::".len()..]);
-            // `super::time` reaches the crate's `time` unless the module has a `time` of its own.
-            imports.extend(climbed.filter(|name| {
-                let is_own = own.join(format!("{name}.rs")).exists() || own.join(name).exists();
-                rules.contains_key(name) && !is_own
-            }));
-        }
-        imports
+    /// The modules of this crate that the code names: by `crate::…`, or by as many `super::` as lead to the root.
+    fn imports(&self) -> BTreeSet<String> {
+        let climb = "super::".repeat(self.depth);
+        let from_root =
+            self.code.match_indices(&climb).map(|(at, climb)| &self.code[at + climb.len()..]);
+        let by_name =
+            self.code.match_indices("crate::").map(|(at, name)| &self.code[at + name.len()..]);
+        by_name
+            .chain(from_root)
+            .flat_map(|rest| match rest.strip_prefix('{') {
+                Some(group) => heads(group),
+                None => identifier(rest).into_iter().collect(),
+            })
+            .collect()
     }
 }
 
@@ -318,20 +284,11 @@ fn rules() -> BTreeMap<String, Rule> {
         let [_, module, kind @ ("pure" | "IO"), imports, _] = cells[..] else {
             continue;
         };
-        let rule = Rule {
-            is_pure: kind == "pure",
-            may_import: quoted(imports).collect(),
-        };
+        let rule = Rule { is_pure: kind == "pure", may_import: quoted(imports).collect() };
         let module = quoted(module).next().unwrap();
-        assert!(
-            rules.insert(module.clone(), rule).is_none(),
-            "{module} has two rows"
-        );
+        assert!(rules.insert(module.clone(), rule).is_none(), "{module} has two rows");
     }
-    assert!(
-        rules.len() > 10,
-        "ARCHITECTURE.md has no import table that this test can read"
-    );
+    assert!(rules.len() > 10, "ARCHITECTURE.md has no import table that this test can read");
     rules
 }
 
@@ -367,14 +324,8 @@ fn root() -> PathBuf {
 #[test]
 fn the_reader_of_imports_sees_every_form() {
     let heads_of = |text| heads(text).join(" ");
-    assert_eq!(
-        heads_of("event::{Event, Topic}, time::Time, clock};"),
-        "event time clock"
-    );
+    assert_eq!(heads_of("event::{Event, Topic}, time::Time, clock};"), "event time clock");
     assert!(mentions("use tokio::sync", "tokio") && !mentions("let tokio_like = 1", "tokio"));
-    assert_eq!(
-        before_tests("a\n#[cfg(test)]\nmod tests;\nb"),
-        "a\n#[cfg(test)]\nmod tests;\nb"
-    );
+    assert_eq!(before_tests("a\n#[cfg(test)]\nmod tests;\nb"), "a\n#[cfg(test)]\nmod tests;\nb");
     assert_eq!(before_tests("a\n#[cfg(test)]\nmod tests {\nb"), "a");
 }

@@ -13,8 +13,7 @@ async fn the_page_on_metrics_and_a_scrape_are_equal() {
     let only = |one: &BTreeMap<String, Shape>, other: &BTreeMap<String, Shape>| {
         let differs = |(name, shape): &(&String, &Shape)| other.get(*name) != Some(*shape);
         let rows = one.iter().filter(differs);
-        rows.map(|(name, shape)| format!("  {name}: {shape:?}\n"))
-            .collect::<String>()
+        rows.map(|(name, shape)| format!("  {name}: {shape:?}\n")).collect::<String>()
     };
     assert!(
         scraped == documented,
@@ -60,10 +59,7 @@ fn scraped(scrape: &Scrape) -> BTreeMap<String, Shape> {
         } else if let Some((_, labels)) = line.split_once('{') {
             let (labels, _) = labels.split_once('}').unwrap();
             let shape: &mut Shape = shapes.get_mut(name).unwrap();
-            for (label, value) in labels
-                .split("\",")
-                .filter_map(|pair| pair.split_once("=\""))
-            {
+            for (label, value) in labels.split("\",").filter_map(|pair| pair.split_once("=\"")) {
                 let value = value.trim_end_matches('"').to_owned();
                 let values = (label != "le").then(|| shape.1.entry(label.to_owned()).or_default());
                 if let Some(values) = values.filter(|_| !OPEN_LABELS.contains(&label)) {
@@ -91,9 +87,7 @@ fn documented() -> BTreeMap<String, Shape> {
             }
             3 => {
                 let label = quoted(cells[1]).next().unwrap();
-                let values = shapes
-                    .get_mut(&name)
-                    .and_then(|shape| shape.1.get_mut(&label));
+                let values = shapes.get_mut(&name).and_then(|shape| shape.1.get_mut(&label));
                 let values = values.unwrap_or_else(|| panic!("{name} has no label {label}"));
                 values.extend(quoted(cells[2]));
             }

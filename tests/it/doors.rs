@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tieline::admin::{self, Config, Doors};
-use tieline::bridge::status::{Gap, Refusal, Session, Sink, Status, Topics};
+use tieline::bridge::status::{Refusal, Session, Sink, Status, Topics};
 use tieline::clock::Clock;
 use tieline::event::Topic;
 use tieline::observation::Observation;
+use tieline::sequence::{Certainty, Gap};
 use tieline::telemetry::Telemetry;
 use tieline::telemetry::metrics::Metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -26,10 +27,7 @@ async fn health_depends_on_nothing_but_the_process() {
         status.as_of = status.as_of.before(Duration::from_secs(60));
     });
     let answer = bridge.get("/healthz").await;
-    assert_eq!(
-        (answer.code, answer.body.as_str()),
-        (200, r#"{"alive":true}"#)
-    );
+    assert_eq!((answer.code, answer.body.as_str()), (200, r#"{"alive":true}"#));
 }
 
 #[tokio::test]
@@ -72,10 +70,7 @@ async fn state_shows_everything_but_no_secret() {
     assert_eq!(state["ready"], true);
     assert_eq!(state["sessions"][0]["id"], "s1");
     assert_eq!(state["sessions"][0]["last_words"], "cut: connection reset");
-    assert_eq!(
-        state["topics"]["refusals"][0]["reason"],
-        "routing:queue:view is missing"
-    );
+    assert_eq!(state["topics"]["refusals"][0]["reason"], "routing:queue:view is missing");
     assert_eq!(state["sinks"][0]["waiting_events"], 3);
 }
 
@@ -124,12 +119,7 @@ async fn what_is_observed_is_counted() {
             trigger: "secret",
             overlap: Duration::from_secs(2),
         },
-        Observation::GapOpened {
-            number: 2,
-            shard: 0,
-            cause: "cut",
-            from,
-        },
+        Observation::GapOpened { number: 2, shard: 0, cause: "cut", from },
         Observation::GapClosed {
             number: 2,
             shard: 0,
@@ -161,10 +151,7 @@ async fn what_is_observed_is_counted() {
     for (series, value) in [
         ("tieline_reconnects_total{reason=\"throttled\"}", 1.0),
         ("tieline_throttled_total", 1.0),
-        (
-            "tieline_rotations_total{outcome=\"completed\",trigger=\"secret\"}",
-            1.0,
-        ),
+        ("tieline_rotations_total{outcome=\"completed\",trigger=\"secret\"}", 1.0),
         ("tieline_gaps_total{cause=\"cut\"}", 1.0),
         ("tieline_gap_seconds_total", 1.5),
         ("tieline_frames_unreadable_total", 1.0),
@@ -180,17 +167,11 @@ async fn whoever_knocks_elsewhere_is_told_in_json() {
     let bridge = Bridge::start().await;
     let answer = bridge.get("/api/v2/state").await;
     assert_eq!(answer.code, 404);
-    assert_eq!(
-        answer.json()["error"],
-        "there is no door at /api/v2/state; / names them all"
-    );
+    assert_eq!(answer.json()["error"], "there is no door at /api/v2/state; / names them all");
     let answer = bridge.ask("POST", "/readyz").await;
     assert_eq!(answer.code, 405);
     assert_eq!(answer.header("allow"), "GET, HEAD");
-    assert_eq!(
-        answer.json()["error"],
-        "POST is not answered here: the doors only show"
-    );
+    assert_eq!(answer.json()["error"], "POST is not answered here: the doors only show");
 }
 
 #[tokio::test]
@@ -199,10 +180,7 @@ async fn the_page_names_every_door_and_loads_nothing() {
     let page = bridge.get("/").await;
     assert_eq!(page.code, 200);
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
-    assert!(
-        page.header("content-security-policy")
-            .starts_with("default-src 'none'")
-    );
+    assert!(page.header("content-security-policy").starts_with("default-src 'none'"));
     let links: Vec<&str> = page.body.split("href=\"").skip(1).collect();
     assert_eq!(links.len(), 5);
     for link in links {
@@ -243,9 +221,7 @@ impl Drop for Bridge {
 }
 
 fn loopback(port: u16) -> Config {
-    Config {
-        listen: SocketAddr::from(([127, 0, 0, 1], port)),
-    }
+    Config { listen: SocketAddr::from(([127, 0, 0, 1], port)) }
 }
 
 impl Bridge {
@@ -253,11 +229,8 @@ impl Bridge {
     pub(crate) async fn start() -> Self {
         let clock = Clock::start();
         let (sender, receiver) = watch::channel(Arc::new(well(clock)));
-        let doors = Doors {
-            metrics: Arc::new(Metrics::new("0.1.0", &["kafka"])),
-            status: receiver,
-            clock,
-        };
+        let doors =
+            Doors { metrics: Arc::new(Metrics::new("0.1.0", &["kafka"])), status: receiver, clock };
         let listener = admin::bind(&loopback(0)).await.unwrap();
         let bridge = Self {
             address: listener.local_addr().unwrap(),
@@ -271,8 +244,7 @@ impl Bridge {
     }
 
     fn change(&self, change: impl FnOnce(&mut Status)) {
-        self.status
-            .send_modify(|status| change(Arc::make_mut(status)));
+        self.status.send_modify(|status| change(Arc::make_mut(status)));
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -331,8 +303,11 @@ fn well(clock: Clock) -> Status {
         number: 1,
         shard: 0,
         cause: "cut",
+        certainty: Certainty::Certain,
         from: ago(301),
         to: Some(ago(300)),
+        seconds: Some(1.0),
+        topics: 3,
         action: Some("the same channel was taken up again"),
     }];
     status.sinks = vec![Sink {
@@ -364,11 +339,7 @@ impl Answer {
         };
         let headers: BTreeMap<String, String> = lines.clone().map(header).collect();
         assert_eq!(headers.len(), lines.count(), "a header twice in {head}");
-        Self {
-            code: code.parse().unwrap(),
-            headers,
-            body: body.to_owned(),
-        }
+        Self { code: code.parse().unwrap(), headers, body: body.to_owned() }
     }
 
     fn header(&self, name: &str) -> &str {
@@ -389,8 +360,6 @@ impl Scrape {
             let rest = line.strip_prefix(series)?;
             rest.strip_prefix(' ')
         });
-        line.unwrap_or_else(|| panic!("{series} is missing from\n{}", self.0))
-            .parse()
-            .unwrap()
+        line.unwrap_or_else(|| panic!("{series} is missing from\n{}", self.0)).parse().unwrap()
     }
 }

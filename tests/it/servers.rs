@@ -77,10 +77,7 @@ impl Server {
         match self.running.fields.get(name) {
             Some(Value::String(text)) => text.clone(),
             Some(value) => value.to_string(),
-            None => panic!(
-                "{} has no field {name}: {:?}",
-                self.script, self.running.fields
-            ),
+            None => panic!("{} has no field {name}: {:?}", self.script, self.running.fields),
         }
     }
 
@@ -92,14 +89,9 @@ impl Server {
     /// Sends the server a signal by its name, such as `STOP` and later `CONT` for a server that hangs.
     pub fn signal(&self, signal: &str) {
         // The shell's own `kill`: a new Debian has no other.
-        let status = Command::new("sh")
-            .arg("-c")
-            .arg(format!("kill -{signal} {}", self.pid()))
-            .status();
-        assert!(
-            status.is_ok_and(|status| status.success()),
-            "cannot send {signal}"
-        );
+        let status =
+            Command::new("sh").arg("-c").arg(format!("kill -{signal} {}", self.pid())).status();
+        assert!(status.is_ok_and(|status| status.success()), "cannot send {signal}");
     }
 
     /// A crash: kills the server with signal 9 and waits until it is gone. Its data stays for [`Server::restart`].
@@ -141,12 +133,7 @@ impl Drop for Running {
 
 fn launch(script: &str, args: Vec<String>, data: Option<TempDir>) -> Result<Server, String> {
     let running = run(script, &args)?;
-    Ok(Server {
-        script: script.to_owned(),
-        args,
-        running,
-        _data: data,
-    })
+    Ok(Server { script: script.to_owned(), args, running, _data: data })
 }
 
 /// Runs the script until it has said that its server is ready.
@@ -172,10 +159,7 @@ fn run(script: &str, args: &[String]) -> Result<Running, String> {
         drop(line_sender.send(read.map(|_| text)));
     });
     let said = line.recv_timeout(READY_DEADLINE);
-    let mut running = Running {
-        child,
-        fields: Map::new(),
-    };
+    let mut running = Running { child, fields: Map::new() };
     match said {
         Ok(Ok(text)) if !text.is_empty() => {
             running.fields = serde_json::from_str(&text)
@@ -185,10 +169,7 @@ fn run(script: &str, args: &[String]) -> Result<Running, String> {
         refused => {
             running.stop();
             let what = refused.map_or("is not ready within 120 s", |_| "gave up");
-            Err(format!(
-                "{script}.sh {args:?} {what}:\n{}",
-                all_of(&mut stderr)
-            ))
+            Err(format!("{script}.sh {args:?} {what}:\n{}", all_of(&mut stderr)))
         }
     }
 }
@@ -236,10 +217,7 @@ mod tests {
         let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = stranger.local_addr().unwrap().port().to_string();
         let error = Server::try_start("nats", &["--port", &port]).unwrap_err();
-        assert!(
-            error.contains(&format!("port {port} is taken by another process")),
-            "{error}"
-        );
+        assert!(error.contains(&format!("port {port} is taken by another process")), "{error}");
     }
 
     #[test]
@@ -251,9 +229,7 @@ mod tests {
     fn ask_jetstream(server: &Server, what: &str, body: &str) -> String {
         let mut socket =
             TcpStream::connect(("127.0.0.1", server.field("port").parse().unwrap())).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let length = body.len();
         write!(
             socket,

@@ -24,10 +24,7 @@ pub(super) struct DeadLetters {
 
 impl DeadLetters {
     pub(super) fn new(data_dir: &Path, sink: &'static str) -> Self {
-        Self {
-            sink,
-            path: data_dir.join(format!("dead-letter.{sink}.jsonl")),
-        }
+        Self { sink, path: data_dir.join(format!("dead-letter.{sink}.jsonl")) }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -67,12 +64,8 @@ fn append(path: &Path, line: &[u8]) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .read(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file =
+        OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path)?;
     if is_torn(&mut file)? {
         file.write_all(b"\n")?;
     }

@@ -173,8 +173,7 @@ impl Publisher {
                 let taken = self.setup.sink.submit(&batch).await?.min(offered);
                 self.setup.reader.advance(taken);
                 let sent = batch.drain(..).take(taken);
-                self.in_flight
-                    .extend(sent.map(|record| record.event.received));
+                self.in_flight.extend(sent.map(|record| record.event.received));
                 is_full = taken < offered;
             }
             if self.in_flight.is_empty() {
@@ -261,10 +260,7 @@ impl Publisher {
         let after = match error.disposition {
             Disposition::Retry { after } => after.unwrap_or_default(),
             Disposition::Misconfigured => {
-                return Err(Error {
-                    sink: self.setup.reader.sink(),
-                    source: error,
-                });
+                return Err(Error { sink: self.setup.reader.sink(), source: error });
             }
         };
         // The broker's own wish is never shortened: jitter comes on top.
@@ -287,12 +283,8 @@ impl Publisher {
     }
 
     async fn observe_failure(&mut self, detail: String, retry_in: Duration) {
-        self.observe(Observation::SinkFailed {
-            sink: self.setup.reader.sink(),
-            detail,
-            retry_in,
-        })
-        .await;
+        self.observe(Observation::SinkFailed { sink: self.setup.reader.sink(), detail, retry_in })
+            .await;
     }
 
     async fn observe(&mut self, observation: Observation) {

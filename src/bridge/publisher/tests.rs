@@ -52,9 +52,7 @@ struct Scripted {
 
 impl Scripted {
     fn broker(&self) -> MutexGuard<'_, Broker> {
-        self.broker
-            .lock()
-            .expect("no test panics while it holds this")
+        self.broker.lock().expect("no test panics while it holds this")
     }
 
     fn fault(&mut self, operation: &str) -> Result<(), sink::Error> {
@@ -80,9 +78,7 @@ impl Sink for Scripted {
         self.broker().opened += 1;
         self.fault("open")?;
         let last = self.broker().stored.last().map(|stored| stored.0);
-        Ok(Resume {
-            last_position: last.filter(|_| self.resumes),
-        })
+        Ok(Resume { last_position: last.filter(|_| self.resumes) })
     }
 
     async fn submit(&mut self, records: &[Record]) -> Result<usize, sink::Error> {
@@ -111,9 +107,7 @@ impl Sink for Scripted {
             // Stored, but the acknowledgement is lost on the way.
             self.fault("settle")?;
             if refused {
-                verdicts.push(Verdict::Refused {
-                    reason: "too large".into(),
-                });
+                verdicts.push(Verdict::Refused { reason: "too large".into() });
                 break;
             }
             verdicts.push(Verdict::Stored);
@@ -138,9 +132,7 @@ struct Bench {
 }
 
 fn bench(make: impl FnOnce(Arc<Mutex<Broker>>) -> Box<dyn Sink>) -> Bench {
-    let config = Config {
-        max_bytes: Size(1 << 20),
-    };
+    let config = Config { max_bytes: Size(1 << 20) };
     let epoch = Epoch::new(Timestamp::default(), 1);
     let (journal, mut readers) = Journal::new(&config, epoch.clone(), &["test"]);
     let broker = Arc::default();
@@ -165,15 +157,7 @@ fn bench(make: impl FnOnce(Arc<Mutex<Broker>>) -> Box<dyn Sink>) -> Bench {
         deadline: deadline.clone(),
         clock: Clock::start(),
     });
-    Bench {
-        journal,
-        broker,
-        metrics,
-        observations,
-        deadline,
-        folder,
-        publisher,
-    }
+    Bench { journal, broker, metrics, observations, deadline, folder, publisher }
 }
 
 fn scripted(seed: u64, faults: u64, resumes: bool, refused: &[u64]) -> Bench {
@@ -258,11 +242,8 @@ async fn a_broker_that_cannot_tell_gets_everything_at_least_once_and_first_sight
 async fn numbers_count_each_key_without_a_hole() {
     let (stored, ..) = deliver(scripted(3, 10, true, &[]), 30).await;
     for key in ["a", "b", "c"] {
-        let numbers: Vec<u64> = stored
-            .iter()
-            .filter(|stored| stored.1 == key)
-            .map(|stored| stored.2)
-            .collect();
+        let numbers: Vec<u64> =
+            stored.iter().filter(|stored| stored.1 == key).map(|stored| stored.2).collect();
         assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
     }
 }
@@ -274,13 +255,7 @@ async fn a_parked_event_lies_on_one_line_that_only_its_owner_reads() {
     std::fs::write(&path, "{\"torn\":").expect("writable");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("ours");
     let mut observations = Vec::new();
-    let Bench {
-        mut journal,
-        publisher,
-        observations: mut receiver,
-        folder: _folder,
-        ..
-    } = bench;
+    let Bench { mut journal, publisher, observations: mut receiver, folder: _folder, .. } = bench;
     append(&mut journal, 0..3);
     journal.close();
     publisher.run().await.expect("drained");
@@ -289,10 +264,7 @@ async fn a_parked_event_lies_on_one_line_that_only_its_owner_reads() {
     }
     let text = std::fs::read_to_string(&path).expect("parked");
     let last = text.lines().last().expect("a line");
-    assert_eq!(
-        last,
-        r#"{"sink":"test","reason":"too large","event":{"data":{"n": 1}}}"#
-    );
+    assert_eq!(last, r#"{"sink":"test","reason":"too large","event":{"data":{"n": 1}}}"#);
     assert_eq!(text.lines().count(), 2, "the torn line ends before it");
     let parked = Observation::EventParked {
         sink: "test",
@@ -307,19 +279,11 @@ async fn a_parked_event_lies_on_one_line_that_only_its_owner_reads() {
 async fn a_new_dead_letter_file_is_readable_by_its_owner_alone() {
     let bench = scripted(1, 0, true, &[1]);
     let path = bench.folder.path().join("dead-letter.test.jsonl");
-    let Bench {
-        mut journal,
-        publisher,
-        folder: _folder,
-        ..
-    } = bench;
+    let Bench { mut journal, publisher, folder: _folder, .. } = bench;
     append(&mut journal, 0..1);
     journal.close();
     publisher.run().await.expect("drained");
-    let mode = std::fs::metadata(&path)
-        .expect("there")
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(&path).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -329,12 +293,7 @@ async fn an_event_is_not_let_go_while_it_cannot_be_parked() {
     let path = bench.folder.path().join("dead-letter.test.jsonl");
     std::fs::create_dir(&path).expect("a folder in the way");
     let Bench {
-        mut journal,
-        publisher,
-        observations: mut receiver,
-        broker,
-        folder: _folder,
-        ..
+        mut journal, publisher, observations: mut receiver, broker, folder: _folder, ..
     } = bench;
     append(&mut journal, 0..2);
     journal.close();
@@ -383,17 +342,9 @@ impl Sink for Stubborn {
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_only_configuration_can_help_ends_the_publisher() {
-    let bench = bench(|_| {
-        Box::new(Stubborn {
-            open: Disposition::Misconfigured,
-            opens: false,
-        })
-    });
+    let bench = bench(|_| Box::new(Stubborn { open: Disposition::Misconfigured, opens: false }));
     let error = bench.publisher.run().await.expect_err("misconfigured");
-    assert_eq!(
-        error.to_string(),
-        "sink test cannot work as it is configured"
-    );
+    assert_eq!(error.to_string(), "sink test cannot work as it is configured");
     assert_eq!(error.source.to_string(), "connect to test://");
 }
 
@@ -401,9 +352,7 @@ async fn a_sink_that_only_configuration_can_help_ends_the_publisher() {
 async fn the_deadline_ends_a_drain_and_what_is_left_is_counted() {
     let mut bench = bench(|_| {
         Box::new(Stubborn {
-            open: Disposition::Retry {
-                after: Some(Duration::from_secs(5)),
-            },
+            open: Disposition::Retry { after: Some(Duration::from_secs(5)) },
             opens: false,
         })
     });
@@ -425,12 +374,7 @@ async fn the_deadline_ends_a_drain_and_what_is_left_is_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_takes_nothing_is_opened_again_and_not_waited_for() {
-    let mut bench = bench(|_| {
-        Box::new(Stubborn {
-            open: Disposition::Misconfigured,
-            opens: true,
-        })
-    });
+    let mut bench = bench(|_| Box::new(Stubborn { open: Disposition::Misconfigured, opens: true }));
     append(&mut bench.journal, 0..1);
     let running = TaskTracker::new().spawn(bench.publisher.run());
     for _ in 0..3 {

@@ -69,12 +69,8 @@ fn strike(world: &mut World, fault: Fault) {
 }
 
 fn most_in_window(times: &[Time], window: Duration) -> usize {
-    let within = |end: &Time| {
-        times
-            .iter()
-            .filter(|t| **t <= *end && end.since(**t) < window)
-            .count()
-    };
+    let within =
+        |end: &Time| times.iter().filter(|t| **t <= *end && end.since(**t) < window).count();
     times.iter().map(within).max().unwrap_or_default()
 }
 

@@ -49,10 +49,7 @@ fn silence_is_noticed_after_35_seconds() {
 fn a_closing_notice_is_answered_by_make_before_break() {
     let mut world = World::live(1);
     let session = world.session();
-    world.say(Reply::Heard {
-        session,
-        what: Heard::ClosingNotice,
-    });
+    world.say(Reply::Heard { session, what: Heard::ClosingNotice });
     world.run(MINUTE);
     insta::assert_snapshot!(world.transcript, @r#"
     60.000 rotation: closing_notice
@@ -87,10 +84,7 @@ fn a_hundred_rotations_make_two_channels() {
         world.rotate();
         world.run(MINUTE);
     }
-    assert_eq!(
-        world.count(|command| matches!(command, Command::OpenChannel { .. })),
-        1
-    );
+    assert_eq!(world.count(|command| matches!(command, Command::OpenChannel { .. })), 1);
     assert!(world.gaps.is_empty());
 }
 
@@ -126,10 +120,7 @@ fn an_evicted_channel_is_replaced_by_another() {
     let mut world = World::live(1);
     let session = world.session();
     world.channels.clear();
-    world.say(Reply::Heard {
-        session,
-        what: Heard::NoLongerSubscribed,
-    });
+    world.say(Reply::Heard { session, what: Heard::NoLongerSubscribed });
     world.run(MINUTE);
     insta::assert_snapshot!(world.transcript, @r#"
     60.000 gap opened: evicted, from 60.000
@@ -162,10 +153,7 @@ fn a_channel_that_the_platform_forgot_is_found_out_at_the_handshake() {
 fn a_retry_after_on_the_handshake_is_waited_for() {
     let mut world = World::live(1);
     let retry_after = Some(Duration::from_secs(20));
-    world.refuse_handshake.push_back(Refusal {
-        retry_after,
-        ..refusal(Reason::Throttled)
-    });
+    world.refuse_handshake.push_back(Refusal { retry_after, ..refusal(Reason::Throttled) });
     world.lose(world.session(), Reason::Cut);
     world.run(MINUTE);
     insta::assert_snapshot!(world.transcript, @r#"
@@ -180,9 +168,7 @@ fn a_retry_after_on_the_handshake_is_waited_for() {
 #[test]
 fn a_rejected_secret_is_tried_with_back_off_and_the_live_session_is_kept() {
     let mut world = World::live(1);
-    world
-        .refuse_login
-        .extend(vec![refusal(Reason::CredentialsRejected); 6]);
+    world.refuse_login.extend(vec![refusal(Reason::CredentialsRejected); 6]);
     world.rotate();
     world.run(MINUTE * 3);
     insta::assert_snapshot!(world.transcript, @r#"
@@ -223,10 +209,7 @@ fn a_missing_permission_parks_the_session_and_a_fresh_token_wakes_it() {
 fn a_revoked_token_costs_a_named_gap_and_a_fresh_channel() {
     let mut world = World::live(1);
     let session = world.session();
-    world.say(Reply::Heard {
-        session,
-        what: Heard::TokenRevoked,
-    });
+    world.say(Reply::Heard { session, what: Heard::TokenRevoked });
     world.run(MINUTE);
     insta::assert_snapshot!(world.transcript, @r#"
     60.000 gap opened: token_revoked, from 60.000

@@ -7,7 +7,6 @@ use crate::lifecycle::{
 };
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::Write;
 use std::time::Duration;
 
 pub const QUEUE: &str = "00000000-0000-4000-8000-000000000001";
@@ -30,11 +29,7 @@ pub fn config() -> Config {
 }
 
 pub fn refusal(reason: Reason) -> Refusal {
-    Refusal {
-        reason,
-        retry_after: None,
-        detail: format!("scripted {reason}"),
-    }
+    Refusal { reason, retry_after: None, detail: format!("scripted {reason}") }
 }
 
 /// A closed gap, as the notes told it.
@@ -106,20 +101,11 @@ impl World {
         let mut steps = 0;
         loop {
             steps += 1;
-            assert!(
-                steps < 1_000_000,
-                "the deadline does not move\n{}",
-                self.transcript
-            );
+            assert!(steps < 1_000_000, "the deadline does not move\n{}", self.transcript);
             self.collect();
             let answer = self.due.keys().next().map(|(at, _)| *at);
             let timeout = self.lifecycle.poll_timeout();
-            let Some(next) = answer
-                .into_iter()
-                .chain(timeout)
-                .min()
-                .filter(|at| *at <= end)
-            else {
+            let Some(next) = answer.into_iter().chain(timeout).min().filter(|at| *at <= end) else {
                 break;
             };
             self.now = self.now.max(next);
@@ -148,19 +134,13 @@ impl World {
     /// The connection of a session breaks.
     pub fn lose(&mut self, session: SessionId, reason: Reason) {
         self.sockets.retain(|_, of| *of != session);
-        self.say(Reply::Lost {
-            session,
-            reason,
-            detail: format!("scripted {reason}"),
-        });
+        self.say(Reply::Lost { session, reason, detail: format!("scripted {reason}") });
     }
 
     /// The secret's source shows a fresh secret.
     pub fn rotate(&mut self) {
         self.secret.0 += 1;
-        self.say(Reply::SecretChanged {
-            secret: self.secret,
-        });
+        self.say(Reply::SecretChanged { secret: self.secret });
     }
 
     pub fn count(&self, is: impl Fn(&Command) -> bool) -> usize {
@@ -177,10 +157,7 @@ impl World {
             }
         }
         if let Reply::Connected { session } = reply {
-            let sign = Reply::Heard {
-                session,
-                what: Heard::Sign,
-            };
+            let sign = Reply::Heard { session, what: Heard::Sign };
             self.later(HEARTBEAT, sign);
         }
         self.lifecycle.handle_reply(reply, self.now);
@@ -195,11 +172,7 @@ impl World {
         while let Some(note) = self.lifecycle.poll_note() {
             match note {
                 Note::GapOpened { cause, from, .. } => {
-                    self.gaps.push(Gap {
-                        cause,
-                        from,
-                        to: None,
-                    });
+                    self.gaps.push(Gap { cause, from, to: None });
                     self.tell(&format!("gap opened: {cause}, from {:.3}", seconds(from)));
                 }
                 Note::GapClosed { to, action, .. } => {
@@ -226,10 +199,7 @@ impl World {
                 self.tell("request token");
                 self.serial += 1;
                 match self.refuse_login.pop_front() {
-                    Some(refusal) => Reply::TokenRefused {
-                        refusal,
-                        secret: Some(self.secret),
-                    },
+                    Some(refusal) => Reply::TokenRefused { refusal, secret: Some(self.secret) },
                     None => Reply::TokenGranted {
                         token: TokenId(self.serial),
                         expires_in: self.token_life,
@@ -247,39 +217,23 @@ impl World {
                 let channel = ChannelId(self.serial);
                 self.refused(session).unwrap_or_else(|| {
                     self.channels.insert(channel);
-                    Reply::ChannelOpened {
-                        session,
-                        channel,
-                        expires_in: DAY,
-                    }
+                    Reply::ChannelOpened { session, channel, expires_in: DAY }
                 })
             }
-            Command::Subscribe {
-                session, channel, ..
-            } => {
+            Command::Subscribe { session, channel, .. } => {
                 self.tell(&format!("{session} subscribe"));
-                let gone = Reply::Refused {
-                    session,
-                    refusal: refusal(Reason::ChannelGone),
-                };
-                self.refused(session)
-                    .unwrap_or(if self.channels.contains(&channel) {
-                        Reply::Subscribed {
-                            session,
-                            rejected: Vec::new(),
-                        }
-                    } else {
-                        gone
-                    })
+                let gone = Reply::Refused { session, refusal: refusal(Reason::ChannelGone) };
+                self.refused(session).unwrap_or(if self.channels.contains(&channel) {
+                    Reply::Subscribed { session, rejected: Vec::new() }
+                } else {
+                    gone
+                })
             }
             Command::Connect { session, channel } => {
                 self.tell(&format!("{session} connect"));
                 self.connect(session, channel)
             }
-            Command::Ping { session } => Reply::Heard {
-                session,
-                what: Heard::Pong,
-            },
+            Command::Ping { session } => Reply::Heard { session, what: Heard::Pong },
             Command::Close { session } => {
                 self.tell(&format!("{session} close"));
                 self.sockets.retain(|_, of| *of != session);
@@ -300,10 +254,7 @@ impl World {
             return Reply::Refused { session, refusal };
         }
         if !self.channels.contains(&channel) {
-            return Reply::Refused {
-                session,
-                refusal: refusal(Reason::ChannelGone),
-            };
+            return Reply::Refused { session, refusal: refusal(Reason::ChannelGone) };
         }
         self.mute.remove(&session);
         self.sockets.insert(channel, session);
@@ -311,7 +262,8 @@ impl World {
     }
 
     fn tell(&mut self, line: &str) {
-        let _ = writeln!(self.transcript, "{:>10.3} {line}", seconds(self.now));
+        let at = seconds(self.now);
+        self.transcript.push_str(&format!("{at:>10.3} {line}\n"));
     }
 }
 

@@ -3,7 +3,7 @@
 //! A *leg* is a session while its socket is connected; a *sight* is one notification on one leg. While a shard has one leg,
 //! keyless notifications pass untouched. While it has several, sights of one body are paired by counting: the n-th on one leg
 //! is the n-th on the other. The leg that began first leads: its sights go out at once. A follower's sight is held until the
-//! leader shows it too, until `hold` has passed, or until the follower has become the leader. docs/decisions/0003-arbitration.md
+//! leader shows it too, until `hold` has passed, or until the follower has become the leader. docs/decisions/0003-arbitration-counts-sights.md
 //! has the reasoning, case by case.
 //!
 //! What follows from the construction, whatever is lost: a leg's sight is paired with at most one occurrence that this leg has
@@ -18,6 +18,7 @@
 //! Does not number, filter or name gaps, and knows nothing of channels.
 
 mod entry;
+mod place;
 mod recent;
 mod shard;
 mod window;
@@ -78,10 +79,7 @@ struct Desk {
 
 impl Desk {
     fn publish(&mut self, notification: Notification, marks: Marks) {
-        self.verdicts.push_back(Verdict::Publish {
-            notification,
-            marks,
-        });
+        self.verdicts.push_back(Verdict::Publish { notification, marks });
     }
 
     fn duplicate(&mut self, topic: Topic, leg: Leg) {
@@ -133,19 +131,12 @@ impl Arbiter {
     ///
     /// A sight of a leg that has not begun or has ended cannot be paired: it is published as a possible duplicate.
     pub fn admit(&mut self, leg: Leg, notification: Notification, now: Time) {
-        let shard = self
-            .places
-            .get(&leg)
-            .and_then(|place| self.shards.get_mut(place));
+        let shard = self.places.get(&leg).and_then(|place| self.shards.get_mut(place));
         match shard {
             Some(shard) => shard.admit(leg, notification, now, &mut self.desk),
-            None => self.desk.publish(
-                notification,
-                Marks {
-                    possible_duplicate: true,
-                    ..Marks::default()
-                },
-            ),
+            None => self
+                .desk
+                .publish(notification, Marks { possible_duplicate: true, ..Marks::default() }),
         }
     }
 
@@ -156,10 +147,7 @@ impl Arbiter {
 
     /// When `handle_timeout` is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.shards
-            .values()
-            .filter_map(|shard| shard.poll_timeout(self.desk.hold))
-            .min()
+        self.shards.values().filter_map(|shard| shard.poll_timeout(self.desk.hold)).min()
     }
 
     /// Publishes what has been held long enough and forgets what is settled.

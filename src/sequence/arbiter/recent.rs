@@ -25,8 +25,7 @@ impl Recent {
     pub(super) fn push(&mut self, notification: &Notification, now: Time, hold: Duration) {
         let body = notification.body.clone();
         self.bytes += body.len();
-        self.sights
-            .push_back((now, notification.topic.clone(), body));
+        self.sights.push_back((now, notification.topic.clone(), body));
         while let Some((since, _, body)) = self.sights.front() {
             let full = self.sights.len() > SIGHTS_MAX || self.bytes > BYTES_MAX;
             if now.since(*since) < hold && !full {

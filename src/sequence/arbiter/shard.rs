@@ -1,6 +1,7 @@
 //! Arbitration within one shard: who leads, what is held, what has been seen.
 
 use super::entry::{Entry, Legs, State};
+use super::place::{Held, Place};
 use super::recent::Recent;
 use super::{Desk, Leg};
 use crate::event::{Family, Marks, Notification};
@@ -30,65 +31,6 @@ pub(super) struct Shard {
     leader_doubt: Time,
 }
 
-#[derive(Debug)]
-struct Place {
-    leg: Leg,
-    bit: Legs,
-    began: Time,
-    /// When it took the lead over from another leg, if it did.
-    promoted: Option<Time>,
-    /// For each key: how many occurrences have gone out that this leg has not shown and may be about to show. None is left out.
-    behind: HashMap<u64, usize>,
-}
-
-impl Place {
-    fn is_behind(&self, key: u64) -> bool {
-        self.behind.contains_key(&key)
-    }
-
-    fn fall_behind(&mut self, key: u64, by: usize) {
-        if by > 0 {
-            *self.behind.entry(key).or_default() += by;
-        }
-    }
-
-    fn catch_up(&mut self, key: u64) {
-        if let Some(count) = self.behind.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                self.behind.remove(&key);
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Held {
-    identity: u128,
-    notification: Notification,
-    leg: Leg,
-    since: Time,
-    /// Which legs have shown it, each with the number of its sight.
-    sights: Vec<(Legs, u64)>,
-    /// Whether something of its key has gone out that is not known to be older.
-    overtaken: bool,
-}
-
-impl Held {
-    /// Whether some leg showed `self` before `sights`, and none the other way round.
-    fn is_before(&self, sights: &[(Legs, u64)]) -> Option<bool> {
-        let mut before = None;
-        for (leg, number) in &self.sights {
-            for (other, later) in sights {
-                if leg == other {
-                    before = Some(before.unwrap_or(true) && number < later);
-                }
-            }
-        }
-        before
-    }
-}
-
 impl Shard {
     /// Whether it has no leg and remembers nothing.
     pub(super) fn is_idle(&self) -> bool {
@@ -106,13 +48,8 @@ impl Shard {
             let bit = only.bit;
             self.import(bit, now, desk);
         }
-        let mut place = Place {
-            leg,
-            bit: free,
-            began: now,
-            promoted: None,
-            behind: HashMap::new(),
-        };
+        let mut place =
+            Place { leg, bit: free, began: now, promoted: None, behind: HashMap::new() };
         for entry in self.entries.values_mut() {
             let missed = entry.begin(free);
             place.fall_behind(entry.key, missed);
@@ -215,6 +152,7 @@ impl Shard {
             return desk.duplicate(notification.topic, leg);
         }
         if alone {
+            self.recent.push(&notification, now, desk.hold);
             desk.window.insert(identity, now);
             return desk.publish(notification, Marks::default());
         }
@@ -256,22 +194,23 @@ impl Shard {
                 desk.duplicate(notification.topic, leg);
             }
             None if leads => {
-                let marks = Marks {
-                    possible_duplicate: now < self.leader_doubt,
-                    ..Marks::default()
-                };
+                let marks =
+                    Marks { possible_duplicate: now < self.leader_doubt, ..Marks::default() };
                 self.lead(identity, notification, marks, now, desk);
             }
             None => self.hold(at, identity, notification, now),
         }
-        self.count_early(at, identity, now, desk.hold);
+        self.note_sight(at, identity, now, desk.hold);
     }
 
-    /// Tells the entry of a sight on an earlier leg for which later ones may have begun too late.
-    fn count_early(&mut self, at: usize, identity: u128, now: Time, hold: Duration) {
+    /// Tells the entry of a sight, and for which later legs it may have come too early. The sight keeps the chain alive for
+    /// `hold`, whatever it was paired with.
+    fn note_sight(&mut self, at: usize, identity: u128, now: Time, hold: Duration) {
         let Some(entry) = self.entries.get_mut(&identity) else {
             return;
         };
+        entry.touch(now);
+        self.expiry.push_back((now + hold, identity));
         for later in &self.legs[at + 1..] {
             if now < later.began + hold {
                 entry.count_early(later.bit);
@@ -293,10 +232,7 @@ impl Shard {
         match self.legs.as_mut_slice() {
             [_] => self.recent.push(&notification, now, desk.hold),
             [leader, followers @ ..] => {
-                let entry = self
-                    .entries
-                    .entry(identity)
-                    .or_insert_with(|| Entry::new(now, key));
+                let entry = self.entries.entry(identity).or_insert_with(|| Entry::new(now, key));
                 entry.push(now, leader.bit, State::Published);
                 self.expiry.push_back((now + desk.hold, identity));
                 for follower in followers {
@@ -316,10 +252,11 @@ impl Shard {
         let key = notification.topic.key_fingerprint();
         self.sights += 1;
         let number = self.sights;
-        self.entries
-            .entry(identity)
-            .or_insert_with(|| Entry::new(now, key))
-            .push(now, place.bit, State::Held(number));
+        self.entries.entry(identity).or_insert_with(|| Entry::new(now, key)).push(
+            now,
+            place.bit,
+            State::Held(number),
+        );
         self.held_by_key.entry(key).or_default().push(number);
         let held = Held {
             identity,
@@ -347,10 +284,7 @@ impl Shard {
         self.overtake(key, &held.sights);
         self.went_out(number, held.identity, now, desk);
         remember(held.identity, &notification, now, desk);
-        let marks = Marks {
-            late: self.is_leader_late(key, now, desk.hold),
-            ..Marks::default()
-        };
+        let marks = Marks { late: self.is_leader_late(key, now, desk.hold), ..Marks::default() };
         desk.publish(notification, marks);
         desk.duplicate(held.notification.topic, held.leg);
     }
@@ -440,8 +374,7 @@ impl Shard {
 
     pub(super) fn poll_timeout(&self, hold: Duration) -> Option<Time> {
         let held = self.held.first_key_value();
-        held.map(|(_, held)| held.since + hold)
-            .or_else(|| self.expiry.back().map(|(due, _)| *due))
+        held.map(|(_, held)| held.since + hold).or_else(|| self.expiry.back().map(|(due, _)| *due))
     }
 
     pub(super) fn handle_timeout(&mut self, now: Time, desk: &mut Desk) {
@@ -466,14 +399,16 @@ impl Shard {
     fn forget_oldest(&mut self, until: Time) -> Option<Legs> {
         let (_, identity) = self.expiry.pop_front()?;
         let entry = self.entries.get_mut(&identity)?;
-        let seen = entry.forget(until)?;
-        for place in self.legs.iter_mut().filter(|place| place.bit & seen == 0) {
-            place.catch_up(entry.key);
+        let seen = entry.forget(until);
+        for place in &mut self.legs {
+            if seen.is_some_and(|seen| place.bit & seen == 0) {
+                place.catch_up(entry.key);
+            }
         }
-        if entry.is_empty() {
+        if entry.is_over(until) {
             self.entries.remove(&identity);
         }
-        Some(seen)
+        seen
     }
 
     /// Keeps the count of what is remembered within its bound; what that may double is marked.
@@ -484,11 +419,7 @@ impl Shard {
             }
             let seen = self.forget_oldest(now).unwrap_or(Legs::MAX);
             self.follower_doubt = now + desk.hold + desk.hold;
-            if self
-                .legs
-                .first()
-                .is_some_and(|leader| leader.bit & seen == 0)
-            {
+            if self.legs.first().is_some_and(|leader| leader.bit & seen == 0) {
                 self.leader_doubt = self.follower_doubt;
             }
         }
@@ -501,10 +432,7 @@ fn identity(topic: u128, digest: u128) -> u128 {
 }
 
 fn doubtful() -> Marks {
-    Marks {
-        possible_duplicate: true,
-        ..Marks::default()
-    }
+    Marks { possible_duplicate: true, ..Marks::default() }
 }
 
 /// Keeps the identity of what went out, if its family names occurrences.

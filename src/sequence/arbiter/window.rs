@@ -16,12 +16,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(age_max: Duration, count_max: usize) -> Self {
-        Self {
-            age_max,
-            count_max,
-            known: HashSet::new(),
-            order: VecDeque::new(),
-        }
+        Self { age_max, count_max, known: HashSet::new(), order: VecDeque::new() }
     }
 
     /// Whether `identity` was inserted less than the window's age ago.

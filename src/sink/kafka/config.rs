@@ -65,55 +65,24 @@ const OURS: &[(&str, &str)] = &[
     ("queue.buffering.max.kbytes", "set queue_bytes instead"),
     ("queue.buffering.max.messages", "set queue_bytes instead"),
     ("acks", "remove it: every replica in sync acknowledges"),
-    (
-        "request.required.acks",
-        "remove it: every replica in sync acknowledges",
-    ),
-    (
-        "enable.idempotence",
-        "remove it: without it a resend doubles and reorders",
-    ),
-    (
-        "message.timeout.ms",
-        "remove it: an event that waits long is still delivered",
-    ),
-    (
-        "delivery.timeout.ms",
-        "remove it: an event that waits long is still delivered",
-    ),
+    ("request.required.acks", "remove it: every replica in sync acknowledges"),
+    ("enable.idempotence", "remove it: without it a resend doubles and reorders"),
+    ("message.timeout.ms", "remove it: an event that waits long is still delivered"),
+    ("delivery.timeout.ms", "remove it: an event that waits long is still delivered"),
     ("retries", "remove it: an event is sent until it is stored"),
-    (
-        "message.send.max.retries",
-        "remove it: an event is sent until it is stored",
-    ),
+    ("message.send.max.retries", "remove it: an event is sent until it is stored"),
     ("queuing.strategy", "remove it: lifo reorders"),
-    (
-        "delivery.report.only.error",
-        "remove it: every event is acknowledged",
-    ),
-    (
-        "transactional.id",
-        "remove it: it belongs to another guarantee than at_least_once",
-    ),
-    (
-        "partitioner",
-        "remove it: keys go to the partitions that Java clients choose",
-    ),
-    (
-        "statistics.interval.ms",
-        "remove it: nothing reads librdkafka's statistics",
-    ),
+    ("delivery.report.only.error", "remove it: every event is acknowledged"),
+    ("transactional.id", "remove it: it belongs to another guarantee than at_least_once"),
+    ("partitioner", "remove it: keys go to the partitions that Java clients choose"),
+    ("statistics.interval.ms", "remove it: nothing reads librdkafka's statistics"),
 ];
 
 impl Config {
     /// What cannot work.
     pub fn mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
-        if self
-            .brokers
-            .split(',')
-            .any(|broker| broker.trim().is_empty())
-        {
+        if self.brokers.split(',').any(|broker| broker.trim().is_empty()) {
             let fix = "write host:port, several with commas between";
             mistakes.push(Mistake::new("brokers", "has an empty address", fix));
         }
@@ -122,28 +91,16 @@ impl Config {
             mistakes.push(Mistake::new("topic", problem, fix));
         }
         if self.partitions < 1 {
-            mistakes.push(Mistake::new(
-                "partitions",
-                "is not positive",
-                "6 suits most",
-            ));
+            mistakes.push(Mistake::new("partitions", "is not positive", "6 suits most"));
         }
         if !(1..=i32::from(i16::MAX)).contains(&self.replication) {
             let fix = "1 for a single broker, 3 for a cluster";
-            mistakes.push(Mistake::new(
-                "replication",
-                "is not a number of replicas",
-                fix,
-            ));
+            mistakes.push(Mistake::new("replication", "is not a number of replicas", fix));
         }
         // librdkafka counts in KiB, to at most 2 GiB.
         if !((1 << 10)..=(1 << 41)).contains(&self.queue_bytes.0) {
             let fix = "32MiB suits most";
-            mistakes.push(Mistake::new(
-                "queue_bytes",
-                "is not between 1KiB and 2TiB",
-                fix,
-            ));
+            mistakes.push(Mistake::new("queue_bytes", "is not between 1KiB and 2TiB", fix));
         }
         if self.linger > Duration::from_secs(900) {
             let fix = "5ms suits most";
@@ -225,15 +182,9 @@ impl Config {
             .set("message.timeout.ms", "0")
             .set("partitioner", "murmur2_random")
             .set("compression.type", &self.compression)
-            .set(
-                "linger.ms",
-                format!("{:.3}", self.linger.as_secs_f64() * 1e3),
-            )
+            .set("linger.ms", format!("{:.3}", self.linger.as_secs_f64() * 1e3))
             .set("queue.buffering.max.messages", WINDOW.to_string())
-            .set(
-                "queue.buffering.max.kbytes",
-                (self.queue_bytes.0 >> 10).to_string(),
-            );
+            .set("queue.buffering.max.kbytes", (self.queue_bytes.0 >> 10).to_string());
         client
     }
 }
@@ -308,10 +259,7 @@ mod tests {
     fn nothing_that_breaks_the_guarantee_passes() {
         for (name, _) in OURS {
             let options = options(&[(name, "1")]);
-            let config = Config {
-                options,
-                ..config()
-            };
+            let config = Config { options, ..config() };
             assert_eq!(config.mistakes().len(), 1, "{name}");
         }
     }
@@ -328,14 +276,8 @@ mod tests {
     fn the_values_of_options_are_never_shown() {
         let mut config = config();
         config.options = options(&[("sasl.password", "hush")]);
-        let shown = format!(
-            "{config:?} {:?}",
-            config.clone().build("https://api.example.com")
-        );
-        assert!(
-            shown.contains("sasl.password") && !shown.contains("hush"),
-            "{shown}"
-        );
+        let shown = format!("{config:?} {:?}", config.clone().build("https://api.example.com"));
+        assert!(shown.contains("sasl.password") && !shown.contains("hush"), "{shown}");
     }
 
     fn told(config: &Config) -> String {
@@ -346,9 +288,7 @@ mod tests {
     }
 
     fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let owned = pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         owned.collect()
     }
 

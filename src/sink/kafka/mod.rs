@@ -11,7 +11,7 @@ mod topic;
 pub use config::{Config, Delivery};
 
 use super::cloudevents::Encoder;
-use super::template::Template;
+use super::template::{Part, Template};
 use super::{Error, Record, Resume, Sink, Verdict};
 use crate::event::Epoch;
 use async_trait::async_trait;
@@ -48,11 +48,7 @@ impl Sink for Kafka {
     async fn open(&mut self, _: &Epoch) -> Result<Resume, Error> {
         self.retire().await;
         let config = self.config.clone();
-        let name = self
-            .topic
-            .as_ref()
-            .and_then(Template::constant)
-            .map(str::to_owned);
+        let name = self.topic.as_ref().and_then(constant).map(str::to_owned);
         let opened = spawn_blocking(move || Link::open(&config, name)).await;
         self.link = Some(opened.unwrap_or_else(|panic| Err(Error::retry("open", panic)))?);
         Ok(Resume::default())
@@ -89,10 +85,8 @@ impl Sink for Kafka {
                 return Ok(());
             }
             if let Some(reason) = link.failure.take() {
-                let operation = format!(
-                    "produce to {} at {}",
-                    self.config.topic, self.config.brokers
-                );
+                let operation =
+                    format!("produce to {} at {}", self.config.topic, self.config.brokers);
                 return Err(Error::retry(operation, reason));
             }
             // The producer holds the other end, so that this waits while nothing is in flight, but for a fatal error.
@@ -122,13 +116,19 @@ impl Kafka {
 
 impl fmt::Debug for Kafka {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kafka")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Kafka").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
 /// What the name of a topic may hold.
 fn legal(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+/// The topic, where all events go to the same.
+fn constant(template: &Template) -> Option<&str> {
+    match template.parts() {
+        [Part::Text(topic)] => Some(topic),
+        _ => None,
+    }
 }

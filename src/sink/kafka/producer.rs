@@ -33,10 +33,7 @@ impl Link {
             message_max = ensure(config, topic)?;
         }
         let (sender, reports) = mpsc::channel(2 * WINDOW);
-        let context = Reports {
-            sender,
-            heard: Heard::default(),
-        };
+        let context = Reports { sender, heard: Heard::default() };
         let settings = config.producer(message_max.as_deref());
         let producer = ThreadedProducer::from_config_and_context(&settings, context)
             .map_err(|error| Error::misconfigured("make a Kafka producer", refused(error)))?;
@@ -71,10 +68,7 @@ impl Link {
             }
             Mode::Structured => {
                 encoder.structured(record, &mut document);
-                headers = headers.insert(Header {
-                    key: "content-type",
-                    value: Some(STRUCTURED),
-                });
+                headers = headers.insert(Header { key: "content-type", value: Some(STRUCTURED) });
                 &document
             }
         };
@@ -91,9 +85,8 @@ impl Link {
             Some(RDKafkaErrorCode::QueueFull) => Ok(false),
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
                 let bytes = body.len();
-                self.window.refuse(format!(
-                    "{bytes} bytes and headers are more than the topic takes"
-                ));
+                self.window
+                    .refuse(format!("{bytes} bytes and headers are more than the topic takes"));
                 Ok(true)
             }
             _ => Err(Error::retry(format!("produce to {topic}"), error)),
@@ -134,12 +127,9 @@ fn is_refusal(code: RDKafkaErrorCode) -> bool {
 fn binary(encoder: &mut Encoder, record: &Record, headers: OwnedHeaders) -> OwnedHeaders {
     let mut headers = Some(headers);
     encoder.attributes(record, |name, value| {
-        headers = headers.take().map(|headers| {
-            headers.insert(Header {
-                key: name.kafka,
-                value: Some(value.as_str()),
-            })
-        });
+        headers = headers
+            .take()
+            .map(|headers| headers.insert(Header { key: name.kafka, value: Some(value.as_str()) }));
     });
     headers.unwrap_or_default()
 }
@@ -174,10 +164,9 @@ impl ProducerContext for Reports {
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
         self.tell(match result {
             Ok(_) => Report::Delivered(ticket),
-            Err((error, _)) => Report::Failed(
-                ticket,
-                error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
-            ),
+            Err((error, _)) => {
+                Report::Failed(ticket, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
+            }
         });
     }
 }

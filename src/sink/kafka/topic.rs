@@ -31,10 +31,7 @@ pub(super) fn ensure(config: &Config, topic: &str) -> Result<Option<String>, Err
         let created = runtime.block_on(admin.create_topics([&wanted], &options));
         let created = created.map_err(|error| unreachable(config, &heard, error))?;
         // Whatever else went wrong, what counts is whether the topic is there.
-        let trouble = created
-            .into_iter()
-            .find_map(Result::err)
-            .map(|(_, code)| code);
+        let trouble = created.into_iter().find_map(Result::err).map(|(_, code)| code);
         exists(config, &admin, topic, trouble)?;
     } else {
         exists(config, &admin, topic, None)?;
@@ -73,10 +70,7 @@ fn exists(
         }
         None if !config.create && problem == RDKafkaErrorCode::UnknownTopicOrPartition => {
             let reason = "it does not exist and sink.kafka.create is false";
-            Err(Error::misconfigured(
-                format!("use topic {topic} at {at}"),
-                reason,
-            ))
+            Err(Error::misconfigured(format!("use topic {topic} at {at}"), reason))
         }
         _ => Err(Error::retry(format!("use topic {topic} at {at}"), problem)),
     }

@@ -58,11 +58,7 @@ impl Config {
         let dull = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if self.stream.is_empty() || !self.stream.chars().all(dull) {
             let problem = "is not the name of a stream";
-            mistakes.push(Mistake::new(
-                "stream",
-                problem,
-                "use letters, digits, - and _",
-            ));
+            mistakes.push(Mistake::new("stream", problem, "use letters, digits, - and _"));
         }
         if !(1..=WINDOW_MAX).contains(&self.window) {
             let problem = format!("is not between 1 and {WINDOW_MAX}");
@@ -74,11 +70,7 @@ impl Config {
         }
         if i64::try_from(self.max_bytes.0).is_err() {
             let fix = "0B is without bound";
-            mistakes.push(Mistake::new(
-                "max_bytes",
-                "is more than a stream can keep",
-                fix,
-            ));
+            mistakes.push(Mistake::new("max_bytes", "is more than a stream can keep", fix));
         }
         mistakes
     }
@@ -87,10 +79,8 @@ impl Config {
     pub(super) fn servers(&self) -> Result<(Vec<ServerAddr>, Option<User>), String> {
         let (mut servers, mut user) = (Vec::new(), None);
         for address in self.url.split(',') {
-            let address: ServerAddr = address
-                .trim()
-                .parse()
-                .map_err(|_| "is not an address of a NATS server")?;
+            let address: ServerAddr =
+                address.trim().parse().map_err(|_| "is not an address of a NATS server")?;
             if address.host().is_empty() || !matches!(address.scheme(), "nats" | "tls") {
                 return Err("is not an address such as nats://HOST or tls://HOST".into());
             }
@@ -170,10 +160,7 @@ mod tests {
         several.url = "tls://a.example.com, nats://b.example.com:4333,c".into();
         several.subject = "events".into();
         assert_eq!(several.mistakes(), []);
-        assert_eq!(
-            several.addresses(),
-            "tls://a.example.com, nats://b.example.com:4333, nats://c"
-        );
+        assert_eq!(several.addresses(), "tls://a.example.com, nats://b.example.com:4333, nats://c");
     }
 
     #[test]
@@ -201,24 +188,9 @@ mod tests {
     fn a_subject_stays_where_the_operator_put_it() {
         let problem = |subject: &str| {
             let subject = subject.into();
-            Config {
-                subject,
-                ..config()
-            }
-            .template()
-            .err()
+            Config { subject, ..config() }.template().err()
         };
-        for subject in [
-            "",
-            ".a",
-            "a..{key}",
-            "a.",
-            "a.*",
-            "a.>",
-            "a b",
-            "{family}",
-            "$JS.{key}",
-        ] {
+        for subject in ["", ".a", "a..{key}", "a.", "a.*", "a.>", "a b", "{family}", "$JS.{key}"] {
             assert!(problem(subject).is_some(), "{subject}");
         }
         assert_eq!(problem("a.q-{key}.{family}"), None);
@@ -232,10 +204,7 @@ mod tests {
         let (servers, user) = config.servers().expect("good addresses");
         assert_eq!(user, Some(("us@er".into(), "hu:sh".into())));
         assert_eq!(servers[0].as_url_str(), "nats://localhost:4222");
-        let shown = format!(
-            "{config:?} {:?}",
-            config.clone().build("https://api.example.com")
-        );
+        let shown = format!("{config:?} {:?}", config.clone().build("https://api.example.com"));
         assert!(!shown.contains("hu"), "{shown}");
     }
 

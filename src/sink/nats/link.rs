@@ -49,9 +49,8 @@ impl Link {
     pub(super) async fn connect(config: &Config) -> Result<Self, Error> {
         let addresses = config.addresses();
         let operation = || format!("connect to {addresses}");
-        let (servers, user) = config
-            .servers()
-            .map_err(|problem| Error::misconfigured("read url", problem))?;
+        let (servers, user) =
+            config.servers().map_err(|problem| Error::misconfigured("read url", problem))?;
         let (complain, mut trouble) = watch::channel(None);
         let mut options = ConnectOptions::new()
             .name("tieline")
@@ -84,10 +83,8 @@ impl Link {
         if let Some(path) = &config.ca_file {
             options = options.add_root_certificates(path.clone());
         }
-        let client = options
-            .connect(servers)
-            .await
-            .map_err(|error| Error::retry(operation(), error))?;
+        let client =
+            options.connect(servers).await.map_err(|error| Error::retry(operation(), error))?;
         let inbox = client.new_inbox();
         let acks = client.subscribe(format!("{inbox}.*"));
         let acks = answered(&mut trouble, acks)
@@ -119,23 +116,17 @@ impl Link {
         let size = wire_length(&headers) + body.len();
         if size > self.most {
             let most = self.most;
-            self.window.refuse(format!(
-                "{size} bytes are more than the {most} that the server takes"
-            ));
+            self.window
+                .refuse(format!("{size} bytes are more than the {most} that the server takes"));
             return Ok(());
         }
         let trouble = self.trouble.borrow().clone();
         if let Some(reason) = trouble {
-            return Err(Error::retry(
-                format!("publish to {}", self.addresses),
-                reason,
-            ));
+            return Err(Error::retry(format!("publish to {}", self.addresses), reason));
         }
         let ticket = self.window.admit();
         let (subject, reply) = (self.rendered.clone(), format!("{}.{ticket}", self.inbox));
-        let published = self
-            .client
-            .publish_with_reply_and_headers(subject, reply, headers, body);
+        let published = self.client.publish_with_reply_and_headers(subject, reply, headers, body);
         match published.await {
             Ok(()) => {
                 self.expectation = Expectation::Id(place);
@@ -143,14 +134,10 @@ impl Link {
             }
             Err(error) if error.kind() == PublishErrorKind::InvalidSubject => {
                 self.window.retract();
-                self.window
-                    .refuse(format!("{:?} is not a subject", self.rendered));
+                self.window.refuse(format!("{:?} is not a subject", self.rendered));
                 Ok(())
             }
-            Err(error) => Err(Error::retry(
-                format!("publish to {}", self.addresses),
-                error,
-            )),
+            Err(error) => Err(Error::retry(format!("publish to {}", self.addresses), error)),
         }
     }
 
@@ -177,10 +164,7 @@ impl Link {
             self.failure = Some("the connection is closed".into());
             return;
         };
-        let ticket = message
-            .subject
-            .rsplit_once('.')
-            .and_then(|(_, ticket)| ticket.parse().ok());
+        let ticket = message.subject.rsplit_once('.').and_then(|(_, ticket)| ticket.parse().ok());
         let Some(ticket) = ticket else {
             return; // Not an answer to us.
         };
@@ -215,21 +199,16 @@ fn outcome(message: &Message) -> Result<Verdict, String> {
     let Some(failure) = ack.error else {
         return Ok(Verdict::Stored);
     };
-    let Failure {
-        err_code,
-        description,
-    } = failure;
+    let Failure { err_code, description } = failure;
     match ErrorCode(err_code) {
         ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM => {
-            Ok(Verdict::Refused {
-                reason: description,
-            })
+            Ok(Verdict::Refused { reason: description })
         }
         ErrorCode::STREAM_WRONG_LAST_MESSAGE_ID
         | ErrorCode::STREAM_WRONG_LAST_SEQUENCE
-        | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => Err(format!(
-            "the stream does not end where we left it: {description} ({err_code})"
-        )),
+        | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => {
+            Err(format!("the stream does not end where we left it: {description} ({err_code})"))
+        }
         _ => Err(format!("{description} ({err_code})")),
     }
 }

@@ -60,9 +60,7 @@ pub(super) fn laid_out(
 pub(super) fn wire_length(headers: &HeaderMap) -> usize {
     let lines = headers.iter().flat_map(|(name, values)| {
         let name: &str = name.as_ref();
-        values
-            .iter()
-            .map(move |value| name.len() + value.as_str().len() + ": \r\n".len())
+        values.iter().map(move |value| name.len() + value.as_str().len() + ": \r\n".len())
     });
     "NATS/1.0\r\n\r\n".len() + lines.sum::<usize>()
 }
@@ -92,14 +90,8 @@ mod tests {
 
     #[test]
     fn values_are_encoded_as_the_binding_wants_it() {
-        assert_eq!(
-            percent_encoded("2026-11-24T15:00:00Z"),
-            "2026-11-24T15:00:00Z"
-        );
-        assert_eq!(
-            percent_encoded("Euro € 😀"),
-            "Euro%20%E2%82%AC%20%F0%9F%98%80"
-        );
+        assert_eq!(percent_encoded("2026-11-24T15:00:00Z"), "2026-11-24T15:00:00Z");
+        assert_eq!(percent_encoded("Euro € 😀"), "Euro%20%E2%82%AC%20%F0%9F%98%80");
         assert_eq!(percent_encoded("100% \"a\"\r\n"), "100%25%20%22a%22%0D%0A");
     }
 

@@ -57,15 +57,12 @@ impl Sink for Nats {
         let mut link = Link::connect(&self.config).await?;
         let stream = link.stream(&self.config, self.subject.as_ref()).await?;
         let place = link.last_place(&stream).await?;
-        let (last_epoch, position) = place
-            .as_deref()
-            .and_then(|place| place.rsplit_once('-'))
-            .unwrap_or_default();
+        let (last_epoch, position) =
+            place.as_deref().and_then(|place| place.rsplit_once('-')).unwrap_or_default();
         let ours = last_epoch == epoch.as_str();
         let position = position.parse().ok().filter(|_| ours);
-        if let Some(stranger) = place
-            .as_deref()
-            .filter(|_| !ours && self.stored_in.as_ref() == Some(epoch))
+        if let Some(stranger) =
+            place.as_deref().filter(|_| !ours && self.stored_in.as_ref() == Some(epoch))
         {
             // A younger epoch has taken over, and we stay out. Anything else may have been an accident: said once. An epoch
             // begins with its year.
@@ -82,9 +79,7 @@ impl Sink for Nats {
         }
         link.epoch = Some(epoch.clone());
         self.link = Some(link);
-        Ok(Resume {
-            last_position: position,
-        })
+        Ok(Resume { last_position: position })
     }
 
     async fn submit(&mut self, records: &[Record]) -> Result<usize, Error> {
@@ -92,7 +87,7 @@ impl Sink for Nats {
             return Err(Error::retry("publish", "the sink is not open"));
         };
         let room = self.config.window.saturating_sub(link.window.len());
-        if link.window.is_empty() {
+        if link.window.len() == 0 {
             link.patience = Box::pin(sleep(PATIENCE));
         }
         for record in records.iter().take(room) {
@@ -119,13 +114,11 @@ impl Sink for Nats {
                 return Ok(());
             }
             if let Some(reason) = link.failure.take() {
-                let operation = format!(
-                    "publish to stream {} at {}",
-                    self.config.stream, link.addresses
-                );
+                let operation =
+                    format!("publish to stream {} at {}", self.config.stream, link.addresses);
                 return Err(Error::retry(operation, reason));
             }
-            if link.window.is_empty() {
+            if link.window.len() == 0 {
                 return future::pending().await;
             }
             link.listen().await;
@@ -140,9 +133,7 @@ impl Sink for Nats {
 
 impl fmt::Debug for Nats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Nats")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Nats").field("config", &self.config).finish_non_exhaustive()
     }
 }
 

@@ -23,9 +23,7 @@ impl Link {
     ) -> Result<Stream, Error> {
         let name = &config.stream;
         let subjects = subject.map(wildcard).unwrap_or_default();
-        let context: Context = ContextBuilder::new()
-            .timeout(ANSWER)
-            .build(self.client.clone());
+        let context: Context = ContextBuilder::new().timeout(ANSWER).build(self.client.clone());
         let looked_up = answered(&mut self.trouble, async {
             match context.get_stream(name).await {
                 Ok(stream) => Ok(Some(stream)),
@@ -34,17 +32,12 @@ impl Link {
             }
         });
         let operation = |verb| format!("{verb} stream {name} at {}", self.addresses);
-        let found = looked_up
-            .await
-            .map_err(|reason| Error::retry(operation("look up"), reason))?;
+        let found = looked_up.await.map_err(|reason| Error::retry(operation("look up"), reason))?;
         let stream = match found {
             Some(stream) => stream,
-            None => answered(
-                &mut self.trouble,
-                context.create_stream(wanted(config, &subjects)),
-            )
-            .await
-            .map_err(|reason| Error::retry(operation("create"), reason))?,
+            None => answered(&mut self.trouble, context.create_stream(wanted(config, &subjects)))
+                .await
+                .map_err(|reason| Error::retry(operation("create"), reason))?,
         };
         let existing = &stream.cached_info().config;
         if let Some(problem) = unfit(existing, &subjects) {
@@ -94,10 +87,7 @@ fn wanted(config: &Config, subjects: &str) -> stream::Config {
         storage: StorageType::File,
         num_replicas: config.replicas,
         max_age: config.max_age,
-        max_bytes: i64::try_from(config.max_bytes.0)
-            .ok()
-            .filter(|bytes| *bytes > 0)
-            .unwrap_or(-1),
+        max_bytes: i64::try_from(config.max_bytes.0).ok().filter(|bytes| *bytes > 0).unwrap_or(-1),
         duplicate_window: match config.max_age {
             Duration::ZERO => DUPLICATE_WINDOW,
             age => DUPLICATE_WINDOW.min(age),
@@ -173,22 +163,14 @@ mod tests {
 
     #[test]
     fn a_stream_covers_what_its_wildcards_cover() {
-        for (wide, narrow) in [
-            ("a.>", "a.>"),
-            (">", "a.>"),
-            ("a.>", "a.*.b"),
-            ("a.*", "a.*"),
-            ("a.*", "a.b"),
-        ] {
+        for (wide, narrow) in
+            [("a.>", "a.>"), (">", "a.>"), ("a.>", "a.*.b"), ("a.*", "a.*"), ("a.*", "a.b")]
+        {
             assert!(covers(wide, narrow), "{wide} {narrow}");
         }
-        for (wide, narrow) in [
-            ("a.b.>", "a.>"),
-            ("a.*", "a.>"),
-            ("a.>", "a"),
-            ("a.b", "a.*"),
-            ("a.*", "a.b.c"),
-        ] {
+        for (wide, narrow) in
+            [("a.b.>", "a.>"), ("a.*", "a.>"), ("a.>", "a"), ("a.b", "a.*"), ("a.*", "a.b.c")]
+        {
             assert!(!covers(wide, narrow), "{wide} {narrow}");
         }
     }

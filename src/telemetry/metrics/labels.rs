@@ -18,14 +18,8 @@ pub const STATES: [&str; 8] = [
 ];
 
 /// What makes us replace a session that works.
-pub const TRIGGERS: [&str; 6] = [
-    "closing_notice",
-    "secret",
-    "token_expiry",
-    "channel_expiry",
-    "channel_lost",
-    "operator",
-];
+pub const TRIGGERS: [&str; 6] =
+    ["closing_notice", "secret", "token_expiry", "channel_expiry", "channel_lost", "operator"];
 
 /// How an attempt to replace a session ended; a failed one is tried again.
 pub const OUTCOMES: [&str; 2] = ["completed", "failed"];
@@ -77,10 +71,7 @@ mod tests {
             family(&format!("v2.routing.queues.{ID}.conversations")),
             "v2.routing.queues.conversations"
         );
-        assert_eq!(
-            family(&format!("v2.users.{ID}.routingStatus")),
-            "v2.users.routingstatus"
-        );
+        assert_eq!(family(&format!("v2.users.{ID}.routingStatus")), "v2.users.routingstatus");
         assert_eq!(
             family(&format!("v2.analytics.conversation.{ID}.metrics")),
             "v2.analytics.conversation.metrics"

@@ -44,8 +44,7 @@ impl Login {
     pub fn show(&self, rejected: bool, secret: Option<u64>, token_expires: Option<Timestamp>) {
         self.rejected.set(i64::from(rejected));
         self.secret.set(whole(secret.unwrap_or(0)));
-        self.token_expiry
-            .set(seconds(token_expires.unwrap_or_default()));
+        self.token_expiry.set(seconds(token_expires.unwrap_or_default()));
     }
 }
 

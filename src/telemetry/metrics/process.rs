@@ -30,10 +30,9 @@ impl Process {
             .gauge("process_max_fds", "How many files may be open at once.")
             .set(whole(files_max().unwrap_or(0)));
         Self {
-            cpu: Mutex::new(shelf.fractions(
-                "process_cpu_seconds_total",
-                "CPU time spent, user and system.",
-            )),
+            cpu: Mutex::new(
+                shelf.fractions("process_cpu_seconds_total", "CPU time spent, user and system."),
+            ),
             resident: shelf.gauge(
                 "process_resident_memory_bytes",
                 "Memory that is in use and not swapped out.",
@@ -80,10 +79,7 @@ fn resident_bytes() -> Option<u64> {
 }
 
 fn files_max() -> Option<u64> {
-    number_after(
-        &fs::read_to_string("/proc/self/limits").ok()?,
-        "Max open files",
-    )
+    number_after(&fs::read_to_string("/proc/self/limits").ok()?, "Max open files")
 }
 
 fn open_files() -> Option<u64> {

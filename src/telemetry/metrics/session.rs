@@ -19,11 +19,8 @@ pub struct Sessions {
 
 impl Sessions {
     pub(super) fn new(shelf: &Shelf) -> Self {
-        let states = shelf.gauges(
-            "tieline_sessions",
-            "Sessions by what they are doing.",
-            &["state"],
-        );
+        let states =
+            shelf.gauges("tieline_sessions", "Sessions by what they are doing.", &["state"]);
         let metrics = Self {
             states: STATES.map(|state| states.with_label_values(&[state])),
             reconnects: shelf.counters(

@@ -39,10 +39,8 @@ pub struct Backlog {
 pub(super) fn all(shelf: &Shelf, names: &[&'static str]) -> BTreeMap<&'static str, Sink> {
     let counters = |name, help| shelf.counters(name, help, &["sink"]);
     let gauges = |name, help| shelf.gauges(name, help, &["sink"]);
-    let delivered = counters(
-        "tieline_events_delivered_total",
-        "Events that the sink has acknowledged.",
-    );
+    let delivered =
+        counters("tieline_events_delivered_total", "Events that the sink has acknowledged.");
     let delivery = shelf.histograms(
         "tieline_delivery_seconds",
         "Time from reading the frame to the sink's acknowledgement.",
@@ -61,18 +59,11 @@ pub(super) fn all(shelf: &Shelf, names: &[&'static str]) -> BTreeMap<&'static st
         "tieline_sink_failures_total",
         "Times the sink failed as a whole; what it had not acknowledged was sent again.",
     );
-    let connected = gauges(
-        "tieline_sink_connected",
-        "1 while the sink is connected and takes events.",
-    );
-    let events = gauges(
-        "tieline_journal_events",
-        "Events that the sink has not acknowledged.",
-    );
-    let bytes = gauges(
-        "tieline_journal_bytes",
-        "Size of the events that the sink has not acknowledged.",
-    );
+    let connected =
+        gauges("tieline_sink_connected", "1 while the sink is connected and takes events.");
+    let events = gauges("tieline_journal_events", "Events that the sink has not acknowledged.");
+    let bytes =
+        gauges("tieline_journal_bytes", "Size of the events that the sink has not acknowledged.");
     let oldest = shelf.seconds_by(
         "tieline_journal_oldest_age_seconds",
         "How long ago the oldest event that the sink has not acknowledged was received; 0 when none waits.",

@@ -50,20 +50,14 @@ impl Stream {
                 "Intervals in which notifications may have been missed, by cause.",
                 &["cause"],
             ),
-            gap_seconds: shelf.fractions(
-                "tieline_gap_seconds_total",
-                "The length of all gaps that have ended.",
-            ),
+            gap_seconds: shelf
+                .fractions("tieline_gap_seconds_total", "The length of all gaps that have ended."),
             gap_open: shelf.gauge(
                 "tieline_gap_open",
                 "Gaps that have begun and not ended: notifications may be missed now.",
             ),
         };
-        for cause in Reason::ALL
-            .map(Reason::as_str)
-            .iter()
-            .chain(&OTHER_GAP_CAUSES)
-        {
+        for cause in Reason::ALL.map(Reason::as_str).iter().chain(&OTHER_GAP_CAUSES) {
             metrics.gaps.with_label_values(&[cause]);
         }
         metrics

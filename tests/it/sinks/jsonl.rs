@@ -58,11 +58,7 @@ async fn a_torn_line_is_cut_and_sent_again() {
         append(&place.path(), torn);
         let mut sink = place.sink();
         assert_eq!(sink.open(&epoch()).await.unwrap().last_position, Some(10));
-        assert_eq!(
-            fs::read_to_string(place.path()).unwrap(),
-            text,
-            "after {torn:?}"
-        );
+        assert_eq!(fs::read_to_string(place.path()).unwrap(), text, "after {torn:?}");
     }
     append(&place.path(), "{\"specversion\":\"1.0\",\"epo");
     deliver(&mut place.sink(), &records).await;
@@ -78,10 +74,7 @@ async fn text_of_somebody_else_is_never_cut() {
     assert_eq!(sink.open(&epoch()).await.unwrap().last_position, None);
     deliver_on(&mut sink, &records(1..=1)).await;
     let text = fs::read_to_string(place.path()).unwrap();
-    assert!(
-        text.starts_with("a shopping list without a line break\n{\"specversion\""),
-        "{text}"
-    );
+    assert!(text.starts_with("a shopping list without a line break\n{\"specversion\""), "{text}");
 }
 
 #[tokio::test]
@@ -90,10 +83,7 @@ async fn a_whole_line_without_its_break_is_kept() {
     deliver(&mut place.sink(), &records(1..=3)).await;
     let text = fs::read_to_string(place.path()).unwrap();
     fs::write(place.path(), text.trim_end()).unwrap();
-    assert_eq!(
-        place.sink().open(&epoch()).await.unwrap().last_position,
-        Some(3)
-    );
+    assert_eq!(place.sink().open(&epoch()).await.unwrap().last_position, Some(3));
     assert_eq!(fs::read_to_string(place.path()).unwrap(), text);
 }
 
@@ -103,10 +93,7 @@ async fn a_line_longer_than_any_window_is_found() {
     let mut records = records(1..=2);
     Arc::make_mut(&mut records[1].event).body = format!("\"{}\"", "x".repeat(1 << 20)).into();
     deliver(&mut place.sink(), &records).await;
-    assert_eq!(
-        place.sink().open(&epoch()).await.unwrap().last_position,
-        Some(2)
-    );
+    assert_eq!(place.sink().open(&epoch()).await.unwrap().last_position, Some(2));
 }
 
 #[tokio::test]
@@ -131,6 +118,39 @@ async fn a_device_without_room_is_named_and_tried_again() {
     assert!(error.source.unwrap().to_string().contains("No space left"));
 }
 
+#[tokio::test]
+async fn a_second_writer_is_kept_out() {
+    let place = Folder::new();
+    let mut first = place.sink();
+    deliver(&mut first, &records(1..=5)).await;
+    let error = place.sink().open(&epoch()).await.unwrap_err();
+    assert!(matches!(error.disposition, Disposition::Retry { .. }));
+    assert_eq!(error.source.unwrap().to_string(), "another process writes to it");
+    first.close().await.unwrap();
+    place.sink().open(&epoch()).await.unwrap();
+}
+
+#[tokio::test]
+async fn standard_output_takes_events_too() {
+    const CHILD: &str = "TIELINE_TEST_STDOUT";
+    if std::env::var_os(CHILD).is_some() {
+        deliver(&mut sink(Path::new("-"), Flush::Line), &records(1..=5)).await;
+        return;
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "sinks::jsonl::standard_output_takes_events_too"])
+        .env(CHILD, "yes")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    // The harness of the tests writes there as well.
+    let stored: Vec<Stored> = text
+        .lines()
+        .filter_map(|line| line.find("{\"specversion\"").map(|start| structured(&line[start..])))
+        .collect();
+    assert_complete::<Folder>(&stored, &records(1..=5));
+}
+
 /// The child's part: the largest file is 10 KiB there, and a write beyond it is cut short as on a full disk.
 const CHILD: &str = "TIELINE_TEST_FULL_DISK";
 
@@ -153,11 +173,7 @@ async fn a_full_disk_leaves_no_torn_line() {
         .env(CHILD, place.path())
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(place.read().await.len(), 4);
     // There is room again.
     deliver(&mut place.sink(), &records(1..=50)).await;

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::servers::{Server, shared};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -22,10 +24,7 @@ impl<const STRUCTURED: bool> Broker<STRUCTURED> {
     fn on(own: Option<Server>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self {
-            own,
-            topic: format!("sinks-{STRUCTURED}-{count}"),
-        }
+        Self { own, topic: format!("sinks-{STRUCTURED}-{count}") }
     }
 
     fn brokers(&self) -> String {
@@ -45,11 +44,7 @@ fn config(brokers: &str, topic: &str, structured: bool) -> Config {
         brokers: brokers.to_owned(),
         topic: topic.to_owned(),
         delivery: Delivery::AtLeastOnce,
-        mode: if structured {
-            Mode::Structured
-        } else {
-            Mode::Binary
-        },
+        mode: if structured { Mode::Structured } else { Mode::Binary },
         create: true,
         partitions: 3,
         replication: 1,
@@ -75,10 +70,7 @@ impl<const STRUCTURED: bool> Place for Broker<STRUCTURED> {
 
     fn unreachable() -> (Box<dyn Sink>, String) {
         let address = "127.0.0.1:1";
-        (
-            config(address, "t", STRUCTURED).build(SOURCE),
-            address.to_owned(),
-        )
+        (config(address, "t", STRUCTURED).build(SOURCE), address.to_owned())
     }
 
     fn sink(&self) -> Box<dyn Sink> {
@@ -116,9 +108,7 @@ fn read_topic(brokers: &str, topic: &str, is_structured: bool) -> Vec<(i32, Stor
         let id = partition.id();
         let (low, high) = consumer.fetch_watermarks(topic, id, DEADLINE).unwrap();
         let mut assignment = TopicPartitionList::new();
-        assignment
-            .add_partition_offset(topic, id, Offset::Beginning)
-            .unwrap();
+        assignment.add_partition_offset(topic, id, Offset::Beginning).unwrap();
         consumer.assign(&assignment).unwrap();
         let mut next = low;
         while next < high {
@@ -137,19 +127,11 @@ fn event(message: &impl Message, is_structured: bool) -> Stored {
         .headers()
         .unwrap()
         .iter()
-        .map(|header| {
-            (
-                header.key,
-                std::str::from_utf8(header.value.unwrap()).unwrap(),
-            )
-        })
+        .map(|header| (header.key, std::str::from_utf8(header.value.unwrap()).unwrap()))
         .collect();
     if is_structured {
         assert_eq!(headers["content-type"], "application/cloudevents+json");
-        return Stored {
-            key,
-            ..structured(&body)
-        };
+        return Stored { key, ..structured(&body) };
     }
     let attributes = headers
         .into_iter()
@@ -161,11 +143,7 @@ fn event(message: &impl Message, is_structured: bool) -> Stored {
             (bare.to_owned(), value.to_owned())
         })
         .collect();
-    Stored {
-        attributes,
-        key,
-        body,
-    }
+    Stored { attributes, key, body }
 }
 
 conformance!(Binary);
@@ -215,25 +193,49 @@ fn murmur2(bytes: &[u8]) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_takes_little_refuses_only_what_is_too_large() {
+    let place = Binary::new();
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", place.brokers()).create().unwrap();
+    // A batch counts against this limit as a whole: whoever sends too much at once loses innocent events.
+    let topic = NewTopic::new(&place.topic, 1, TopicReplication::Fixed(1))
+        .set("max.message.bytes", "20000");
+    let options = AdminOptions::new();
+    admin.create_topics([&topic], &options).await.unwrap()[0].as_ref().unwrap();
+
+    let mut records = records(1..=500);
+    for record in &mut records {
+        // The padding would compress too well to fill a batch.
+        let noise: String = (0..900).map(|at| noise(record.event.position, at)).collect();
+        Arc::make_mut(&mut record.event).body = format!("\"{noise}\"").into();
+    }
+    Arc::make_mut(&mut records[100].event).body = format!("\"{}\"", "x".repeat(30_000)).into();
+    let verdicts = deliver(&mut place.sink(), &records).await;
+    let stored = verdicts.iter().filter(|verdict| **verdict == Verdict::Stored);
+    assert_eq!(stored.count(), 499);
+    assert!(matches!(verdicts[100], Verdict::Refused { .. }));
+    assert_eq!(place.read().await.len(), 499);
+}
+
+/// A letter that no codec foresees.
+fn noise(position: u64, at: u64) -> char {
+    let mixed = (position << 20 | at).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    char::from(b'a' + u8::try_from((mixed >> 40) % 26).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_family_may_have_its_topic() {
     let place = Binary::new();
     let mut config = place.config();
     config.topic = format!("{}.{{family}}", place.topic);
     assert_eq!(config.mistakes(), []);
     deliver(&mut config.build(SOURCE), &records(1..=20)).await;
-    for (family, parity) in [
-        ("v2.routing.queues.conversations", 0),
-        ("v2.users.presence", 1),
-    ] {
+    for (family, parity) in [("v2.routing.queues.conversations", 0), ("v2.users.presence", 1)] {
         let (brokers, topic) = (place.brokers(), format!("{}.{family}", place.topic));
         let read = move || read_topic(&brokers, &topic, false);
         let stored = tokio::task::spawn_blocking(read).await.unwrap();
         assert_eq!(stored.len(), 10);
-        assert!(
-            stored
-                .iter()
-                .all(|(_, event)| event.place().0 % 2 == parity)
-        );
+        assert!(stored.iter().all(|(_, event)| event.place().0 % 2 == parity));
     }
 }
 
@@ -255,10 +257,7 @@ async fn a_topic_that_cannot_be_created_says_why() {
     config.replication = 3;
     let error = config.build(SOURCE).open(&epoch()).await.unwrap_err();
     let reason = error.source.unwrap().to_string();
-    assert!(
-        reason.to_lowercase().contains("replication factor"),
-        "{reason}"
-    );
+    assert!(reason.to_lowercase().contains("replication factor"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,9 +265,7 @@ async fn a_broker_that_hangs_doubles_nothing_while_the_producer_lives() {
     let place = Binary::alone();
     let server = place.own.as_ref().unwrap();
     let mut config = place.config();
-    config
-        .options
-        .insert("socket.timeout.ms".into(), "3000".into());
+    config.options.insert("socket.timeout.ms".into(), "3000".into());
     let mut sink = config.build(SOURCE);
     let records = records(1..=2000);
     deliver(&mut sink, &records[..1000]).await;

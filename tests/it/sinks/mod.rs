@@ -26,7 +26,7 @@ const SOURCE: &str = "https://api.mypurecloud.ie";
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What a sink writes into.
-trait Place: Sized {
+trait Place: Sized + Send + 'static {
     /// Whether a resend doubles nothing, also over a restart of the process.
     const ONCE: bool;
     /// Whether events can be too large.
@@ -112,10 +112,7 @@ async fn the_contract_holds_byte_for_byte<P: Place>() {
 
     let stored = place.read().await;
     for record in &records {
-        let found = stored
-            .iter()
-            .find(|stored| stored.place().0 == record.event.position)
-            .unwrap();
+        let found = stored.iter().find(|stored| stored.place().0 == record.event.position).unwrap();
         assert_eq!(found.body.as_bytes(), record.event.body);
         assert_eq!(found.key, record.event.topic.key());
         let mut expected = BTreeMap::new();
@@ -154,12 +151,7 @@ async fn an_event_too_large_is_refused_and_the_others_go_on<P: Place>() {
     } else {
         assert!(refused.is_empty(), "{verdicts:?}");
     }
-    let mut found: Vec<u64> = place
-        .read()
-        .await
-        .iter()
-        .map(|stored| stored.place().0)
-        .collect();
+    let mut found: Vec<u64> = place.read().await.iter().map(|stored| stored.place().0).collect();
     found.sort_unstable();
     let sent: Vec<u64> = records.iter().map(|record| record.event.position).collect();
     assert_eq!(found, sent);
@@ -167,37 +159,36 @@ async fn an_event_too_large_is_refused_and_the_others_go_on<P: Place>() {
 
 async fn an_unreachable_place_is_named_and_tried_again<P: Place>() {
     let (mut sink, name) = P::unreachable();
-    let error = timeout(DEADLINE, sink.open(&epoch()))
-        .await
-        .unwrap()
-        .unwrap_err();
+    let error = timeout(DEADLINE, sink.open(&epoch())).await.unwrap().unwrap_err();
     assert!(matches!(error.disposition, Disposition::Retry { .. }));
-    assert!(
-        error.operation.contains(&name),
-        "{error:?} does not name {name}"
-    );
+    assert!(error.operation.contains(&name), "{error:?} does not name {name}");
     assert!(error.source.is_some(), "{error:?} does not say why");
 }
 
 async fn a_crash_with_a_window_in_flight_loses_nothing_and_keeps_order<P: Place>() {
     let mut place = P::alone();
     let mut sink = place.sink();
-    let records = records(1..=3000);
-    sink.open(&epoch()).await.unwrap();
-    let mut verdicts = Vec::new();
-    let mut submitted = 0;
-    while submitted < 1000 {
-        submitted += sink.submit(&records[submitted..]).await.unwrap();
-        if submitted < 1000 {
+    let records = records(1..=6000);
+    let (go, gone) = std::sync::mpsc::channel();
+    let crash = tokio::task::spawn_blocking(move || {
+        gone.recv().unwrap();
+        place.crash();
+        place.restart();
+        place
+    });
+    let delivery = async {
+        sink.open(&epoch()).await.unwrap();
+        let (mut verdicts, mut submitted) = (Vec::new(), 0);
+        while verdicts.len() < 2000 {
+            submitted += sink.submit(&records[submitted..]).await.unwrap();
             sink.settle(&mut verdicts).await.unwrap();
         }
-    }
-    // At least one window is on its way now.
-    submitted += sink.submit(&records[submitted..]).await.unwrap();
-    place.crash();
-    place.restart();
-    continue_delivery(&mut sink, &records, verdicts, submitted).await;
-    assert_complete::<P>(&place.read().await, &records);
+        // Windows come and go while the broker dies.
+        go.send(()).unwrap();
+        continue_delivery(&mut sink, &records, verdicts, submitted).await;
+    };
+    let (place, ()) = tokio::join!(crash, delivery);
+    assert_complete::<P>(&place.unwrap().read().await, &records);
 }
 
 async fn what_was_given_up_is_not_doubled<P: Place>() {
@@ -245,6 +236,23 @@ async fn no_body_shows_in_debug<P: Place>() {
     assert!(!shown.contains("state"), "{shown}");
 }
 
+#[test]
+fn the_contract_in_words_names_every_attribute() {
+    let words = include_str!("../../../docs/contract/README.md");
+    let mut record = records(1..=1).remove(0);
+    let event = Arc::make_mut(&mut record.event);
+    event.correlation_id = Some("c-1".into());
+    event.marks = Marks { late: true, possible_duplicate: true, snapshot: true };
+    let mut named: Vec<&str> =
+        words.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let mut made = Vec::new();
+    tieline::sink::cloudevents::Encoder::new(SOURCE)
+        .attributes(&record, |name, _| made.push(name.bare));
+    named.sort_unstable();
+    made.sort_unstable();
+    assert_eq!(named, made);
+}
+
 /// Opens the sink and delivers all records, as a publisher does. Returns their verdicts.
 async fn deliver(sink: &mut Box<dyn Sink>, records: &[Record]) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
@@ -272,10 +280,7 @@ async fn continue_delivery(
         };
         let result: Result<(), Error> = timeout(DEADLINE, step).await.expect("no progress");
         if let Err(error) = result {
-            assert!(
-                matches!(error.disposition, Disposition::Retry { .. }),
-                "{error:?}"
-            );
+            assert!(matches!(error.disposition, Disposition::Retry { .. }), "{error:?}");
             open(sink, records, &mut verdicts).await;
             submitted = verdicts.len();
         }
@@ -290,10 +295,7 @@ async fn open(sink: &mut Box<dyn Sink>, records: &[Record], verdicts: &mut Vec<V
             match sink.open(&epoch()).await {
                 Ok(resume) => return resume,
                 Err(error) => {
-                    assert!(
-                        matches!(error.disposition, Disposition::Retry { .. }),
-                        "{error:?}"
-                    );
+                    assert!(matches!(error.disposition, Disposition::Retry { .. }), "{error:?}");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
@@ -301,10 +303,7 @@ async fn open(sink: &mut Box<dyn Sink>, records: &[Record], verdicts: &mut Vec<V
     });
     let resume = opened.await.expect("the place does not come back");
     let held = resume.last_position.unwrap_or(0);
-    while records
-        .get(verdicts.len())
-        .is_some_and(|record| record.event.position <= held)
-    {
+    while records.get(verdicts.len()).is_some_and(|record| record.event.position <= held) {
         verdicts.push(Verdict::Stored);
     }
 }
@@ -320,19 +319,13 @@ fn assert_complete<P: Place>(stored: &[Stored], records: &[Record]) {
         if P::ONCE {
             assert_eq!(number, next, "key {}", event.key);
         } else {
-            assert!(
-                number <= next,
-                "key {}: {number} after {}",
-                event.key,
-                next - 1
-            );
+            assert!(number <= next, "key {}: {number} after {}", event.key, next - 1);
         }
         seen.push(number);
     }
     for record in records {
-        let found = numbers
-            .get(record.event.topic.key())
-            .is_some_and(|seen| seen.contains(&record.number));
+        let found =
+            numbers.get(record.event.topic.key()).is_some_and(|seen| seen.contains(&record.number));
         assert!(found, "position {} is lost", record.event.position);
     }
 }
@@ -377,14 +370,10 @@ fn structured(document: &str) -> Stored {
     serde_json::from_str::<serde_json::Value>(document).unwrap();
     let attributes: BTreeMap<String, String> = attributes
         .into_iter()
-        .map(|(name, value)| match value {
-            serde_json::Value::String(text) => (name, text),
-            other => (name, other.to_string()),
+        .map(|(name, value)| {
+            let text = value.as_str().map(str::to_owned);
+            (name, text.unwrap_or_else(|| value.to_string()))
         })
         .collect();
-    Stored {
-        key: attributes["partitionkey"].clone(),
-        attributes,
-        body: body.to_owned(),
-    }
+    Stored { key: attributes["partitionkey"].clone(), attributes, body: body.to_owned() }
 }

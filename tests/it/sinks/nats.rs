@@ -2,9 +2,13 @@
 
 use super::*;
 use crate::servers::{Server, shared};
-use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
+use async_nats::header::{
+    HeaderMap, NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID,
+};
 use async_nats::jetstream::{self, stream};
+use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
+use tempfile::TempDir;
 use tieline::sink::cloudevents::Mode;
 use tieline::sink::nats::Config;
 use tieline::size::Size;
@@ -44,11 +48,7 @@ fn config(url: &str, name: &str, structured: bool) -> Config {
         url: url.to_owned(),
         stream: name.to_owned(),
         subject: format!("{name}.{{family}}.{{key}}"),
-        mode: if structured {
-            Mode::Structured
-        } else {
-            Mode::Binary
-        },
+        mode: if structured { Mode::Structured } else { Mode::Binary },
         replicas: 1,
         max_age: Duration::from_secs(3600),
         max_bytes: Size(0),
@@ -63,17 +63,11 @@ impl<const STRUCTURED: bool> Place for Broker<STRUCTURED> {
     const BOUNDED: bool = true;
 
     fn new() -> Self {
-        Self {
-            own: None,
-            name: unique(),
-        }
+        Self { own: None, name: unique() }
     }
 
     fn alone() -> Self {
-        Self {
-            own: Some(Server::start("nats", &[])),
-            name: unique(),
-        }
+        Self { own: Some(Server::start("nats", &[])), name: unique() }
     }
 
     fn unreachable() -> (Box<dyn Sink>, String) {
@@ -127,11 +121,7 @@ fn binary(headers: &HeaderMap, body: String) -> Stored {
             Some((name, decoded(values[0].as_str())))
         })
         .collect();
-    Stored {
-        key: attributes["partitionkey"].clone(),
-        attributes,
-        body,
-    }
+    Stored { key: attributes["partitionkey"].clone(), attributes, body }
 }
 
 fn decoded(value: &str) -> String {
@@ -178,6 +168,28 @@ async fn the_chain_holds_where_the_server_has_forgotten_its_ids() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_message_names_its_place_and_its_predecessor() {
+    let place = Binary::new();
+    deliver(&mut place.sink(), &records(1..=2)).await;
+    deliver(&mut place.sink(), &records(1..=4)).await;
+    let context = place.jetstream().await;
+    let stream = context.get_stream(&place.name).await.unwrap();
+    let expected = [
+        (NATS_EXPECTED_LAST_SEQUENCE, "0".to_owned()),
+        (NATS_EXPECTED_LAST_MESSAGE_ID, format!("{}-1", epoch())),
+        // A new connection goes by the stream's own count.
+        (NATS_EXPECTED_LAST_SEQUENCE, "2".to_owned()),
+        (NATS_EXPECTED_LAST_MESSAGE_ID, format!("{}-3", epoch())),
+    ];
+    for (sequence, (name, value)) in (1..).zip(expected) {
+        let headers = stream.get_raw_message(sequence).await.unwrap().headers;
+        assert_eq!(headers.get(name).unwrap().as_str(), value);
+        let id = headers.get(NATS_MESSAGE_ID).unwrap().as_str();
+        assert_eq!(id, format!("{}-{sequence}", epoch()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_writer_is_noticed_and_said() {
     let place = Binary::new();
     let records = records(1..=20);
@@ -187,9 +199,7 @@ async fn a_second_writer_is_noticed_and_said() {
     headers.insert(NATS_MESSAGE_ID, "stranger-1");
     let subject = format!("{}.from.elsewhere", place.name);
     let context = place.jetstream().await;
-    let published = context
-        .publish_with_headers(subject, headers, "hello".into())
-        .await;
+    let published = context.publish_with_headers(subject, headers, "hello".into()).await;
     published.unwrap().await.unwrap();
 
     let mut verdicts = Vec::new();
@@ -199,10 +209,7 @@ async fn a_second_writer_is_noticed_and_said() {
     assert!(reason.contains("does not end where we left it"), "{reason}");
     let error = sink.open(&epoch()).await.unwrap_err();
     let reason = error.source.unwrap().to_string();
-    assert!(
-        reason.contains("another writer") && reason.contains("stranger-1"),
-        "{reason}"
-    );
+    assert!(reason.contains("another writer") && reason.contains("stranger-1"), "{reason}");
     assert!(verdicts.is_empty());
 
     // One stray message is an accident; the events go on behind it.
@@ -239,12 +246,7 @@ async fn a_stream_that_expired_is_no_second_writer() {
     let records = records(1..=20);
     let mut sink = place.sink();
     deliver(&mut sink, &records[..10]).await;
-    let stream = place
-        .jetstream()
-        .await
-        .get_stream(&place.name)
-        .await
-        .unwrap();
+    let stream = place.jetstream().await.get_stream(&place.name).await.unwrap();
     stream.purge().await.unwrap();
     continue_delivery(&mut sink, &records, vec![Verdict::Stored; 10], 10).await;
     let state = stream.get_info().await.unwrap().state;
@@ -263,10 +265,7 @@ async fn a_stream_of_other_subjects_is_a_mistake() {
     let error = place.sink().open(&epoch()).await.unwrap_err();
     assert_eq!(error.disposition, Disposition::Misconfigured);
     let reason = error.source.unwrap().to_string();
-    assert!(
-        reason.contains(&format!("not {}.>", place.name)),
-        "{reason}"
-    );
+    assert!(reason.contains(&format!("not {}.>", place.name)), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,18 +308,77 @@ async fn a_server_that_hangs_is_given_up_and_taken_up_again() {
     deliver(&mut sink, &records[..300]).await;
     server.signal("STOP");
     sink.submit(&records[300..]).await.unwrap();
-    let error = timeout(DEADLINE, sink.settle(&mut Vec::new()))
-        .await
-        .unwrap()
-        .unwrap_err();
-    assert!(
-        error
-            .source
-            .unwrap()
-            .to_string()
-            .contains("nothing was acknowledged")
-    );
+    let error = timeout(DEADLINE, sink.settle(&mut Vec::new())).await.unwrap().unwrap_err();
+    assert!(error.source.unwrap().to_string().contains("nothing was acknowledged"));
     server.signal("CONT");
     deliver(&mut sink, &records).await;
     assert_complete::<Binary>(&place.read().await, &records);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_and_a_password_are_honoured_and_never_shown() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(names).unwrap();
+    fs::write(file("cert.pem"), cert.pem()).unwrap();
+    fs::write(file("key.pem"), signing_key.serialize_pem()).unwrap();
+    let tls =
+        format!("tls {{ cert_file: {:?}, key_file: {:?} }}", file("cert.pem"), file("key.pem"));
+    let server = server_with(&folder, &format!("{tls}\n{}", user("")));
+    let url = |password: &str| {
+        let port = server.field("port");
+        format!("tls://us%40er:{password}@localhost:{port}")
+    };
+
+    let mut config = config(&url("hu%3Ash"), "S", false);
+    config.ca_file = Some(file("cert.pem"));
+    deliver(&mut config.clone().build(SOURCE), &records(1..=5)).await;
+    let mut sink = config.clone().build(SOURCE);
+    assert_eq!(sink.open(&epoch()).await.unwrap().last_position, Some(5));
+
+    config.url = url("wrong%3Asecret");
+    let error = config.clone().build(SOURCE).open(&epoch()).await.unwrap_err();
+    assert!(matches!(error.disposition, Disposition::Retry { .. }));
+    let shown = format!("{error:?} {config:?} {sink:?}");
+    assert!(shown.to_lowercase().contains("authorizationviolation"), "{shown}");
+    assert!(!shown.contains("hu:sh") && !shown.contains("wrong"), "{shown}");
+
+    config.ca_file = None;
+    let error = config.build(SOURCE).open(&epoch()).await.unwrap_err();
+    let shown = format!("{error:?}");
+    assert!(shown.contains("UnknownIssuer") || shown.contains("certificate"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_permission_is_named() {
+    let folder = TempDir::new().unwrap();
+    let denied = "permissions: { publish: { deny: \"$JS.API.STREAM.CREATE.>\" } }";
+    let server = server_with(&folder, &user(denied));
+    let url = format!("nats://us%40er:hu%3Ash@127.0.0.1:{}", server.field("port"));
+    let opened =
+        timeout(
+            DEADLINE,
+            async move { config(&url, "S", false).build(SOURCE).open(&epoch()).await },
+        );
+    let error = opened.await.unwrap().unwrap_err();
+    assert!(error.operation.starts_with("create stream S at nats://127.0.0.1"), "{error:?}");
+    let reason = error.source.unwrap().to_string().to_lowercase();
+    assert!(reason.contains("permissions violation"), "{reason}");
+    assert!(reason.contains("$js.api.stream.create.s"), "{reason}");
+}
+
+/// A server that reads `text` as well.
+fn server_with(folder: &TempDir, text: &str) -> Server {
+    let file = folder.path().join("nats.conf");
+    fs::write(&file, text).unwrap();
+    Server::start("nats", &["--config", file.to_str().unwrap()])
+}
+
+/// The one user of a server.
+fn user(permissions: &str) -> String {
+    format!(
+        "authorization {{ users: [ {{ user: \"us@er\", password: \"hu:sh\", {permissions} }} ] }}"
+    )
 }

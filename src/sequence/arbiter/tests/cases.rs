@@ -1,4 +1,4 @@
-//! The cases that docs/decisions/0003-arbitration.md argues about, one by one.
+//! The cases that docs/decisions/0003-arbitration-counts-sights.md argues about, one by one.
 
 use super::super::{Arbiter, Leg, Verdict};
 use super::world::{HOLD, Occurrence, config, notification, topic};
@@ -47,10 +47,7 @@ impl Bench {
         let mut said = Vec::new();
         while let Some(verdict) = self.0.poll() {
             said.push(match verdict {
-                Verdict::Publish {
-                    notification,
-                    marks,
-                } => {
+                Verdict::Publish { notification, marks } => {
                     let body = String::from_utf8_lossy(&notification.body).replace('"', "");
                     let late = if marks.late { "~" } else { "" };
                     let doubt = if marks.possible_duplicate { "?" } else { "" };
@@ -211,11 +208,7 @@ fn keyed_families_are_published_once_with_and_without_overlap() {
     assert_eq!(bench.see(A, "k1", 2), "=1");
     bench.begin(B, 3);
     assert_eq!(bench.see(B, "k1", 4), "=2");
-    assert_eq!(
-        bench.see(B, "k2", 5),
-        "",
-        "held, so that its key stays in order"
-    );
+    assert_eq!(bench.see(B, "k2", 5), "", "held, so that its key stays in order");
     assert_eq!(bench.see(B, "k2", 6), "");
     assert_eq!(bench.see(A, "k2", 7), "k2 =2");
     assert_eq!(bench.wait(5 * HOLD), "=2");

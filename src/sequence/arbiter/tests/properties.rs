@@ -24,11 +24,7 @@ fn truth(seeds: &[Seed], is_unique: impl Fn(u64) -> bool) -> Vec<Occurrence> {
         let topic = topic(*key, *kind);
         let unique = is_unique(now) || topic.family() == Family::Keyed;
         let body = if unique { 1_000 + number } else { *body };
-        truth.push(Occurrence {
-            at: now,
-            topic,
-            body: format!("{{\"n\":{body}}}"),
-        });
+        truth.push(Occurrence { at: now, topic, body: format!("{{\"n\":{body}}}") });
     }
     truth
 }
@@ -81,6 +77,19 @@ fn settle(mut carriers: Vec<Carrier>) -> Vec<Carrier> {
                     carriers[at].to = begins + 4 * HOLD;
                 }
             }
+        }
+    }
+    carriers
+}
+
+/// Stretches lives until no leg ends between another's beginning and the moment at which that is known: there would be no overlap
+/// to arbitrate in.
+fn known_in_time(mut carriers: Vec<Carrier>) -> Vec<Carrier> {
+    for at in 1..carriers.len() {
+        let (earlier, later) = carriers.split_at_mut(at);
+        let begins = later[0].from + later[0].connect;
+        for earlier in earlier.iter_mut().filter(|earlier| earlier.to >= later[0].from) {
+            earlier.to = earlier.to.max(begins + 1);
         }
     }
     carriers
@@ -140,6 +149,7 @@ proptest! {
     fn with_loss_what_is_not_marked_late_is_in_true_order(
         seeds in seeds(), carriers in carriers(HOLD, prop::bool::weighted(0.3)),
     ) {
+        let carriers = known_in_time(carriers);
         let truth = truth(&seeds, |_| true);
         let steps = schedule(&truth, &carriers);
         let published = run(&mut Arbiter::new(&config()), &truth, &steps);
@@ -207,8 +217,5 @@ fn a_body_hash_window_fails_these_properties() {
     .run(&strategy, |(seeds, carriers)| {
         each_once_in_order(&mut BodyHashWindow::default(), &seeds, carriers)
     });
-    assert!(
-        verdict.is_err(),
-        "the properties would not notice a swallowed repeat"
-    );
+    assert!(verdict.is_err(), "the properties would not notice a swallowed repeat");
 }

@@ -113,11 +113,7 @@ impl Judge for Arbiter {
 fn drain(arbiter: &mut Arbiter) -> Vec<Notified> {
     let mut out = Vec::new();
     while let Some(verdict) = arbiter.poll() {
-        if let Verdict::Publish {
-            notification,
-            marks,
-        } = verdict
-        {
+        if let Verdict::Publish { notification, marks } = verdict {
             out.push((notification, marks));
         }
     }
@@ -131,10 +127,7 @@ pub(super) struct BodyHashWindow(HashSet<(Topic, u128)>);
 impl Judge for BodyHashWindow {
     fn step(&mut self, _: &Step, sight: Option<Notification>, _: Time) -> Vec<Notified> {
         sight
-            .filter(|n| {
-                self.0
-                    .insert((n.topic.clone(), crate::event::digest(&n.body)))
-            })
+            .filter(|n| self.0.insert((n.topic.clone(), crate::event::digest(&n.body))))
             .map(|n| (n, Marks::default()))
             .into_iter()
             .collect()
@@ -203,30 +196,23 @@ pub(super) fn counts(
     let mut shown: BTreeMap<(String, String), BTreeMap<u64, usize>> = BTreeMap::new();
     for (_, step) in steps {
         if let Step::Sight(leg, number) = step {
-            let body = (
-                truth[*number].topic.name().to_owned(),
-                truth[*number].body.clone(),
-            );
+            let body = (truth[*number].topic.name().to_owned(), truth[*number].body.clone());
             *shown.entry(body).or_default().entry(leg.0).or_default() += 1;
         }
     }
     shown
         .into_iter()
         .map(|(body, legs)| {
-            let out = published
-                .iter()
-                .filter(|p| p.topic.name() == body.0 && p.body == body.1)
-                .count();
+            let out =
+                published.iter().filter(|p| p.topic.name() == body.0 && p.body == body.1).count();
             let best = legs.values().copied().max().unwrap_or_default();
             (body, (out, best, legs.values().sum()))
         })
         .collect()
 }
 
-const KEYS: [&str; 2] = [
-    "00000000-0000-0000-0000-00000000000a",
-    "00000000-0000-0000-0000-00000000000b",
-];
+const KEYS: [&str; 2] =
+    ["00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"];
 
 /// One of three topics of one of two keys; the third belongs to a keyed family.
 pub(super) fn topic(key: usize, kind: usize) -> Topic {

@@ -1,11 +1,15 @@
 //! `secret` against files, and against a real OpenBao through rotations, outages and refusals.
 
-use crate::servers::{Server, shared};
+mod bao;
+
+use crate::logs::Logs;
+use crate::servers::Server;
+use bao::Bao;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 use tieline::clock::Clock;
@@ -109,9 +113,7 @@ async fn a_token_file_logs_in_and_its_change_is_taken_up() {
     let mut watched = watch(&config);
     assert_eq!(watched.newest().await.version, 1);
 
-    vault
-        .post("auth/token/revoke", json!({"token": first}))
-        .await;
+    vault.post("auth/token/revoke", json!({"token": first})).await;
     let detail = watched.failed().await;
     assert!(detail.contains("does not know the token"), "{detail}");
     let second = vault.post("auth/token/create", create).await;
@@ -134,14 +136,9 @@ async fn a_deleted_version_keeps_the_last_secret_and_an_undeleted_one_is_fresh()
     let held = watched.newest().await;
     assert_eq!(held.client_secret.expose_secret(), "one");
     let detail = watched.failed().await;
-    assert!(
-        detail.contains("version 2 of secret/deleted is deleted"),
-        "{detail}"
-    );
+    assert!(detail.contains("version 2 of secret/deleted is deleted"), "{detail}");
 
-    vault
-        .post("secret/undelete/deleted", versions.clone())
-        .await;
+    vault.post("secret/undelete/deleted", versions.clone()).await;
     let fresh = watched.newest().await;
     assert_eq!(fresh.client_secret.expose_secret(), "two");
     assert_eq!(fresh.version, 2);
@@ -159,9 +156,7 @@ async fn an_entry_that_is_destroyed_and_written_anew_is_fresh() {
     vault.write("one").await;
     let watched = vault.watch(NEVER).await;
     assert_eq!(watched.newest().await.version, 1);
-    vault
-        .call(reqwest::Method::DELETE, "secret/metadata/anew", Value::Null)
-        .await;
+    vault.call(reqwest::Method::DELETE, "secret/metadata/anew", Value::Null).await;
     vault.write("two").await;
     let fresh = watched.newest().await;
     assert_eq!(fresh.client_secret.expose_secret(), "two");
@@ -173,9 +168,7 @@ async fn a_withdrawn_policy_is_told_after_one_login_and_forgiven() {
     vault.write("one").await;
     let mut watched = vault.watch(OFTEN).await;
     assert_eq!(watched.newest().await.version, 1);
-    vault
-        .policy(r#"path "secret/data/other" { capabilities = ["read"] }"#)
-        .await;
+    vault.policy(r#"path "secret/data/other" { capabilities = ["read"] }"#).await;
     let detail = watched.failed().await;
     assert!(detail.contains("the policy must allow read"), "{detail}");
     assert!(detail.contains("403"), "{detail}");
@@ -239,9 +232,7 @@ async fn a_sealed_vault_and_a_dead_one_keep_the_last_secret() {
     let mut watched = vault.watch(OFTEN).await;
     assert_eq!(watched.newest().await.version, 1);
 
-    vault
-        .call(reqwest::Method::PUT, "sys/seal", Value::Null)
-        .await;
+    vault.call(reqwest::Method::PUT, "sys/seal", Value::Null).await;
     let detail = watched.failed().await;
     assert!(detail.contains("503"), "{detail}");
     assert_eq!(watched.newest().await.version, 1);
@@ -266,15 +257,27 @@ async fn a_sealed_vault_and_a_dead_one_keep_the_last_secret() {
 }
 
 #[tokio::test]
+async fn nothing_that_opens_vault_is_logged_at_any_level() {
+    let vault = Bao::shared("logged").await;
+    vault.write("hunter2").await;
+    let config = vault.config(NEVER).await;
+    let logs = Logs::catch();
+    let mut watched = watch(&config);
+    assert_eq!(watched.newest().await.version, 1);
+    replace(&vault.folder.path().join("secret-id"), "hunter3");
+    vault.revoke_logins().await;
+    assert_eq!(watched.newest().await.version, 1);
+    watched.failed().await;
+    logs.hold_none_of(&["hunter2", "hunter3"]);
+}
+
+#[tokio::test]
 async fn a_source_that_never_answered_is_an_error_in_words() {
     let folder = TempDir::new().expect("a folder");
     let mut config = approle(folder.path(), "http://127.0.0.1:1", "role", NEVER);
     let watched = watch(&config);
     let error = watched.secrets.newest().await.expect_err("no secret id");
-    assert!(
-        error.to_string().contains("secret-id cannot be read"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("secret-id cannot be read"), "{error}");
     replace(&folder.path().join("secret-id"), "x");
     let error = watched.secrets.newest().await.expect_err("nobody there");
     assert!(error.to_string().contains("(vault)"), "{error}");
@@ -293,26 +296,15 @@ async fn a_source_that_never_answered_is_an_error_in_words() {
 async fn vault_over_tls_is_verified() {
     let folder = TempDir::new().expect("a folder");
     let (tls, ca) = crate::platform::certificate(&folder);
-    let options = tieline_sim::Options {
-        tls: Some(tls),
-        rate: 0.0,
-        ..tieline_sim::Options::default()
-    };
+    let options =
+        tieline_sim::Options { tls: Some(tls), rate: 0.0, ..tieline_sim::Options::default() };
     let not_vault = Sim::start(options).await.expect("a simulator");
     replace(&folder.path().join("secret-id"), "x");
     let mut config = approle(folder.path(), not_vault.api_url(), "role", NEVER);
-    let error = watch(&config)
-        .secrets
-        .newest()
-        .await
-        .expect_err("unknown authority");
+    let error = watch(&config).secrets.newest().await.expect_err("unknown authority");
     assert!(error.to_string().contains("certificate"), "{error}");
     config.vault.as_mut().expect("vault").ca_file = Some(ca);
-    let error = watch(&config)
-        .secrets
-        .newest()
-        .await
-        .expect_err("not vault");
+    let error = watch(&config).secrets.newest().await.expect_err("not vault");
     assert!(error.to_string().contains("answered 404"), "{error}");
 }
 
@@ -340,9 +332,7 @@ fn replace(path: &Path, text: &str) {
 fn watch_file(path: &Path) -> Watched {
     watch(&Config {
         poll_interval: NEVER,
-        file: Some(File {
-            path: path.to_owned(),
-        }),
+        file: Some(File { path: path.to_owned() }),
         env: None,
         vault: None,
     })
@@ -358,6 +348,7 @@ fn approle(folder: &Path, address: &str, role_id: &str, poll_interval: Duration)
             mount: "secret".to_owned(),
             path: "nothing".to_owned(),
             ca_file: None,
+            allow_insecure: false,
             namespace: None,
             auth: Auth {
                 method: Method::Approle,
@@ -382,11 +373,7 @@ fn watch(config: &Config) -> Watched {
     let cancel = CancellationToken::new();
     let clock = Clock::start();
     let secrets = Secrets::start(config, clock, observe, &TaskTracker::new(), cancel.clone());
-    Watched {
-        secrets: secrets.expect("secrets"),
-        observations,
-        _end: cancel.drop_guard(),
-    }
+    Watched { secrets: secrets.expect("secrets"), observations, _end: cancel.drop_guard() }
 }
 
 impl Watched {
@@ -426,133 +413,5 @@ impl Watched {
             }
         });
         found.await.expect("in time")
-    }
-}
-
-/// An entry of a real OpenBao, with a policy and an AppRole of the same name.
-struct Bao {
-    name: &'static str,
-    address: String,
-    root: String,
-    http: reqwest::Client,
-    folder: TempDir,
-}
-
-impl Bao {
-    async fn shared(name: &'static str) -> Self {
-        Self::at(shared("openbao"), name).await
-    }
-
-    async fn at(server: &Server, name: &'static str) -> Self {
-        tls::install_provider();
-        let vault = Self {
-            name,
-            address: server.field("address"),
-            root: server.field("root_token"),
-            http: reqwest::Client::new(),
-            folder: TempDir::new().expect("a folder"),
-        };
-        // Another test may have been first.
-        let enable = json!({"type": "approle"});
-        vault
-            .try_call(reqwest::Method::POST, "sys/auth/approle", enable)
-            .await;
-        vault.allow().await;
-        let role = json!({"token_policies": [name], "token_ttl": "1h"});
-        vault.post(&format!("auth/approle/role/{name}"), role).await;
-        vault
-    }
-
-    async fn watch(&self, poll_interval: Duration) -> Watched {
-        watch(&self.config(poll_interval).await)
-    }
-
-    async fn config(&self, poll_interval: Duration) -> Config {
-        self.new_secret_id().await;
-        let role = format!("auth/approle/role/{}/role-id", self.name);
-        let role = self.call(reqwest::Method::GET, &role, Value::Null).await;
-        let role = role["data"]["role_id"].as_str().expect("a role id");
-        let mut config = approle(self.folder.path(), &self.address, role, poll_interval);
-        config.vault.as_mut().expect("vault").path = self.name.to_owned();
-        config
-    }
-
-    async fn new_secret_id(&self) -> PathBuf {
-        let path = format!("auth/approle/role/{}/secret-id", self.name);
-        let made = self.post(&path, json!({})).await;
-        let secret_id = made["data"]["secret_id"].as_str().expect("a secret id");
-        let file = self.folder.path().join("secret-id");
-        replace(&file, &format!("{secret_id}\n"));
-        file
-    }
-
-    async fn write(&self, secret: &str) {
-        let data = json!({"data": {"client_id": "client", "client_secret": secret}});
-        self.post(&format!("secret/data/{}", self.name), data).await;
-    }
-
-    async fn allow(&self) {
-        let name = self.name;
-        let rules = ["data", "metadata"]
-            .map(|part| format!(r#"path "secret/{part}/{name}" {{ capabilities = ["read"] }}"#));
-        self.policy(&rules.join("\n")).await;
-    }
-
-    async fn policy(&self, rules: &str) {
-        let path = format!("sys/policies/acl/{}", self.name);
-        self.post(&path, json!({"policy": rules})).await;
-    }
-
-    /// The accessors of the living tokens that the role has bought.
-    async fn accessors(&self) -> Vec<String> {
-        let list = reqwest::Method::from_bytes(b"LIST").expect("a method");
-        let all = self.call(list, "auth/token/accessors", Value::Null).await;
-        let mut own = Vec::new();
-        for accessor in all["data"]["keys"].as_array().into_iter().flatten() {
-            let asked = json!({"accessor": accessor});
-            // Tokens of other tests may end meanwhile.
-            let post = reqwest::Method::POST;
-            let found = self
-                .try_call(post, "auth/token/lookup-accessor", asked)
-                .await;
-            if found["data"]["meta"]["role_name"] == self.name {
-                own.extend(accessor.as_str().map(str::to_owned));
-            }
-        }
-        own
-    }
-
-    async fn logins(&self) -> usize {
-        self.accessors().await.len()
-    }
-
-    async fn revoke_logins(&self) {
-        for accessor in self.accessors().await {
-            let asked = json!({"accessor": accessor});
-            self.post("auth/token/revoke-accessor", asked).await;
-        }
-    }
-
-    async fn post(&self, path: &str, body: Value) -> Value {
-        self.call(reqwest::Method::POST, path, body).await
-    }
-
-    async fn call(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
-        let answer = self.try_call(method, path, body).await;
-        assert_eq!(answer.get("errors"), None, "{path}: {answer}");
-        answer
-    }
-
-    async fn try_call(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
-        let url = format!("{}/v1/{path}", self.address);
-        let mut request = self
-            .http
-            .request(method, url)
-            .header("X-Vault-Token", &self.root);
-        if !body.is_null() {
-            request = request.json(&body);
-        }
-        let answer = request.send().await.expect("an answer").bytes().await;
-        serde_json::from_slice(&answer.expect("a body")).unwrap_or_default()
     }
 }
