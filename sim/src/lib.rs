@@ -13,9 +13,11 @@ mod platform;
 pub mod scenario;
 mod server;
 mod socket;
+mod switches;
 mod tls;
 mod traffic;
 
 pub use self::options::{Options, Tls};
 pub use self::server::{Error, Sim};
-pub use self::traffic::Queue;
+pub use self::switches::{Evicted, RetryAfter, Switches, TokenEnd};
+pub use self::traffic::{Queue, rehearse};

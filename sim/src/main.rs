@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use clap::Parser;
-use tieline_sim::{Options, Sim, Tls};
+use tieline_sim::{Options, Sim, Switches, Tls};
 use tracing_subscriber::EnvFilter;
 
 /// Simulates Genesys Cloud's notification API on one port.
@@ -58,6 +58,17 @@ struct Arguments {
     /// The time of the traffic's first moment (RFC 3339): with it, emissions repeat to the byte.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_rfc3339)]
     start: Option<SystemTime>,
+    /// Send each socket this many frames of 900 bytes as fast as can be, once it is subscribed:
+    /// to measure a client, not to judge it.
+    #[arg(long, value_name = "FRAMES")]
+    blast: Option<u64>,
+    /// Turn a switch of undocumented behaviour, such as `evicted_sees=reset`; may be repeated.
+    /// `curl $control_url/sim/switches` shows them all.
+    #[arg(long = "switch", value_name = "NAME=POSITION")]
+    switches: Vec<String>,
+    /// The address that clients are told, when it is not the one that is listened on.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
     /// Speak https and wss with this certificate chain (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -66,9 +77,18 @@ struct Arguments {
     tls_key: Option<PathBuf>,
 }
 
-impl From<Arguments> for Options {
-    fn from(arguments: Arguments) -> Self {
-        Self {
+impl TryFrom<Arguments> for Options {
+    type Error = anyhow::Error;
+
+    fn try_from(arguments: Arguments) -> anyhow::Result<Self> {
+        let mut switches = Switches::default();
+        for text in &arguments.switches {
+            switches = switches
+                .turned(text)
+                .with_context(|| format!("cannot turn {text:?}"))?;
+        }
+        let (certificate, key) = (arguments.tls_cert, arguments.tls_key);
+        Ok(Self {
             listen: arguments.listen,
             seed: arguments.seed,
             queues: arguments.queues,
@@ -82,11 +102,15 @@ impl From<Arguments> for Options {
             paused: arguments.paused,
             scenario: arguments.scenario,
             start: arguments.start,
-            tls: arguments
-                .tls_cert
-                .zip(arguments.tls_key)
+            blast: arguments.blast,
+            switches,
+            public_url: arguments
+                .public_url
+                .map(|url| url.trim_end_matches('/').to_owned()),
+            tls: certificate
+                .zip(key)
                 .map(|(certificate, key)| Tls { certificate, key }),
-        }
+        })
     }
 }
 
@@ -97,7 +121,7 @@ async fn main() -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    let sim = Sim::start(Arguments::parse().into()).await?;
+    let sim = Sim::start(Arguments::parse().try_into()?).await?;
     announce(&sim)?;
     stop_asked_for().await?;
     sim.stop().await;

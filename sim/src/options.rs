@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use crate::switches::Switches;
+
 /// Everything that can be chosen. `Options::default()` is a quiet, obedient platform on a free
 /// port of the loopback interface.
 #[derive(Debug, Clone)]
@@ -38,6 +40,14 @@ pub struct Options {
     /// The time of the traffic's first moment. With it emissions repeat to the byte; without it
     /// they begin now, and follow the wall clock over pauses.
     pub start: Option<SystemTime>,
+    /// Send each socket this many frames of 900 bytes, once its channel has a subscription, as
+    /// fast as they can be written, unnumbered and unjournalled.
+    pub blast: Option<u64>,
+    /// How the platform behaves where its documents are silent.
+    pub switches: Switches,
+    /// The address that clients are told, when it is not the one that is listened on: in a
+    /// container, behind a name, or for a certificate. Without a slash at the end.
+    pub public_url: Option<String>,
     /// Speak https and wss with this certificate.
     pub tls: Option<Tls>,
 }
@@ -67,6 +77,9 @@ impl Default for Options {
             paused: false,
             scenario: None,
             start: None,
+            blast: None,
+            switches: Switches::default(),
+            public_url: None,
             tls: None,
         }
     }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use rand::RngExt;
 
 use super::bodies;
+use super::conversation::{Conversation, Party, Stage};
 use super::{Notification, Queue};
 use crate::chance::{self, Chance};
 use crate::clock::Millis;
@@ -17,6 +18,9 @@ const LIVE_MAX: usize = 24;
 
 /// Agents of one queue.
 const AGENTS: usize = 8;
+
+/// Ended conversations that are remembered for queries.
+const PAST_MAX: usize = 10_000;
 
 /// The least pause between two statistics of one kind about one queue.
 const STATISTICS_PAUSE: Millis = 1000;
@@ -30,8 +34,18 @@ pub(super) struct World {
     chance: Chance,
     division: String,
     pub(super) desks: Vec<Desk>,
+    /// Conversations that have ended, the oldest first.
+    pub(super) past: VecDeque<Past>,
     /// Said but not yet asked for.
     pending: VecDeque<Notification>,
+}
+
+/// A conversation that has ended, and where.
+#[derive(Debug)]
+pub(super) struct Past {
+    pub(super) desk: usize,
+    pub(super) conversation: Conversation,
+    pub(super) ended: Millis,
 }
 
 /// One queue with its people and its work.
@@ -73,55 +87,6 @@ pub(super) struct Tally {
     pub(super) in_time: u64,
 }
 
-/// How far a conversation has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    Waiting,
-    Alerting,
-    Connected,
-    WrappingUp,
-    Finished,
-    Abandoned,
-}
-
-/// What people talk through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Media {
-    Voice,
-    Callback,
-    Chat,
-    Email,
-    Message,
-}
-
-/// One conversation.
-#[derive(Debug, Clone)]
-pub(super) struct Conversation {
-    pub(super) id: String,
-    pub(super) media: Media,
-    pub(super) stage: Stage,
-    pub(super) customer: Party,
-    pub(super) acd: Party,
-    /// The agent's place among the queue's agents, and the agent's part in the conversation.
-    pub(super) agent: Option<(usize, Party)>,
-    pub(super) priority: u64,
-    pub(super) held: bool,
-    pub(super) wrapup_code: String,
-    pub(super) caller: u64,
-    /// What was said about it last, to be said again.
-    last: String,
-}
-
-/// One participant: its own id, that of its communication, and its times.
-#[derive(Debug, Clone)]
-pub(super) struct Party {
-    pub(super) id: String,
-    pub(super) communication: String,
-    pub(super) began: Millis,
-    pub(super) connected: Option<Millis>,
-    pub(super) ended: Option<Millis>,
-}
-
 impl World {
     pub(super) fn new(seed: u64, queues: usize) -> Self {
         let mut ids = chance::stream(seed, "queues");
@@ -150,6 +115,7 @@ impl World {
             chance: chance::stream(seed, "world"),
             division,
             desks,
+            past: VecDeque::new(),
             pending: VecDeque::new(),
         }
     }
@@ -194,7 +160,20 @@ impl World {
         let notification = match self.chance.random_range(0..100) {
             0..8 => desk.shift(&mut self.chance),
             8..11 => desk.repeat(&mut self.chance),
-            _ => desk.work(&mut self.chance, &self.division, now),
+            _ => {
+                let (said, ended) = desk.work(&mut self.chance, &self.division, now);
+                if let Some(conversation) = ended {
+                    self.past.push_back(Past {
+                        desk: place,
+                        conversation,
+                        ended: now,
+                    });
+                    if self.past.len() > PAST_MAX {
+                        self.past.pop_front();
+                    }
+                }
+                said
+            }
         };
         self.pending.extend(notification);
     }
@@ -220,8 +199,13 @@ impl Desk {
         Some(self.said(conversation.last.clone()))
     }
 
-    /// A conversation arrives or goes on.
-    fn work(&mut self, chance: &mut Chance, division: &str, now: Millis) -> Option<Notification> {
+    /// A conversation arrives or goes on; answers what is said of it, and itself when it has ended.
+    fn work(
+        &mut self,
+        chance: &mut Chance,
+        division: &str,
+        now: Millis,
+    ) -> (Option<Notification>, Option<Conversation>) {
         self.activity.changed = true;
         self.observations.changed = true;
         let arrives = self.live.len() < LIVE_MAX
@@ -235,14 +219,15 @@ impl Desk {
             self.proceed(place, chance, now);
             place
         };
-        let conversation = self.live.get_mut(place)?;
+        let Some(conversation) = self.live.get_mut(place) else {
+            return (None, None);
+        };
         conversation.last =
             bodies::conversation(conversation, &self.agents, &self.queue.id, division);
         let said = conversation.last.clone();
-        if matches!(conversation.stage, Stage::Finished | Stage::Abandoned) {
-            self.live.swap_remove(place);
-        }
-        Some(self.said(said))
+        let has_ended = matches!(conversation.stage, Stage::Finished | Stage::Abandoned);
+        let ended = has_ended.then(|| self.live.swap_remove(place));
+        (Some(self.said(said)), ended)
     }
 
     fn proceed(&mut self, place: usize, chance: &mut Chance, now: Millis) {
@@ -352,111 +337,6 @@ impl Tally {
     /// The half hour the counts belong to, from and to.
     pub(super) fn interval(&self) -> (Millis, Millis) {
         (self.began, self.began + INTERVAL)
-    }
-}
-
-impl Conversation {
-    fn arriving(chance: &mut Chance, now: Millis) -> Self {
-        let media = match chance.random_range(0..100) {
-            0..50 => Media::Voice,
-            50..60 => Media::Callback,
-            60..75 => Media::Chat,
-            75..88 => Media::Email,
-            _ => Media::Message,
-        };
-        Self {
-            id: chance::uuid(chance),
-            media,
-            stage: Stage::Waiting,
-            customer: Party {
-                connected: Some(now),
-                ..Party::new(chance, now)
-            },
-            acd: Party {
-                connected: Some(now),
-                ..Party::new(chance, now)
-            },
-            agent: None,
-            priority: chance.random_range(0..5),
-            held: false,
-            wrapup_code: chance::uuid(chance),
-            caller: chance.random_range(0..10_000_000),
-            last: String::new(),
-        }
-    }
-
-    fn alert(&mut self, agent: usize, chance: &mut Chance, now: Millis) {
-        self.stage = Stage::Alerting;
-        self.agent = Some((agent, Party::new(chance, now)));
-    }
-
-    /// Answers how long the customer has waited, in milliseconds.
-    fn connect(&mut self, now: Millis) -> u64 {
-        self.stage = Stage::Connected;
-        self.acd.ended = Some(now);
-        if let Some((_, party)) = &mut self.agent {
-            party.connected = Some(now);
-        }
-        now.saturating_sub(self.acd.began)
-    }
-
-    fn hang_up(&mut self, now: Millis) {
-        self.stage = Stage::WrappingUp;
-        self.held = false;
-        self.customer.ended = Some(now);
-        if let Some((_, party)) = &mut self.agent {
-            party.ended = Some(now);
-        }
-    }
-
-    fn abandon(&mut self, now: Millis) {
-        self.stage = Stage::Abandoned;
-        self.customer.ended = Some(now);
-        self.acd.ended = Some(now);
-    }
-}
-
-impl Party {
-    fn new(chance: &mut Chance, now: Millis) -> Self {
-        Self {
-            id: chance::uuid(chance),
-            communication: chance::uuid(chance),
-            began: now,
-            connected: None,
-            ended: None,
-        }
-    }
-}
-
-impl Media {
-    pub(super) const ALL: [Self; 5] = [
-        Self::Voice,
-        Self::Callback,
-        Self::Chat,
-        Self::Email,
-        Self::Message,
-    ];
-
-    /// Its name in this family of topics: lower case, unlike in detail events.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Voice => "voice",
-            Self::Callback => "callback",
-            Self::Chat => "chat",
-            Self::Email => "email",
-            Self::Message => "message",
-        }
-    }
-
-    /// The array of a participant that holds its communications.
-    pub(super) fn field(self) -> &'static str {
-        match self {
-            Self::Voice => "calls",
-            Self::Callback => "callbacks",
-            Self::Chat => "chats",
-            Self::Email => "emails",
-            Self::Message => "messages",
-        }
     }
 }
 

@@ -8,7 +8,11 @@
     reason = "a test says what it found by panicking"
 )]
 
+mod determinism;
+mod disturbances;
 mod faults;
 mod harness;
 mod rest;
+mod schemas;
 mod socket;
+mod switches;
