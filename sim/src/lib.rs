@@ -4,6 +4,7 @@
 //! It depends on nothing of the bridge: it is a second, independent reading of the platform.
 //! It does not simulate Vault, and it keeps nothing on disk.
 
+pub mod certificate;
 mod chance;
 mod clock;
 mod http;

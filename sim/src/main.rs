@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use clap::Parser;
-use tieline_sim::{Options, Sim, Switches, Tls};
+use clap::{Parser, Subcommand};
+use tieline_sim::{Options, Sim, Switches, Tls, certificate};
 use tracing_subscriber::EnvFilter;
 
 /// Simulates Genesys Cloud's notification API on one port.
@@ -17,8 +17,10 @@ use tracing_subscriber::EnvFilter;
 /// `/oauth/token`, the API at `/api/v2`, sockets at `/channels/{id}`, and the simulator's own calls
 /// at `/sim` (`curl $control_url/sim/state`, `curl -d '{"mode":"rst"}' $control_url/sim/close`).
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "HOST:PORT")]
     listen: SocketAddr,
@@ -77,6 +79,19 @@ struct Arguments {
     tls_key: Option<PathBuf>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a test authority and a certificate for 127.0.0.1 and the names of a test domain.
+    Certificate {
+        /// Where to write ca.pem, certificate.pem and key.pem.
+        #[arg(long, value_name = "FOLDER")]
+        dir: PathBuf,
+        /// The test domain; the certificate names api., login. and streaming. before it.
+        #[arg(long, default_value = "genesys.test")]
+        domain: String,
+    },
+}
+
 impl TryFrom<Arguments> for Options {
     type Error = anyhow::Error;
 
@@ -121,7 +136,12 @@ async fn main() -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    let sim = Sim::start(Arguments::parse().try_into()?).await?;
+    let arguments = Arguments::parse();
+    if let Some(Command::Certificate { dir, domain }) = &arguments.command {
+        certificate::make(dir, domain)?;
+        return Ok(());
+    }
+    let sim = Sim::start(arguments.try_into()?).await?;
     announce(&sim)?;
     stop_asked_for().await?;
     sim.stop().await;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::chance::{self, Chance};
-use crate::http::{CALLS, EmitAsked, perform};
+use crate::http::{Asked, CALLS};
 use crate::platform::Platform;
 use crate::traffic::Scripted;
 
@@ -64,8 +64,6 @@ struct Step {
     when: When,
     call: String,
     fields: Value,
-    /// The fields of an `emit`, read.
-    asked: Option<EmitAsked>,
 }
 
 /// Times since the simulator became ready.
@@ -73,7 +71,7 @@ struct Step {
 enum When {
     At(Duration),
     /// With pauses from the first to the second duration, until the third.
-    Every(Duration, Duration, Duration),
+    Paused(Duration, Duration, Duration),
 }
 
 #[derive(Debug, Deserialize)]
@@ -121,20 +119,22 @@ impl Scenario {
     /// that they repeat to the byte.
     pub(crate) fn take_emissions(&mut self) -> Vec<Scripted> {
         let mut scripted = Vec::new();
-        self.steps.retain(|step| match (&step.asked, step.when) {
-            (Some(asked), When::At(at)) => {
-                let (topic, body) = (asked.topic.clone(), asked.body.get().to_owned());
-                let correlation_id = asked.correlation_id.clone();
-                scripted.push(Scripted {
-                    at,
-                    topic,
-                    body,
-                    correlation_id,
-                });
-                false
-            }
-            (_, _) => true,
-        });
+        self.steps.retain(
+            |step| match (Asked::read(&step.call, &step.fields), step.when) {
+                (Ok(Asked::Emit(asked)), When::At(at)) => {
+                    let (topic, body) = (asked.topic, asked.body.get().to_owned());
+                    let correlation_id = asked.correlation_id;
+                    scripted.push(Scripted {
+                        at,
+                        topic,
+                        body,
+                        correlation_id,
+                    });
+                    false
+                }
+                (_, _) => true,
+            },
+        );
         scripted.sort_by_key(|emission| emission.at);
         scripted
     }
@@ -154,34 +154,23 @@ impl Step {
                 CALLS.join(", ")
             ));
         }
-        let when = match (text("at")?, text("every")?, text("until")?) {
+        let when = match (text("at")?, text("pause")?, text("until")?) {
             (Some(at), None, None) => When::At(duration(&at)?),
-            (None, Some(every), Some(until)) => {
-                let (from, to) = every.split_once("..").unwrap_or((&every, &every));
-                When::Every(duration(from)?, duration(to)?, duration(&until)?)
+            (None, Some(pause), Some(until)) => {
+                let (from, to) = pause.split_once("..").unwrap_or((&pause, &pause));
+                When::Paused(duration(from)?, duration(to)?, duration(&until)?)
             }
-            _ => return Err("it needs either at, or every with until".to_owned()),
+            _ => return Err("it needs either at, or pause with until".to_owned()),
         };
-        if matches!(when, When::Every(from, to, _) if from.is_zero() || to < from) {
-            return Err("every must be a pause, or a range from a short one to a long one".into());
+        if matches!(when, When::Paused(from, to, _) if from.is_zero() || to < from) {
+            return Err(
+                "pause must be a duration, or a range from a short one to a long one".into(),
+            );
         }
         let fields = Value::Object(fields);
-        let asked = match call.as_str() {
-            "emit" => Some(read_emission(&fields)?),
-            _ => None,
-        };
-        Ok(Self {
-            when,
-            call,
-            fields,
-            asked,
-        })
+        Asked::read(&call, &fields).map_err(|problem| problem.message().to_owned())?;
+        Ok(Self { when, call, fields })
     }
-}
-
-/// Reads through text, because raw JSON can be taken from text alone.
-fn read_emission(fields: &Value) -> Result<EmitAsked, String> {
-    serde_json::from_str(&fields.to_string()).map_err(|error| error.to_string())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -204,7 +193,7 @@ async fn play_step(platform: Arc<Platform>, step: Step, mut chance: Chance) {
     let stopped = platform.stopped.clone();
     let mut next = match step.when {
         When::At(at) => at,
-        When::Every(from, to, _) => between(&mut chance, from, to),
+        When::Paused(from, to, _) => between(&mut chance, from, to),
     };
     while stopped
         .run_until_cancelled(tokio::time::sleep_until(began + next))
@@ -214,7 +203,7 @@ async fn play_step(platform: Arc<Platform>, step: Step, mut chance: Chance) {
         take(&platform, &step);
         match step.when {
             When::At(_) => return,
-            When::Every(from, to, until) => {
+            When::Paused(from, to, until) => {
                 next += between(&mut chance, from, to);
                 if next > until {
                     return;
@@ -230,7 +219,7 @@ fn between(chance: &mut Chance, from: Duration, to: Duration) -> Duration {
 }
 
 fn take(platform: &Arc<Platform>, step: &Step) {
-    match perform(platform, &step.call, step.fields.clone()) {
+    match Asked::read(&step.call, &step.fields).and_then(|asked| asked.perform(platform)) {
         Ok(_) => tracing::info!(call = step.call, "step taken"),
         Err(problem) => {
             let (status, reason) = (problem.status(), problem.message());
@@ -250,9 +239,10 @@ mod tests {
     #[test]
     fn a_step_is_checked_before_it_is_taken() {
         assert!(step("at = '1s'\ncall = 'close'\nmode = 'rst'").is_ok());
-        assert!(step("every = '1s..2s'\nuntil = '9s'\ncall = 'revoke'").is_ok());
+        assert!(step("pause = '1s..2s'\nuntil = '9s'\ncall = 'revoke'").is_ok());
         let wrong = |text: &str| step(text).expect_err("wrong");
         assert!(wrong("at = '1s'\ncall = 'clsoe'").contains("no call \"clsoe\""));
+        assert!(wrong("at = '1s'\ncall = 'close'\nmode = 'hard'").contains("unknown variant"));
         assert!(wrong("at = 'soon'\ncall = 'close'").contains("\"soon\" is no duration"));
         assert!(wrong("call = 'close'").contains("needs either"));
     }

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use crate::clock;
 use crate::platform::{Platform, Target};
 
-pub(crate) use self::control::{CALLS, EmitAsked, perform};
+pub(crate) use self::control::{Asked, CALLS};
 pub(crate) use self::reply::{Problem, Reply};
 
 /// The largest body the platform takes, in bytes.

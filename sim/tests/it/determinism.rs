@@ -18,7 +18,7 @@ topic = "v2.users.0f2a4c6e-0f2a-4c6e-8f2a-4c6e0f2a4c6e.presence"
 body = { primary = true, source = "PURECLOUD" }
 
 [[step]]
-every = "50ms..150ms"
+pause = "50ms..150ms"
 until = "1h"
 call = "throttle"
 what = "rest"
@@ -134,4 +134,21 @@ fn bodies_repeat_legally_and_correlation_ids_do_not() {
         .map(|emission| &emission.correlation_id)
         .collect();
     assert_eq!(ids.len(), emissions.len());
+}
+
+#[test]
+fn every_scenario_of_the_folder_can_be_played() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut count = 0;
+    for entry in folder.read_dir().unwrap() {
+        let scenario = Some(entry.unwrap().path());
+        let options = Options {
+            scenario,
+            rate: 0.0,
+            ..Options::default()
+        };
+        rehearse(&options, Duration::from_secs(60)).unwrap();
+        count += 1;
+    }
+    assert!(count > 10);
 }

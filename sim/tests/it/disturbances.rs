@@ -199,3 +199,19 @@ async fn a_half_open_socket_is_gone_for_good_and_its_channel_is_not() {
     let fault = &client.sim.journal().faults[0];
     assert_eq!((fault.kind.as_str(), &fault.to), ("half-open", &None));
 }
+
+#[tokio::test]
+async fn a_blast_is_made_of_whole_and_different_frames() {
+    let client = Client::start(Options {
+        blast: Some(1000),
+        ..quiet()
+    })
+    .await;
+    let mut socket = client.listen(&[client.users_topic()]).await;
+    for n in 1..=1000 {
+        let frame = socket.hear().await;
+        assert_eq!(frame["topicName"], client.users_topic());
+        assert_eq!(frame["eventBody"]["id"], format!("{n:012}"));
+    }
+    socket.ping().await;
+}

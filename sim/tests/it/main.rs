@@ -8,6 +8,7 @@
     reason = "a test says what it found by panicking"
 )]
 
+mod binary;
 mod determinism;
 mod disturbances;
 mod faults;
@@ -16,3 +17,4 @@ mod rest;
 mod schemas;
 mod socket;
 mod switches;
+mod tls;

@@ -13,7 +13,7 @@ use crate::socket::{Cut, Order, Socket, frames};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CloseAsked {
+pub(crate) struct CloseAsked {
     channel: Option<String>,
     mode: CloseMode,
     code: Option<u16>,
@@ -54,7 +54,7 @@ pub(super) fn close(platform: &Platform, asked: CloseAsked) -> Done {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ClosingAsked {
+pub(crate) struct ClosingAsked {
     channel: Option<String>,
     #[serde(default = "minute")]
     after_ms: Millis,
@@ -100,7 +100,7 @@ pub(super) fn socket_closing(platform: &Arc<Platform>, asked: ClosingAsked) -> D
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SilenceAsked {
+pub(crate) struct SilenceAsked {
     channel: Option<String>,
     for_ms: Option<Millis>,
     #[serde(default)]
@@ -139,7 +139,7 @@ pub(super) fn half_open(platform: &Platform, asked: ChannelAsked) -> Done {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct StallAsked {
+pub(crate) struct StallAsked {
     channel: Option<String>,
     for_ms: Option<Millis>,
 }
@@ -158,7 +158,7 @@ pub(super) fn stall(platform: &Arc<Platform>, asked: StallAsked) -> Done {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SlowAsked {
+pub(crate) struct SlowAsked {
     channel: Option<String>,
     /// Bytes that go out at a time: 1 splits frames wherever they can be split.
     #[serde(default = "few")]
@@ -190,7 +190,7 @@ pub(super) fn slow(platform: &Arc<Platform>, asked: SlowAsked) -> Done {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct FragmentAsked {
+pub(crate) struct FragmentAsked {
     channel: Option<String>,
     #[serde(default = "few")]
     bytes: usize,
@@ -211,7 +211,7 @@ pub(super) fn fragment(platform: &Arc<Platform>, asked: FragmentAsked) -> Done {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct HeartbeatsAsked {
+pub(crate) struct HeartbeatsAsked {
     channel: Option<String>,
     /// How many are left out; all of them unless said.
     skip: Option<u32>,

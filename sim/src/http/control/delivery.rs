@@ -15,7 +15,7 @@ use crate::socket::{Blast, Item, frames};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TrafficAsked {
+pub(crate) struct TrafficAsked {
     state: TrafficState,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn emit(platform: &Platform, asked: EmitAsked) -> Done {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct DisturbAsked {
+pub(crate) struct DisturbAsked {
     what: What,
     channel: Option<String>,
     #[serde(default = "each")]
@@ -97,7 +97,7 @@ pub(super) fn disturb(platform: &Platform, asked: DisturbAsked) -> Done {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct FrameAsked {
+pub(crate) struct FrameAsked {
     channel: Option<String>,
     what: Strange,
     /// Size of an oversized frame.
@@ -184,7 +184,7 @@ fn strange(asked: &FrameAsked) -> Item {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct BlastAsked {
+pub(crate) struct BlastAsked {
     channel: Option<String>,
     #[serde(default = "million")]
     frames: u64,

@@ -3,13 +3,13 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ChannelAsked, Done, Problem, faulted, no_channel, sockets};
+use super::{ChannelAsked, Done, NothingAsked, Problem, faulted, no_channel, sockets};
 use crate::clock;
 use crate::platform::{Client, Ending, Platform, State};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RotateAsked {
+pub(crate) struct RotateAsked {
     client_id: Option<String>,
     secret: Option<String>,
     /// As the switches say unless said here.
@@ -61,7 +61,7 @@ pub(in crate::http) fn rotated(
     faulted(state, "rotate", now, Some(now), hit)
 }
 
-pub(super) fn revoke(platform: &Platform) -> Value {
+pub(super) fn revoke(platform: &Platform, _: NothingAsked) -> Done {
     let mut state = platform.state();
     let before = sockets(&state, None).unwrap_or_default();
     let count = state.end_tokens(None);
@@ -77,7 +77,7 @@ pub(super) fn revoke(platform: &Platform) -> Value {
     let now = clock::now();
     let mut answer = faulted(&mut state, "revoke", now, Some(now), hit);
     answer["tokens"] = count.into();
-    answer
+    Ok(answer)
 }
 
 /// The channel's time is over.

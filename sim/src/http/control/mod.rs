@@ -43,13 +43,41 @@ pub(super) fn answer(platform: &Arc<Platform>, call: &Call, name: &str) -> Answe
             } else {
                 call.json()?
             };
-            perform(platform, name, body).map(|value| Reply::json(&value))
+            Asked::read(name, &body)?
+                .perform(platform)
+                .map(|value| Reply::json(&value))
         }
         (_, _) => Err(Problem::method_not_allowed()),
     }
 }
 
-/// Every call that [`perform`] knows.
+/// A control call, read and understood but not done yet.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    Allow(requests::TopicsAsked),
+    Blast(delivery::BlastAsked),
+    Close(connection::CloseAsked),
+    Disturb(delivery::DisturbAsked),
+    Emit(EmitAsked),
+    Evict(ChannelAsked),
+    Expire(ChannelAsked),
+    Forbid(requests::TopicsAsked),
+    Fragment(connection::FragmentAsked),
+    Frame(delivery::FrameAsked),
+    HalfOpen(ChannelAsked),
+    Heartbeats(connection::HeartbeatsAsked),
+    Revoke(NothingAsked),
+    Rotate(identity::RotateAsked),
+    Silence(connection::SilenceAsked),
+    Slow(connection::SlowAsked),
+    SocketClosing(connection::ClosingAsked),
+    Stall(connection::StallAsked),
+    Switch(requests::SwitchAsked),
+    Throttle(requests::ThrottleAsked),
+    Traffic(delivery::TrafficAsked),
+}
+
+/// The name of every call that [`Asked::read`] knows.
 pub(crate) const CALLS: &[&str] = &[
     "allow",
     "blast",
@@ -74,48 +102,81 @@ pub(crate) const CALLS: &[&str] = &[
     "traffic",
 ];
 
-/// Does what a control call asks for. Scenarios come in here too.
-pub(crate) fn perform(platform: &Arc<Platform>, name: &str, body: Value) -> Done {
-    match name {
-        "allow" => requests::allow(platform, read(body)?),
-        "blast" => delivery::blast(platform, read(body)?),
-        "close" => connection::close(platform, read(body)?),
-        "disturb" => delivery::disturb(platform, read(body)?),
-        "emit" => delivery::emit(platform, read(body)?),
-        "evict" => identity::evict(platform, read(body)?),
-        "expire" => identity::expire(platform, read(body)?),
-        "forbid" => requests::forbid(platform, read(body)?),
-        "fragment" => connection::fragment(platform, read(body)?),
-        "frame" => delivery::frame(platform, read(body)?),
-        "half-open" => connection::half_open(platform, read(body)?),
-        "heartbeats" => connection::heartbeats(platform, read(body)?),
-        "revoke" => Ok(identity::revoke(platform)),
-        "rotate" => identity::rotate(platform, read(body)?),
-        "silence" => connection::silence(platform, read(body)?),
-        "slow" => connection::slow(platform, read(body)?),
-        "socket-closing" => connection::socket_closing(platform, read(body)?),
-        "stall" => connection::stall(platform, read(body)?),
-        "switch" => requests::switch(platform, &body),
-        "throttle" => requests::throttle(platform, read(body)?),
-        "traffic" => delivery::traffic(platform, read(body)?),
-        _ => Err(Problem::new(
-            404,
-            "not.found",
-            format!("there is no control call {name:?}"),
-        )),
+impl Asked {
+    /// Reads the fields of a call.
+    pub(crate) fn read(name: &str, fields: &Value) -> Result<Self, Problem> {
+        Ok(match name {
+            "allow" => Self::Allow(read(fields)?),
+            "blast" => Self::Blast(read(fields)?),
+            "close" => Self::Close(read(fields)?),
+            "disturb" => Self::Disturb(read(fields)?),
+            "emit" => Self::Emit(read(fields)?),
+            "evict" => Self::Evict(read(fields)?),
+            "expire" => Self::Expire(read(fields)?),
+            "forbid" => Self::Forbid(read(fields)?),
+            "fragment" => Self::Fragment(read(fields)?),
+            "frame" => Self::Frame(read(fields)?),
+            "half-open" => Self::HalfOpen(read(fields)?),
+            "heartbeats" => Self::Heartbeats(read(fields)?),
+            "revoke" => Self::Revoke(read(fields)?),
+            "rotate" => Self::Rotate(read(fields)?),
+            "silence" => Self::Silence(read(fields)?),
+            "slow" => Self::Slow(read(fields)?),
+            "socket-closing" => Self::SocketClosing(read(fields)?),
+            "stall" => Self::Stall(read(fields)?),
+            "switch" => Self::Switch(read(fields)?),
+            "throttle" => Self::Throttle(read(fields)?),
+            "traffic" => Self::Traffic(read(fields)?),
+            _ => {
+                let message = format!("there is no control call {name:?}");
+                return Err(Problem::new(404, "not.found", message));
+            }
+        })
+    }
+
+    /// Does it. Scenarios come in here too.
+    pub(crate) fn perform(self, platform: &Arc<Platform>) -> Done {
+        match self {
+            Self::Allow(asked) => requests::allow(platform, asked),
+            Self::Blast(asked) => delivery::blast(platform, asked),
+            Self::Close(asked) => connection::close(platform, asked),
+            Self::Disturb(asked) => delivery::disturb(platform, asked),
+            Self::Emit(asked) => delivery::emit(platform, asked),
+            Self::Evict(asked) => identity::evict(platform, asked),
+            Self::Expire(asked) => identity::expire(platform, asked),
+            Self::Forbid(asked) => requests::forbid(platform, asked),
+            Self::Fragment(asked) => connection::fragment(platform, asked),
+            Self::Frame(asked) => delivery::frame(platform, asked),
+            Self::HalfOpen(asked) => connection::half_open(platform, asked),
+            Self::Heartbeats(asked) => connection::heartbeats(platform, asked),
+            Self::Revoke(asked) => identity::revoke(platform, asked),
+            Self::Rotate(asked) => identity::rotate(platform, asked),
+            Self::Silence(asked) => connection::silence(platform, asked),
+            Self::Slow(asked) => connection::slow(platform, asked),
+            Self::SocketClosing(asked) => connection::socket_closing(platform, asked),
+            Self::Stall(asked) => connection::stall(platform, asked),
+            Self::Switch(asked) => requests::switch(platform, asked),
+            Self::Throttle(asked) => requests::throttle(platform, asked),
+            Self::Traffic(asked) => delivery::traffic(platform, asked),
+        }
     }
 }
 
 /// Reads through text, because raw JSON can be taken from text alone.
-fn read<T: DeserializeOwned>(body: Value) -> Result<T, Problem> {
-    serde_json::from_str(&body.to_string())
+fn read<T: DeserializeOwned>(fields: &Value) -> Result<T, Problem> {
+    serde_json::from_str(&fields.to_string())
         .map_err(|error| Problem::new(400, "bad.request", error.to_string()))
 }
+
+/// A call that asks for nothing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NothingAsked {}
 
 /// A call that asks for a channel and no more.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ChannelAsked {
+pub(crate) struct ChannelAsked {
     channel: Option<String>,
 }
 

@@ -1,19 +1,20 @@
 //! Faults of REST, login and handshake, and the switches.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use std::sync::Arc;
-
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::{Done, Problem, faulted};
 use crate::clock::{self, Millis};
 use crate::platform::{Effect, Platform, Target, Throttle};
+use crate::switches::Switches;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ThrottleAsked {
+pub(crate) struct ThrottleAsked {
     what: Target,
     /// 429 unless it only delays.
     status: Option<u16>,
@@ -70,7 +71,7 @@ pub(super) fn throttle(platform: &Platform, asked: ThrottleAsked) -> Done {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TopicsAsked {
+pub(crate) struct TopicsAsked {
     /// Topics, or parts of topics such as a queue's id.
     #[serde(default)]
     topics: Vec<String>,
@@ -105,12 +106,26 @@ pub(super) fn allow(platform: &Platform, asked: TopicsAsked) -> Done {
     Ok(json!({"forbidden": state.forbidden.len()}))
 }
 
+/// The switches to turn, and no others.
+#[derive(Debug)]
+pub(crate) struct SwitchAsked(Value);
+
+impl<'de> Deserialize<'de> for SwitchAsked {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let changes = Value::deserialize(from)?;
+        Switches::default()
+            .with(&changes)
+            .map_err(D::Error::custom)?;
+        Ok(Self(changes))
+    }
+}
+
 /// Turns switches, and answers where all of them are.
-pub(super) fn switch(platform: &Platform, changes: &Value) -> Done {
+pub(super) fn switch(platform: &Platform, asked: SwitchAsked) -> Done {
     let mut state = platform.state();
     let turned = state
         .switches
-        .with(changes)
+        .with(&asked.0)
         .map_err(|error| Problem::new(400, "invalid.value", error.to_string()))?;
     state.switches = turned;
     Ok(json!(state.switches))
