@@ -68,7 +68,12 @@ pub(super) fn members(platform: &Platform, call: &Call, id: &str) -> Answer {
         .filter(|member| joined.is_none_or(|joined| member["joined"] == joined))
         .collect();
     let uri = format!("/api/v2/routing/queues/{id}/members");
-    Ok(Reply::json(&page(&entities, size, number, &uri)))
+    let mut page = page(&entities, size, number, &uri);
+    // Unlike other lists this one does not say how long it is: a client turns pages by `nextUri`.
+    if let Some(page) = page.as_object_mut() {
+        page.retain(|name, _| !matches!(name.as_str(), "total" | "pageCount" | "lastUri"));
+    }
+    Ok(Reply::json(&page))
 }
 
 fn paging(call: &Call) -> Result<(usize, usize), Problem> {

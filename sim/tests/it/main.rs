@@ -15,6 +15,7 @@ mod faults;
 mod harness;
 mod rest;
 mod schemas;
+mod sdk;
 mod socket;
 mod switches;
 mod tls;
