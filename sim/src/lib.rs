@@ -18,7 +18,7 @@ mod switches;
 mod tls;
 mod traffic;
 
-pub use self::options::{Options, Tls};
+pub use self::options::{Families, Options, Tls};
 pub use self::server::{Error, Sim};
 pub use self::switches::{Evicted, RetryAfter, Switches, TokenEnd};
 pub use self::traffic::{Queue, rehearse};

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
-use tieline_sim::{Options, Sim, Switches, Tls, certificate};
+use clap::{Parser, Subcommand, ValueEnum};
+use tieline_sim::{Families, Options, Sim, Switches, Tls, certificate};
 use tracing_subscriber::EnvFilter;
 
 /// Simulates Genesys Cloud's notification API on one port.
@@ -33,6 +33,9 @@ struct Arguments {
     /// Notifications per second over all queues; 0 for none.
     #[arg(long, default_value_t = 20.0)]
     rate: f64,
+    /// What to tell of beside the queues themselves.
+    #[arg(long, value_delimiter = ',', value_name = "FAMILY")]
+    families: Vec<Family>,
     /// The OAuth client's id; made from the seed when absent.
     #[arg(long)]
     client_id: Option<String>,
@@ -79,6 +82,14 @@ struct Arguments {
     tls_key: Option<PathBuf>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Family {
+    /// Presence and routing status of every agent.
+    Users,
+    /// Detail events of every conversation.
+    Details,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make a test authority and a certificate for 127.0.0.1 and the names of a test domain.
@@ -108,6 +119,10 @@ impl TryFrom<Arguments> for Options {
             seed: arguments.seed,
             queues: arguments.queues,
             rate: arguments.rate,
+            families: Families {
+                users: arguments.families.contains(&Family::Users),
+                details: arguments.families.contains(&Family::Details),
+            },
             client_id: arguments.client_id,
             client_secret: arguments.client_secret,
             token_ttl: *arguments.token_ttl,

@@ -21,6 +21,8 @@ pub struct Options {
     pub queues: usize,
     /// Notifications per second over all queues; 0 for none but those asked for by hand.
     pub rate: f64,
+    /// What the traffic tells of beside the queues themselves.
+    pub families: Families,
     /// The OAuth client's id; by default a UUID made from the seed.
     pub client_id: Option<String>,
     /// The OAuth client's first secret; by default made from the seed.
@@ -52,6 +54,15 @@ pub struct Options {
     pub tls: Option<Tls>,
 }
 
+/// Families of topics that are told of only when asked for; they share the rate with the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Families {
+    /// `v2.users.{id}.presence` and `v2.users.{id}.routingStatus` of every agent.
+    pub users: bool,
+    /// `v2.detail.events.conversation.{id}.*` of every conversation.
+    pub details: bool,
+}
+
 /// A certificate chain and its key, PEM files.
 #[derive(Debug, Clone)]
 pub struct Tls {
@@ -68,6 +79,7 @@ impl Default for Options {
             seed: 1,
             queues: 3,
             rate: 20.0,
+            families: Families::default(),
             client_id: None,
             client_secret: None,
             token_ttl: Duration::from_secs(86_400),

@@ -6,6 +6,7 @@
 
 mod bodies;
 mod conversation;
+mod families;
 mod snapshot;
 mod world;
 
@@ -85,7 +86,7 @@ struct Schedule {
 
 impl Traffic {
     pub(crate) fn new(options: &Options, scripted: Vec<Scripted>) -> Self {
-        let world = World::new(options.seed, options.queues);
+        let world = World::new(options);
         let start = options.start.map(clock::millis);
         Self {
             queues: world.queues(),

@@ -246,11 +246,6 @@ pub(super) fn members(desk: &Desk) -> Vec<Value> {
         .zip(1..)
         .map(|(agent, number)| {
             let name = format!("{} agent {number}", desk.queue.name);
-            let status = match (agent.joined, agent.busy) {
-                (_, true) => "INTERACTING",
-                (true, false) => "IDLE",
-                (false, false) => "OFF_QUEUE",
-            };
             json!({
                 "id": agent.id,
                 "name": name,
@@ -258,7 +253,7 @@ pub(super) fn members(desk: &Desk) -> Vec<Value> {
                 "joined": agent.joined,
                 "memberBy": "user",
                 "ringNumber": 1,
-                "routingStatus": {"userId": agent.id, "status": status},
+                "routingStatus": {"userId": agent.id, "status": agent.status()},
                 "selfUri": format!("/api/v2/routing/queues/{}/members/{}", desk.queue.id, agent.id),
             })
         })

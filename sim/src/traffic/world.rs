@@ -9,15 +9,14 @@ use rand::RngExt;
 
 use super::bodies;
 use super::conversation::{Conversation, Party, Stage};
+use super::families::{self, Change};
 use super::{Notification, Queue};
 use crate::chance::{self, Chance};
 use crate::clock::Millis;
+use crate::options::{Families, Options};
 
-/// Conversations in one queue beyond which none arrives.
-const LIVE_MAX: usize = 24;
-
-/// Agents of one queue.
-const AGENTS: usize = 8;
+/// Seconds a conversation should last, over the steps it takes in that time.
+const STEPS_PER_LIFE: f64 = 60.0 / 6.0;
 
 /// Ended conversations that are remembered for queries.
 const PAST_MAX: usize = 10_000;
@@ -34,6 +33,7 @@ pub(super) struct World {
     chance: Chance,
     division: String,
     pub(super) desks: Vec<Desk>,
+    families: Families,
     /// Conversations that have ended, the oldest first.
     pub(super) past: VecDeque<Past>,
     /// Said but not yet asked for.
@@ -59,6 +59,17 @@ pub(super) struct Desk {
     observations: Statistic,
     /// Whether the next observations are the growing kind.
     grows: bool,
+    /// Conversations beyond which none arrives.
+    live_max: usize,
+}
+
+/// What became of one conversation.
+#[derive(Debug)]
+struct Worked {
+    before: Option<Conversation>,
+    after: Conversation,
+    /// Its place among the living, if it is one of them.
+    live: Option<usize>,
 }
 
 /// A kind of statistic about a queue: whether it has changed, and when it was told last.
@@ -88,7 +99,9 @@ pub(super) struct Tally {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, queues: usize) -> Self {
+    pub(super) fn new(options: &Options) -> Self {
+        let (seed, queues) = (options.seed, options.queues);
+        let live_max = live_max(options);
         let mut ids = chance::stream(seed, "queues");
         let division = chance::uuid(&mut ids);
         let desks = (1..=queues)
@@ -97,7 +110,7 @@ impl World {
                     id: chance::uuid(&mut ids),
                     name: format!("Queue {number:02}"),
                 },
-                agents: (0..AGENTS)
+                agents: (0..live_max / 2)
                     .map(|place| Agent {
                         id: chance::uuid(&mut ids),
                         joined: place % 4 != 3,
@@ -109,12 +122,14 @@ impl World {
                 activity: Statistic::default(),
                 observations: Statistic::default(),
                 grows: false,
+                live_max,
             })
             .collect();
         Self {
             chance: chance::stream(seed, "world"),
             division,
             desks,
+            families: options.families,
             past: VecDeque::new(),
             pending: VecDeque::new(),
         }
@@ -157,25 +172,81 @@ impl World {
             return;
         };
         desk.tally.begin(now);
-        let notification = match self.chance.random_range(0..100) {
-            0..8 => desk.shift(&mut self.chance),
-            8..11 => desk.repeat(&mut self.chance),
-            _ => {
-                let (said, ended) = desk.work(&mut self.chance, &self.division, now);
-                if let Some(conversation) = ended {
-                    self.past.push_back(Past {
-                        desk: place,
-                        conversation,
-                        ended: now,
-                    });
-                    if self.past.len() > PAST_MAX {
-                        self.past.pop_front();
-                    }
-                }
-                said
+        match self.chance.random_range(0..100) {
+            0..8 => {
+                let agents = if self.families.users {
+                    desk.agents.clone()
+                } else {
+                    Vec::new()
+                };
+                self.pending.extend(desk.shift(&mut self.chance));
+                self.tell_of_agents(place, &agents, now);
             }
+            8..11 => self.pending.extend(desk.repeat(&mut self.chance)),
+            _ => self.work(place, now),
+        }
+    }
+
+    /// Lets a conversation of one queue arrive or go on, and tells of it in every family.
+    fn work(&mut self, place: usize, now: Millis) {
+        let Some(desk) = self.desks.get_mut(place) else {
+            return;
         };
-        self.pending.extend(notification);
+        let agents = if self.families.users {
+            desk.agents.clone()
+        } else {
+            Vec::new()
+        };
+        let Some(worked) = desk.work(&mut self.chance, now) else {
+            return;
+        };
+        let Worked {
+            before,
+            mut after,
+            live,
+        } = worked;
+        let queue_id = desk.queue.id.as_str();
+        let change = Change {
+            before: before.as_ref(),
+            after: &after,
+            agents: &desk.agents,
+            queue_id,
+            division: &self.division,
+            now,
+        };
+        let body = bodies::conversation(&after, &desk.agents, queue_id, &self.division);
+        self.pending.push_back(desk.said(body.clone()));
+        if self.families.details {
+            self.pending.extend(change.details());
+        }
+        after.last = body;
+        match live {
+            Some(at) => desk.live[at] = after,
+            None => {
+                self.past.push_back(Past {
+                    desk: place,
+                    conversation: after,
+                    ended: now,
+                });
+                if self.past.len() > PAST_MAX {
+                    self.past.pop_front();
+                }
+            }
+        }
+        self.tell_of_agents(place, &agents, now);
+    }
+
+    /// Tells what differs between the agents of a queue and what they were.
+    fn tell_of_agents(&mut self, place: usize, before: &[Agent], now: Millis) {
+        if !self.families.users {
+            return;
+        }
+        let Some(desk) = self.desks.get(place) else {
+            return;
+        };
+        for (before, after) in before.iter().zip(&desk.agents) {
+            self.pending.extend(families::agent(before, after, now));
+        }
     }
 }
 
@@ -199,35 +270,43 @@ impl Desk {
         Some(self.said(conversation.last.clone()))
     }
 
-    /// A conversation arrives or goes on; answers what is said of it, and itself when it has ended.
-    fn work(
-        &mut self,
-        chance: &mut Chance,
-        division: &str,
-        now: Millis,
-    ) -> (Option<Notification>, Option<Conversation>) {
+    /// A conversation arrives or goes on.
+    fn work(&mut self, chance: &mut Chance, now: Millis) -> Option<Worked> {
         self.activity.changed = true;
         self.observations.changed = true;
-        let arrives = self.live.len() < LIVE_MAX
-            && (self.live.is_empty() || chance.random_range(0..100) < 22);
-        let place = if arrives {
-            self.live.push(Conversation::arriving(chance, now));
+        // More arrive while there is room, so that most of the room is in use.
+        let arrives = match self.live.len() {
+            0 => true,
+            live if live < self.live_max / 2 => chance.random_range(0..100) < 40,
+            live => live < self.live_max && chance.random_range(0..100) < 20,
+        };
+        if arrives {
+            let after = Conversation::arriving(chance, now);
             self.tally.offered += 1;
-            self.live.len() - 1
-        } else {
-            let place = chance.random_range(0..self.live.len());
-            self.proceed(place, chance, now);
-            place
-        };
-        let Some(conversation) = self.live.get_mut(place) else {
-            return (None, None);
-        };
-        conversation.last =
-            bodies::conversation(conversation, &self.agents, &self.queue.id, division);
-        let said = conversation.last.clone();
-        let has_ended = matches!(conversation.stage, Stage::Finished | Stage::Abandoned);
-        let ended = has_ended.then(|| self.live.swap_remove(place));
-        (Some(self.said(said)), ended)
+            self.live.push(after.clone());
+            return Some(Worked {
+                before: None,
+                after,
+                live: Some(self.live.len() - 1),
+            });
+        }
+        let place = chance.random_range(0..self.live.len());
+        let before = self.live.get(place)?.clone();
+        self.proceed(place, chance, now);
+        let after = self.live.get(place)?.clone();
+        if matches!(after.stage, Stage::Finished | Stage::Abandoned) {
+            self.live.swap_remove(place);
+            return Some(Worked {
+                before: Some(before),
+                after,
+                live: None,
+            });
+        }
+        Some(Worked {
+            before: Some(before),
+            after,
+            live: Some(place),
+        })
     }
 
     fn proceed(&mut self, place: usize, chance: &mut Chance, now: Millis) {
@@ -235,24 +314,18 @@ impl Desk {
             return;
         };
         match conversation.stage {
-            Stage::Waiting => {
-                let idle = self
-                    .agents
-                    .iter()
-                    .position(|agent| agent.joined && !agent.busy);
-                match idle {
-                    Some(agent) if chance.random_range(0..100) < 85 => {
-                        if let Some(agent) = self.agents.get_mut(agent) {
-                            agent.busy = true;
-                        }
-                        conversation.alert(agent, chance, now);
+            Stage::Waiting => match idle(&self.agents, chance) {
+                Some(agent) if chance.random_range(0..100) < 85 => {
+                    if let Some(agent) = self.agents.get_mut(agent) {
+                        agent.busy = true;
                     }
-                    Some(_) | None => {
-                        conversation.abandon(now);
-                        self.tally.abandoned += 1;
-                    }
+                    conversation.alert(agent, chance, now);
                 }
-            }
+                Some(_) | None => {
+                    conversation.abandon(now);
+                    self.tally.abandoned += 1;
+                }
+            },
             Stage::Alerting if chance.random_range(0..100) < 15 => {
                 free(&mut self.agents, conversation.agent.take());
                 conversation.stage = Stage::Waiting;
@@ -309,6 +382,17 @@ impl Desk {
     }
 }
 
+impl Agent {
+    /// The routing status, in the platform's word.
+    pub(super) fn status(&self) -> &'static str {
+        match (self.joined, self.busy) {
+            (_, true) => "INTERACTING",
+            (true, false) => "IDLE",
+            (false, false) => "OFF_QUEUE",
+        }
+    }
+}
+
 impl Statistic {
     fn take(&mut self, now: Millis) -> bool {
         let due = self.changed && self.told.is_none_or(|told| now >= told + STATISTICS_PAUSE);
@@ -338,6 +422,30 @@ impl Tally {
     pub(super) fn interval(&self) -> (Millis, Millis) {
         (self.began, self.began + INTERVAL)
     }
+}
+
+/// An agent who is free, whoever comes first after a random one.
+fn idle(agents: &[Agent], chance: &mut Chance) -> Option<usize> {
+    let from = chance.random_range(0..agents.len());
+    let places = (from..agents.len()).chain(0..from);
+    places.into_iter().find(|&place| {
+        agents
+            .get(place)
+            .is_some_and(|agent| agent.joined && !agent.busy)
+    })
+}
+
+/// Conversations that a queue has at most, so that each lasts for some tens of seconds at this
+/// rate, within bounds that keep the world small.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "clamped to a small positive number"
+)]
+fn live_max(options: &Options) -> usize {
+    let per_queue = options.rate / options.queues.max(1) as f64;
+    (per_queue * STEPS_PER_LIFE).clamp(16.0, 200.0) as usize
 }
 
 fn free(agents: &mut [Agent], taken: Option<(usize, Party)>) {

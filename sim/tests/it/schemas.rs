@@ -3,10 +3,11 @@
 //! The schemas carry no list of required fields, so that this holds types, words and formats, and
 //! that no field is invented.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tieline_sim::{Options, rehearse};
+use tieline_sim::{Families, Options, rehearse};
 
 use crate::harness::{Client, quiet};
 
@@ -14,20 +15,28 @@ use crate::harness::{Client, quiet};
 fn every_emitted_body_is_valid() {
     let schemas = Schemas::read(include_str!("../schemas/topics.json"));
     for seed in 0..4 {
+        let families = Families {
+            users: true,
+            details: true,
+        };
         let options = Options {
             seed,
             queues: 4,
             rate: 50.0,
+            families,
             ..Options::default()
         };
         let emissions = rehearse(&options, Duration::from_secs(120)).unwrap();
         assert!(emissions.len() > 5000);
+        let mut seen = BTreeSet::new();
         for emission in &emissions {
             let template = emission.topic.replace(&emission.key, "{id}");
             let schema = schemas.all["topics"][&template].as_str().expect(&template);
             let body: Value = serde_json::from_str(emission.body.get()).unwrap();
             schemas.hold(schema, &body);
+            seen.insert(template);
         }
+        assert_eq!(seen.len(), 13, "{seen:?}");
     }
 }
 
