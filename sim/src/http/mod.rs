@@ -108,13 +108,16 @@ pub(crate) async fn handle(
             Err(problem) => problem.reply(&correlation_id).response(&correlation_id),
         };
     }
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let answer = match read(request).await {
         Ok(call) => route(&platform, &call).await,
         Err(problem) => Err(problem),
     };
-    answer
+    let response = answer
         .unwrap_or_else(|problem| problem.reply(&correlation_id))
-        .response(&correlation_id)
+        .response(&correlation_id);
+    tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
+    response
 }
 
 async fn read(request: http::Request<Incoming>) -> Result<Call, Problem> {

@@ -206,7 +206,9 @@ impl Problem {
             let value = match dated {
                 RetryAfter::Seconds => seconds.to_string(),
                 RetryAfter::Date => {
-                    httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(seconds))
+                    // Dates have whole seconds: this one must not be too early.
+                    let wait = Duration::from_secs(seconds + 1);
+                    httpdate::fmt_http_date(SystemTime::now() + wait)
                 }
             };
             reply.headers.push(("retry-after", value));

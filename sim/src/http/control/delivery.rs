@@ -1,6 +1,7 @@
 //! What is delivered, and what happens to it on the way: traffic, emissions by hand, disturbances,
 //! frames that are none of the platform's.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Done, Problem, faulted, sockets};
+use super::{Done, Problem, faulted, resolve, sockets};
 use crate::clock::{self, Millis};
 use crate::platform::{Disturbance, Platform, What};
 use crate::socket::{Blast, Item, frames};
@@ -77,14 +78,15 @@ pub(super) fn disturb(platform: &Platform, asked: DisturbAsked) -> Done {
     let sockets = sockets(&state, asked.channel.as_deref())?;
     let now = clock::now();
     let to = asked.for_ms.map(|length| now + length);
+    let channel = resolve(&state, asked.channel.as_deref())?;
     state.disturbances.push(Disturbance {
         what: asked.what,
-        channel: asked.channel,
+        channel,
         every: asked.every,
         left: asked.count,
         lag: Duration::from_millis(asked.lag_ms),
         until: to.unwrap_or(Millis::MAX),
-        seen: 0,
+        seen: BTreeMap::new(),
     });
     Ok(faulted(
         &mut state,

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ChannelAsked, Done, NothingAsked, Problem, faulted, no_channel, sockets};
+use super::{ChannelAsked, Done, NothingAsked, faulted, resolve, sockets};
 use crate::clock;
 use crate::platform::{Client, Ending, Platform, State};
 
@@ -92,20 +92,14 @@ pub(super) fn evict(platform: &Platform, asked: ChannelAsked) -> Done {
 
 fn end(platform: &Platform, asked: ChannelAsked, kind: &str, ending: Ending) -> Done {
     let mut state = platform.state();
-    let id = match asked.channel {
-        Some(id) => id,
-        // Scenarios cannot know an id: theirs is the first channel that has a socket.
-        None => state
-            .channels
-            .values()
-            .find(|channel| channel.socket.is_some())
-            .map(|channel| channel.id.clone())
-            .ok_or_else(|| Problem::new(404, "not.found", "there is no channel with a socket"))?,
-    };
-    let channel = state.channels.get(&id).ok_or_else(|| no_channel(&id))?;
-    let hit = channel
-        .socket
-        .clone()
+    // Scenarios leave the channel out and mean the first that has a socket.
+    let name = asked.channel.as_deref().unwrap_or("#1");
+    let id = resolve(&state, Some(name))?.unwrap_or_default();
+    let socket = state
+        .channels
+        .get(&id)
+        .and_then(|channel| channel.socket.clone());
+    let hit = socket
         .map(|socket| (id.clone(), socket))
         .into_iter()
         .collect();
