@@ -53,9 +53,9 @@ struct Session {
 }
 
 /// Why the loop ended, in words for the journal.
-type End = ControlFlow<&'static str>;
+type End = ControlFlow<Utf8Bytes>;
 
-const LOST: End = ControlFlow::Break("connection lost");
+const LOST: End = ControlFlow::Break(Utf8Bytes::from_static("connection lost"));
 const GOES_ON: End = ControlFlow::Continue(());
 
 /// Serves a socket until it ends; `early` is what the client sent before its handshake was
@@ -88,17 +88,17 @@ pub(crate) async fn serve(
         speaks_again: None,
     };
     let reason = session.run(ends.cuts).await;
-    platform.state().close(&channel, serial, reason);
+    platform.state().close(&channel, serial, &reason);
     session.linger().await;
 }
 
 impl Session {
-    async fn run(&mut self, mut cuts: mpsc::UnboundedReceiver<Cut>) -> &'static str {
+    async fn run(&mut self, mut cuts: mpsc::UnboundedReceiver<Cut>) -> Utf8Bytes {
         let stopped = self.platform.stopped.clone();
         loop {
             let end = tokio::select! {
                 biased;
-                () = stopped.cancelled() => ControlFlow::Break("simulator stopped"),
+                () = stopped.cancelled() => ControlFlow::Break("simulator stopped".into()),
                 Some(cut) = cuts.recv() => self.cut(cut),
                 end = self.step() => end,
             };
@@ -128,9 +128,9 @@ impl Session {
         match cut {
             Cut::Reset => {
                 wire.arm_reset().ok();
-                ControlFlow::Break("reset")
+                ControlFlow::Break("reset".into())
             }
-            Cut::Finish => ControlFlow::Break("finished"),
+            Cut::Finish => ControlFlow::Break("finished".into()),
             Cut::Vanish => {
                 wire.muted = true;
                 wire.deaf = true;
@@ -190,7 +190,7 @@ impl Session {
             Some(Ok(Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => GOES_ON,
             Some(Ok(Message::Close(_))) => {
                 self.stream.flush().await.ok();
-                ControlFlow::Break("closed by the client")
+                ControlFlow::Break("closed by the client".into())
             }
             Some(Err(_)) | None => LOST,
         }
@@ -247,10 +247,10 @@ impl Session {
                 self.flush().await?;
                 let frame = CloseFrame {
                     code: CloseCode::from(code),
-                    reason,
+                    reason: reason.clone(),
                 };
                 self.stream.close(Some(frame)).await.ok();
-                ControlFlow::Break("closed by the platform")
+                ControlFlow::Break(reason)
             }
         }
     }

@@ -179,7 +179,7 @@ async fn a_stalled_platform_does_not_hear_pings_and_still_speaks() {
     let client = Client::start(quiet()).await;
     let (mut one, _two, topic) = two(&client).await;
     one.ping().await;
-    client.control("stall", json!({"for_ms": 300})).await;
+    client.control("stall", json!({"for_ms": 1500})).await;
     one.say(json!({"message": "ping"})).await;
     client.emit(&topic, json!({})).await;
     assert_eq!(one.hear().await["topicName"], topic);

@@ -142,7 +142,7 @@ async fn an_rfc_6455_ping_is_answered_at_once() {
 
 #[tokio::test]
 async fn an_expired_channel_is_refused_and_subscribing_makes_it_live_longer() {
-    let channel_ttl = Duration::from_secs(2);
+    let channel_ttl = Duration::from_secs(3);
     let client = Client::start(tieline_sim::Options {
         channel_ttl,
         ..quiet()
@@ -165,4 +165,27 @@ async fn an_expired_channel_is_refused_and_subscribing_makes_it_live_longer() {
             .unwrap()
             >= channel_ttl
     );
+}
+
+#[tokio::test]
+async fn the_journal_says_why_each_socket_ended() {
+    let client = Client::start(quiet()).await;
+    let (id, uri) = client.channel().await;
+    let first = client.connect(&id, &uri).await;
+    let second = client.connect(&id, &uri).await;
+    client.control("close", json!({"mode": "rst"})).await;
+    let ended = eventually(|| {
+        let sessions = client.sim.journal().sessions;
+        sessions
+            .iter()
+            .all(|session| session.closed.is_some())
+            .then_some(sessions)
+    })
+    .await;
+    let reasons: Vec<_> = ended
+        .into_iter()
+        .filter_map(|session| session.reason)
+        .collect();
+    assert_eq!(reasons, ["another socket was opened", "reset"]);
+    drop((first, second));
 }

@@ -102,7 +102,7 @@ async fn an_evicted_socket_may_see_a_close_or_a_reset_or_nothing() {
 #[tokio::test]
 async fn a_changed_subscription_may_take_its_time() {
     let client = with(Switches {
-        settle_ms: 300,
+        settle_ms: 1500,
         ..Switches::default()
     })
     .await;
