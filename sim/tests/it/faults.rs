@@ -96,7 +96,7 @@ async fn a_silence_that_resumes_lets_later_notifications_through() {
     let mut socket = client.listen(std::slice::from_ref(&topic)).await;
     socket.ping().await;
     client
-        .control("silence", json!({"for_ms": 100, "resume": true}))
+        .control("silence", json!({"for_ms": 1500, "resume": true}))
         .await;
     client.emit(&topic, json!({"heard": false})).await;
     let mut tick = tokio::time::interval(Duration::from_millis(40));
@@ -200,7 +200,7 @@ async fn a_revoked_token_closes_the_sockets_of_its_channels_and_the_channels_liv
 #[tokio::test]
 async fn an_expired_token_closes_the_sockets_of_its_channels() {
     let options = Options {
-        token_ttl: Duration::from_millis(300),
+        token_ttl: Duration::from_secs(3),
         ..quiet()
     };
     let client = Client::start(options).await;
@@ -209,4 +209,46 @@ async fn an_expired_token_closes_the_sockets_of_its_channels() {
         socket.next().await,
         Some(Ok(Message::Close(Some(_))))
     ));
+}
+
+#[tokio::test]
+async fn headers_are_spelt_as_clients_look_them_up() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let client = Client::start(quiet()).await;
+    let asked = json!({"what": "token", "retry_after_s": 7, "for_ms": 60_000});
+    client.control("throttle", asked).await;
+    let address = client.sim.login_url().strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = b"POST /oauth/token HTTP/1.1\r\nhost: sim\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.contains("\r\nRetry-After: 7\r\n"), "{reply}");
+}
+
+#[tokio::test]
+async fn a_channel_can_be_meant_by_the_age_of_its_socket() {
+    let client = Client::start(quiet()).await;
+    let mut first = client.listen(&[]).await;
+    let mut second = client.listen(&[]).await;
+    first.ping().await;
+    let hit = client
+        .control("close", json!({"channel": "#1", "mode": "code"}))
+        .await;
+    assert_eq!(hit["channels"], json!([first.channel]));
+    assert!(matches!(first.next().await, Some(Ok(Message::Close(_)))));
+    second.ping().await;
+    let url = format!("{}/sim/close", client.sim.control_url());
+    let wrong = json!({"channel": "#9", "mode": "rst"});
+    assert_eq!(
+        client
+            .http
+            .post(url)
+            .json(&wrong)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        404
+    );
 }

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// How long anything may take before the test fails.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 pub struct Client {
     pub sim: Sim,
@@ -147,6 +147,10 @@ impl Socket {
         tokio::time::timeout(DEADLINE, self.stream.next())
             .await
             .expect("nothing came in time")
+    }
+
+    pub async fn send(&mut self, message: Message) {
+        self.stream.send(message).await.unwrap();
     }
 
     pub async fn say(&mut self, body: Value) {
