@@ -113,15 +113,10 @@ mod tests {
 
     #[test]
     fn a_switch_is_turned_by_name() {
-        let turned = Switches::default()
-            .turned("evicted_sees=reset")
-            .expect("known");
+        let turned = Switches::default().turned("evicted_sees=reset").expect("known");
         assert_eq!(turned.evicted_sees, Evicted::Reset);
         let turned = turned.turned("settle_ms=1500").expect("known");
-        assert_eq!(
-            (turned.settle_ms, turned.evicted_sees),
-            (1500, Evicted::Reset)
-        );
+        assert_eq!((turned.settle_ms, turned.evicted_sees), (1500, Evicted::Reset));
         assert!(turned.turned("evicted_sees=maybe").is_err());
         assert!(turned.turned("no_such_switch=true").is_err());
     }

@@ -132,14 +132,9 @@ impl Platform {
 impl State {
     fn new(options: &Options, base_url: &str) -> Self {
         let mut chance = chance::stream(options.seed, "platform");
-        let id = options
-            .client_id
-            .clone()
-            .unwrap_or_else(|| chance::uuid(&mut chance));
-        let secret = options
-            .client_secret
-            .clone()
-            .unwrap_or_else(|| chance::token(&mut chance, 43));
+        let id = options.client_id.clone().unwrap_or_else(|| chance::uuid(&mut chance));
+        let secret =
+            options.client_secret.clone().unwrap_or_else(|| chance::token(&mut chance, 43));
         Self {
             clients: vec![Client { id, secret }],
             tokens: BTreeMap::new(),
@@ -180,9 +175,7 @@ impl State {
     ) -> u64 {
         let (text, range) = frames::notification(topic, body, &correlation_id);
         let frame = Utf8Bytes::from(text);
-        let number = self
-            .log
-            .emitted(topic.to_owned(), time, frame.clone(), range, correlation_id);
+        let number = self.log.emitted(topic.to_owned(), time, frame.clone(), range, correlation_id);
         if self.disturbances.is_empty() {
             for channel in self.channels.values_mut() {
                 channel.deliver(topic, number, &frame, &Fate::default());
