@@ -24,7 +24,7 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use crate::clock;
-use crate::platform::{Platform, Target};
+use crate::platform::{MINUTE, Platform, Target};
 
 pub(crate) use self::control::{Asked, CALLS};
 pub(crate) use self::reply::{Problem, Reply};
@@ -188,7 +188,7 @@ fn authenticate(
         .and_then(|token| state.tokens.get_mut(token))
         .filter(|grant| grant.expires > now)
         .ok_or_else(|| Problem::new(401, "bad.credentials", "Invalid login credentials."))?;
-    let budget = grant.usage.count(now, platform.options.rate_limit);
+    let budget = grant.usage.count(now, platform.options.rate_limit, MINUTE);
     let client_id = grant.client_id.clone();
     Ok((Caller { token: token.unwrap_or_default().to_owned(), client_id }, budget))
 }

@@ -29,7 +29,7 @@ use crate::traffic::{Scripted, Traffic};
 pub(crate) use self::channels::{Channel, Ending, Refused, TOPICS_MAX};
 pub(crate) use self::clients::{Client, Denied, Grant};
 pub(crate) use self::disturb::{Disturbance, Fate, What};
-pub(crate) use self::limits::{Budget, Usage};
+pub(crate) use self::limits::{Budget, MINUTE, Usage};
 pub(crate) use self::throttle::{Effect, Target, Throttle};
 
 /// What every task of one simulator shares.
@@ -61,6 +61,9 @@ pub(crate) struct State {
     correlations: Chance,
     options: Options,
     base_url: String,
+    /// Handshakes and logins of the current second.
+    handshakes: Usage,
+    logins: Usage,
     uses: u64,
     sessions: u64,
     channels_made: u64,
@@ -148,6 +151,8 @@ impl State {
             correlations: chance::stream(options.seed, "correlations"),
             options: options.clone(),
             base_url: base_url.to_owned(),
+            handshakes: Usage::default(),
+            logins: Usage::default(),
             uses: 0,
             sessions: 0,
             channels_made: 0,

@@ -71,7 +71,9 @@ async fn two_live_runs_and_a_rehearsal_say_the_same() {
             let journal = sim.journal();
             (journal.emissions.len() >= count).then_some(journal)
         });
-        told.push(journal.await.emissions);
+        let journal = journal.await;
+        assert!(journal.faults.iter().any(|fault| fault.kind == "throttle.rest.429"));
+        told.push(journal.emissions);
         sim.stop().await;
     }
     let told: Vec<String> = told.iter().map(|emissions| text(&emissions[..count])).collect();

@@ -159,3 +159,25 @@ async fn a_login_may_flap() {
     }
     assert_eq!(told, [200, 503, 200, 503]);
 }
+
+#[tokio::test]
+async fn handshakes_may_be_limited_by_the_second() {
+    let client = with(Switches { handshakes_per_second: 2, ..Switches::default() }).await;
+    let (id, uri) = client.channel().await;
+    let mut refused = 0;
+    // Ten in a row take far less than the five seconds that would let all of them in.
+    for _ in 0..10 {
+        match tokio_tungstenite::connect_async(&uri).await {
+            Ok(_) => {}
+            Err(Error::Http(response)) => {
+                assert_eq!(
+                    (response.status().as_u16(), &response.headers()["retry-after"]),
+                    (429, &"1".parse().unwrap())
+                );
+                refused += 1;
+            }
+            other => panic!("{id}: {other:?}"),
+        }
+    }
+    assert!(refused > 0);
+}
