@@ -115,11 +115,7 @@ impl Disturbance {
         }
         // Without a channel of its own each channel begins its count elsewhere, so that siblings do
         // not lose the same frame.
-        let begin = if self.channel.is_some() {
-            0
-        } else {
-            hash(channel, "") % self.every
-        };
+        let begin = if self.channel.is_some() { 0 } else { hash(channel, "") % self.every };
         let seen = self.seen.entry(channel.to_owned()).or_insert(begin);
         *seen += 1;
         let hit = seen.is_multiple_of(self.every);
@@ -138,12 +134,9 @@ fn share(lag: Duration, channel: &str, key: &str) -> Duration {
 
 /// FNV-1a, whose low bits alone are not mixed well enough.
 fn hash(channel: &str, key: &str) -> u64 {
-    let mixed = channel
-        .bytes()
-        .chain(key.bytes())
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+    let mixed = channel.bytes().chain(key.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     mixed >> 32
 }
 

@@ -210,20 +210,12 @@ impl Session {
 
     async fn write_one(&mut self, item: Item) -> End {
         match item {
-            Item::Emission {
-                number,
-                frame,
-                due: Some(due),
-            } => {
+            Item::Emission { number, frame, due: Some(due) } => {
                 self.arrivals += 1;
                 self.late.insert((due, self.arrivals), (number, frame));
                 GOES_ON
             }
-            Item::Emission {
-                number,
-                frame,
-                due: None,
-            } => {
+            Item::Emission { number, frame, due: None } => {
                 self.feed(frame).await?;
                 self.unflushed.push(number);
                 GOES_ON
@@ -239,16 +231,11 @@ impl Session {
             }
             Item::Blast(blast) => {
                 self.flush().await?;
-                blast::write(&blast, self.stream.get_mut())
-                    .await
-                    .map_or(LOST, |()| GOES_ON)
+                blast::write(&blast, self.stream.get_mut()).await.map_or(LOST, |()| GOES_ON)
             }
             Item::Close { code, reason } => {
                 self.flush().await?;
-                let frame = CloseFrame {
-                    code: CloseCode::from(code),
-                    reason: reason.clone(),
-                };
+                let frame = CloseFrame { code: CloseCode::from(code), reason: reason.clone() };
                 self.stream.close(Some(frame)).await.ok();
                 ControlFlow::Break(reason)
             }
@@ -313,10 +300,7 @@ impl Session {
         }
         let numbers = std::mem::take(&mut self.unflushed);
         if !numbers.is_empty() && !self.stream.get_ref().muted {
-            self.platform
-                .state()
-                .log
-                .delivered(&numbers, &self.channel, self.serial);
+            self.platform.state().log.delivered(&numbers, &self.channel, self.serial);
         }
         GOES_ON
     }

@@ -38,14 +38,8 @@ pub(super) fn answer(platform: &Arc<Platform>, call: &Call, name: &str) -> Answe
         }
         (&Method::GET, "switches") => Ok(Reply::json(&platform.state().switches)),
         (&Method::POST, _) => {
-            let body = if call.body.is_empty() {
-                json!({})
-            } else {
-                call.json()?
-            };
-            Asked::read(name, &body)?
-                .perform(platform)
-                .map(|value| Reply::json(&value))
+            let body = if call.body.is_empty() { json!({}) } else { call.json()? };
+            Asked::read(name, &body)?.perform(platform).map(|value| Reply::json(&value))
         }
         (_, _) => Err(Problem::method_not_allowed()),
     }
@@ -193,13 +187,8 @@ fn resolve(state: &State, channel: Option<&str>) -> Result<Option<String>, Probl
                 .filter_map(|entry| Some((entry.socket.as_ref()?.serial, &entry.id)))
                 .collect();
             open.sort_unstable();
-            let place = place
-                .parse::<usize>()
-                .ok()
-                .and_then(|place| place.checked_sub(1));
-            place
-                .and_then(|place| open.get(place))
-                .map(|(_, id)| (*id).clone())
+            let place = place.parse::<usize>().ok().and_then(|place| place.checked_sub(1));
+            place.and_then(|place| open.get(place)).map(|(_, id)| (*id).clone())
         }
     };
     let reason = || Problem::new(404, "not.found", format!("there is no channel {name:?}"));
