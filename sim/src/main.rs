@@ -93,10 +93,7 @@ impl From<Arguments> for Options {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let sim = Sim::start(Arguments::parse().into()).await?;
     announce(&sim)?;
     stop_asked_for().await?;
@@ -115,9 +112,7 @@ fn announce(sim: &Sim) -> anyhow::Result<()> {
         "queues": sim.queues(),
     });
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{ready}")
-        .and_then(|()| out.flush())
-        .context("cannot write the ready line")
+    writeln!(out, "{ready}").and_then(|()| out.flush()).context("cannot write the ready line")
 }
 
 async fn stop_asked_for() -> anyhow::Result<()> {

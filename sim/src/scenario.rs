@@ -58,14 +58,10 @@ pub(crate) struct Step {
 
 impl Scenario {
     pub(crate) fn load(file: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(file).map_err(|source| Error::Read {
-            file: file.to_owned(),
-            source,
-        })?;
-        toml::from_str(&text).map_err(|source| Error::Parse {
-            file: file.to_owned(),
-            source: Box::new(source),
-        })
+        let text = std::fs::read_to_string(file)
+            .map_err(|source| Error::Read { file: file.to_owned(), source })?;
+        toml::from_str(&text)
+            .map_err(|source| Error::Parse { file: file.to_owned(), source: Box::new(source) })
     }
 }
 
@@ -80,11 +76,7 @@ pub(crate) async fn play(platform: Arc<Platform>, scenario: Scenario) {
         let stage = Arc::clone(&platform);
         platform.tasks.spawn(async move {
             let stopped = stage.stopped.clone();
-            if stopped
-                .run_until_cancelled(tokio::time::sleep(at))
-                .await
-                .is_some()
-            {
+            if stopped.run_until_cancelled(tokio::time::sleep(at)).await.is_some() {
                 take(&stage, step);
             }
         });

@@ -53,9 +53,7 @@ impl Control {
         struct Rotated {
             client_secret: SecretString,
         }
-        let rotated: Rotated = self
-            .post("rotate", &Value::Object(Default::default()))
-            .await?;
+        let rotated: Rotated = self.post("rotate", &Value::Object(Default::default())).await?;
         Ok(rotated.client_secret)
     }
 
@@ -73,11 +71,7 @@ impl Control {
         let state: State = self.get(&format!("{}/sim/state", self.sim)).await?;
         Ok(SimState {
             emitted: state.emitted,
-            open: state
-                .channels
-                .into_iter()
-                .filter_map(|channel| channel.session)
-                .collect(),
+            open: state.channels.into_iter().filter_map(|channel| channel.session).collect(),
         })
     }
 
@@ -98,11 +92,7 @@ impl Control {
         gaps.open.append(&mut gaps.recent);
         gaps.open.sort_by_key(|gap| gap.number);
         let named = gaps.open.len();
-        anyhow::ensure!(
-            named == gaps.total,
-            "the bridge names {named} of {} gaps",
-            gaps.total
-        );
+        anyhow::ensure!(named == gaps.total, "the bridge names {named} of {} gaps", gaps.total);
         Ok(gaps.open)
     }
 
@@ -120,13 +110,7 @@ async fn answer<T: DeserializeOwned>(
     request: reqwest::RequestBuilder,
     url: &str,
 ) -> anyhow::Result<T> {
-    let response = request
-        .send()
-        .await
-        .and_then(reqwest::Response::error_for_status);
-    let body = response
-        .with_context(|| format!("no answer from {url}"))?
-        .bytes()
-        .await?;
+    let response = request.send().await.and_then(reqwest::Response::error_for_status);
+    let body = response.with_context(|| format!("no answer from {url}"))?.bytes().await?;
     serde_json::from_slice(&body).with_context(|| format!("cannot read the answer of {url}"))
 }

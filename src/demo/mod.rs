@@ -39,9 +39,7 @@ pub fn run(args: &Demo) -> Exit {
         true => Audience::Script,
         false => Audience::Person,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let exit = match runtime {
         Ok(runtime) => runtime.block_on(perform(args, audience)),
         Err(error) => Err(error.into()),
@@ -119,9 +117,7 @@ async fn close(scene: Scene, args: &Demo, began: crate::time::Time) -> anyhow::R
         held: &held,
     })?;
     if exit != Exit::Success {
-        findings
-            .complaints
-            .push(format!("the bridge ended with {}", exit.code()));
+        findings.complaints.push(format!("the bridge ended with {}", exit.code()));
     }
     scene.sim.stop().await;
     #[cfg(any(feature = "kafka", feature = "nats"))]

@@ -104,32 +104,16 @@ impl Report {
         };
         row("emitted", findings.emitted, "by the simulator")?;
         row("delivered", findings.delivered, "found in the sink")?;
-        row(
-            "missed",
-            findings.missed,
-            "not in the sink, within a named gap",
-        )?;
+        row("missed", findings.missed, "not in the sink, within a named gap")?;
         for (kind, mishaps) in findings.mishaps() {
             row(kind, mishaps.len() as u64, meaning(kind))?;
         }
-        row(
-            "late",
-            findings.late,
-            "marked as coming after a younger one",
-        )?;
-        row(
-            "rotations",
-            findings.rotations,
-            "planned changes, successor first, without a gap",
-        )?;
-        row("gaps named", findings.gaps.len() as u64, "")?;
+        row("late", findings.late, "marked as coming after a younger one")?;
+        row("rotations", findings.rotations, "planned changes, successor first, without a gap")?;
+        row("gaps named", findings.gaps.len() as u64, "each with its fault")?;
         for gap in &findings.gaps {
             // Without the word that all refusals share, so that a row has room in 80 columns.
-            let fault = gap
-                .fault
-                .as_deref()
-                .unwrap_or("no fault")
-                .replace("throttle.", "");
+            let fault = gap.fault.as_deref().unwrap_or("no fault").replace("throttle.", "");
             let at = gap.from.to_string();
             let at = at.get(11..23).unwrap_or(&at);
             writeln!(
@@ -162,11 +146,7 @@ impl Report {
         for complaint in &self.findings.complaints {
             writeln!(text, "  {complaint}")?;
         }
-        for (kind, mishaps) in self
-            .findings
-            .mishaps()
-            .filter(|(_, mishaps)| !mishaps.is_empty())
-        {
+        for (kind, mishaps) in self.findings.mishaps().filter(|(_, mishaps)| !mishaps.is_empty()) {
             writeln!(text, "  {kind}, the first of {}:", mishaps.len())?;
             for mishap in mishaps.iter().take(NAMED_MAX) {
                 writeln!(text, "    {mishap}")?;
@@ -201,10 +181,7 @@ mod tests {
     #[test]
     fn a_clean_run_has_a_table_within_80_columns() {
         let text = report().table().unwrap();
-        assert!(
-            text.lines().all(|line| line.chars().count() <= 80),
-            "{text}"
-        );
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         insta::assert_snapshot!(text);
     }
 
@@ -212,10 +189,7 @@ mod tests {
     fn a_failed_run_names_the_first_ten_events_and_the_log() {
         let mut report = report();
         report.findings.lost = (1..=12).map(lost).collect();
-        report
-            .findings
-            .complaints
-            .push("gap 2 (cut) has no fault behind it".to_owned());
+        report.findings.complaints.push("gap 2 (cut) has no fault behind it".to_owned());
         insta::assert_snapshot!(report.mishaps().unwrap());
         assert!(report.table().unwrap().contains("A PROMISE WAS BROKEN"));
     }

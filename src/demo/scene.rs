@@ -154,10 +154,6 @@ fn target(sink: DemoSink, folder: &Folder, server: Option<&Server>) -> anyhow::R
 fn topics(config: &Config, sim: &Sim) -> BTreeSet<String> {
     let templates = config.genesys.topics.iter();
     templates
-        .flat_map(|template| {
-            sim.queues()
-                .iter()
-                .map(|queue| template.replace(QUEUE, &queue.id))
-        })
+        .flat_map(|template| sim.queues().iter().map(|queue| template.replace(QUEUE, &queue.id)))
         .collect()
 }

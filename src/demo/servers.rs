@@ -69,10 +69,7 @@ impl Server {
             command.env(DOWNLOADS, downloads);
         }
         let child = command.spawn().context("cannot run bash")?;
-        let mut server = Self {
-            child,
-            fields: Map::new(),
-        };
+        let mut server = Self { child, fields: Map::new() };
         let started = tokio::time::timeout(START_MAX, server.listen(tell)).await;
         started.with_context(|| format!("{name} is not ready within {START_MAX:?}"))??;
         Ok(server)
@@ -137,8 +134,6 @@ fn downloads() -> Option<PathBuf> {
         return None;
     }
     let here = std::env::current_dir().ok()?;
-    let root = here
-        .ancestors()
-        .find(|folder| folder.join("tests/servers/common.sh").exists())?;
+    let root = here.ancestors().find(|folder| folder.join("tests/servers/common.sh").exists())?;
     Some(root.join(".servers"))
 }

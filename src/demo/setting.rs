@@ -21,12 +21,8 @@ const HEAD: &str =
 const SHORT: Duration = Duration::from_secs(45);
 
 /// Times for a short story, laid over `[lifecycle]`.
-const SHORT_TIMES: [(&str, &str); 4] = [
-    ("ping_interval", "1s"),
-    ("dead_after", "3s"),
-    ("settle", "1s"),
-    ("drain", "1s"),
-];
+const SHORT_TIMES: [(&str, &str); 4] =
+    [("ping_interval", "1s"), ("dead_after", "3s"), ("settle", "1s"), ("drain", "1s")];
 
 /// All that the simulator speaks of, so that what it emits and what the bridge is to deliver are the same number.
 const TOPICS: [&str; 4] = [
@@ -71,11 +67,7 @@ fn lay_over(facts: &Facts<'_>) -> anyhow::Result<Table> {
     set(&mut table, "genesys.login_url", sim.login_url());
     set(&mut table, "genesys.api_url", sim.api_url());
     set(&mut table, "genesys.client_id", sim.client_id());
-    set(
-        &mut table,
-        "genesys.topics",
-        TOPICS.map(Value::from).to_vec(),
-    );
+    set(&mut table, "genesys.topics", TOPICS.map(Value::from).to_vec());
     set(&mut table, "secret.file.path", path(folder.secret()));
     set(&mut table, "admin.listen", "127.0.0.1:0");
     // TOML knows only signed numbers, and 0 would ask the system for a seed.
@@ -99,9 +91,7 @@ fn set(table: &mut Table, key: &str, value: impl Into<Value>) {
             table.insert(key.to_owned(), value.into());
         }
         Some((head, rest)) => {
-            let below = table
-                .entry(head)
-                .or_insert_with(|| Value::Table(Table::new()));
+            let below = table.entry(head).or_insert_with(|| Value::Table(Table::new()));
             if let Value::Table(below) = below {
                 set(below, rest, value);
             }

@@ -24,29 +24,20 @@ pub(super) enum Target {
     Nats { url: String, stream: &'static str },
     /// A topic on these brokers.
     #[cfg(feature = "kafka")]
-    Kafka {
-        brokers: String,
-        topic: &'static str,
-    },
+    Kafka { brokers: String, topic: &'static str },
 }
 
 impl Target {
     /// The stream of a server that was just started.
     #[cfg(feature = "nats")]
     pub(super) const fn nats(url: String) -> Self {
-        Self::Nats {
-            url,
-            stream: STREAM,
-        }
+        Self::Nats { url, stream: STREAM }
     }
 
     /// The topic of a broker that was just started.
     #[cfg(feature = "kafka")]
     pub(super) const fn kafka(brokers: String) -> Self {
-        Self::Kafka {
-            brokers,
-            topic: TOPIC,
-        }
+        Self::Kafka { brokers, topic: TOPIC }
     }
 
     /// The name of the sink.

@@ -22,11 +22,7 @@ pub(super) fn collection(platform: &Platform, call: &Call, caller: &Caller) -> A
         None | Some("token") => false,
         Some("oauthclient") => true,
         Some(_) => {
-            return Err(Problem::new(
-                400,
-                "invalid.value",
-                "includechannels is not valid",
-            ));
+            return Err(Problem::new(400, "invalid.value", "includechannels is not valid"));
         }
     };
     let state = platform.state();

@@ -29,11 +29,7 @@ pub(super) fn answer(platform: &Arc<Platform>, call: &Call, name: &str) -> Answe
             Ok(Reply::json(&journal))
         }
         (&Method::POST, _) => {
-            let body = if call.body.is_empty() {
-                json!({})
-            } else {
-                call.json()?
-            };
+            let body = if call.body.is_empty() { json!({}) } else { call.json()? };
             perform(platform, name, body).map(|value| Reply::json(&value))
         }
         (_, _) => Err(Problem::method_not_allowed()),
@@ -54,11 +50,7 @@ pub(crate) fn perform(platform: &Arc<Platform>, name: &str, body: Value) -> Resu
         "revoke" => Ok(revoke(platform)),
         "expire" => end(platform, read(body)?, "expire", Ending::ChannelExpired),
         "evict" => end(platform, read(body)?, "evict", Ending::Evicted),
-        _ => Err(Problem::new(
-            404,
-            "not.found",
-            format!("there is no control call {name:?}"),
-        )),
+        _ => Err(Problem::new(404, "not.found", format!("there is no control call {name:?}"))),
     }
 }
 
@@ -122,10 +114,7 @@ fn close(platform: &Platform, asked: CloseAsked) -> Result<Value, Problem> {
     let mut state = platform.state();
     let sockets = sockets(&state, asked.channel.as_deref())?;
     let code = asked.code.unwrap_or(1001);
-    let reason: Utf8Bytes = asked
-        .reason
-        .unwrap_or_else(|| "closed by hand".to_owned())
-        .into();
+    let reason: Utf8Bytes = asked.reason.unwrap_or_else(|| "closed by hand".to_owned()).into();
     for (_, socket) in &sockets {
         match asked.mode {
             CloseMode::Rst => socket.cut(Cut::Reset),
@@ -165,10 +154,7 @@ fn socket_closing(platform: &Arc<Platform>, asked: ClosingAsked) -> Result<Value
     let sockets = sockets(&state, asked.channel.as_deref())?;
     for (id, socket) in &sockets {
         let correlation_id = state.uuid();
-        let client_id = state
-            .channels
-            .get(id)
-            .map_or("", |channel| channel.client_id.as_str());
+        let client_id = state.channels.get(id).map_or("", |channel| channel.client_id.as_str());
         let text = frames::system("socket_closing", id, client_id, &correlation_id);
         socket.say(text.into());
     }
@@ -197,10 +183,7 @@ struct SilenceAsked {
 fn silence(platform: &Platform, asked: SilenceAsked) -> Result<Value, Problem> {
     let mut state = platform.state();
     let sockets = sockets(&state, asked.channel.as_deref())?;
-    let resume = asked
-        .for_ms
-        .filter(|_| asked.resume)
-        .map(Duration::from_millis);
+    let resume = asked.for_ms.filter(|_| asked.resume).map(Duration::from_millis);
     for (_, socket) in &sockets {
         socket.order(Order::Mute { resume });
     }
@@ -221,13 +204,7 @@ fn half_open(platform: &Platform, asked: HalfOpenAsked) -> Result<Value, Problem
     for (_, socket) in &sockets {
         socket.cut(Cut::Vanish);
     }
-    Ok(faulted(
-        &mut state,
-        "half-open",
-        clock::now(),
-        None,
-        sockets,
-    ))
+    Ok(faulted(&mut state, "half-open", clock::now(), None, sockets))
 }
 
 #[derive(Debug, Deserialize)]
@@ -246,22 +223,13 @@ fn too_many() -> u16 {
 
 fn throttle(platform: &Platform, asked: ThrottleAsked) -> Result<Value, Problem> {
     if !(400..600).contains(&asked.status) {
-        return Err(Problem::new(
-            400,
-            "invalid.value",
-            "status must be from 400 to 599",
-        ));
+        return Err(Problem::new(400, "invalid.value", "status must be from 400 to 599"));
     }
     let now = clock::now();
     let until = now + asked.for_ms;
     let mut state = platform.state();
     let (target, status, retry_after) = (asked.what, asked.status, asked.retry_after_s);
-    state.throttles.push(Throttle {
-        target,
-        status,
-        retry_after,
-        until,
-    });
+    state.throttles.push(Throttle { target, status, retry_after, until });
     let kind = format!("throttle.{}.{status}", target.name());
     Ok(faulted(&mut state, &kind, now, Some(until), Vec::new()))
 }
@@ -305,12 +273,7 @@ fn revoke(platform: &Platform) -> Value {
     let count = state.end_tokens(None);
     let hit = before
         .into_iter()
-        .filter(|(id, _)| {
-            state
-                .channels
-                .get(id)
-                .is_some_and(|channel| channel.socket.is_none())
-        })
+        .filter(|(id, _)| state.channels.get(id).is_some_and(|channel| channel.socket.is_none()))
         .collect();
     let now = clock::now();
     let mut answer = faulted(&mut state, "revoke", now, Some(now), hit);
@@ -331,17 +294,9 @@ fn end(
     ending: Ending,
 ) -> Result<Value, Problem> {
     let mut state = platform.state();
-    let channel = state
-        .channels
-        .get(&asked.channel)
-        .ok_or_else(|| no_channel(&asked.channel))?;
+    let channel = state.channels.get(&asked.channel).ok_or_else(|| no_channel(&asked.channel))?;
     let id = channel.id.clone();
-    let hit = channel
-        .socket
-        .clone()
-        .map(|socket| (id.clone(), socket))
-        .into_iter()
-        .collect();
+    let hit = channel.socket.clone().map(|socket| (id.clone(), socket)).into_iter().collect();
     state.end_channel(&id, ending);
     let now = clock::now();
     Ok(faulted(&mut state, kind, now, Some(now), hit))

@@ -51,10 +51,7 @@ pub(crate) type Answer = Result<Reply, Problem>;
 impl Call {
     /// The first value of a query parameter.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// A header as text.
@@ -72,17 +69,9 @@ impl Call {
     pub(crate) fn number(&self, name: &str, default: usize) -> Result<usize, Problem> {
         match self.query(name) {
             None => Ok(default),
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|&number| number > 0)
-                .ok_or_else(|| {
-                    Problem::new(
-                        400,
-                        "invalid.value",
-                        format!("{name} must be a positive number"),
-                    )
-                }),
+            Some(text) => text.parse().ok().filter(|&number| number > 0).ok_or_else(|| {
+                Problem::new(400, "invalid.value", format!("{name} must be a positive number"))
+            }),
         }
     }
 }
@@ -104,9 +93,7 @@ pub(crate) async fn handle(
         Ok(call) => route(&platform, &call).await,
         Err(problem) => Err(problem),
     };
-    answer
-        .unwrap_or_else(|problem| problem.reply(&correlation_id))
-        .response(&correlation_id)
+    answer.unwrap_or_else(|problem| problem.reply(&correlation_id)).response(&correlation_id)
 }
 
 async fn read(request: http::Request<Incoming>) -> Result<Call, Problem> {
@@ -172,9 +159,7 @@ fn authenticate(
             "No authentication bearer token specified in authorization header.",
         ));
     };
-    let token = header
-        .strip_prefix("Bearer ")
-        .or_else(|| header.strip_prefix("bearer "));
+    let token = header.strip_prefix("Bearer ").or_else(|| header.strip_prefix("bearer "));
     let now = clock::now();
     let mut state = platform.state();
     let grant = token
@@ -183,13 +168,7 @@ fn authenticate(
         .ok_or_else(|| Problem::new(401, "bad.credentials", "Invalid login credentials."))?;
     let budget = grant.usage.count(now, platform.options.rate_limit);
     let client_id = grant.client_id.clone();
-    Ok((
-        Caller {
-            token: token.unwrap_or_default().to_owned(),
-            client_id,
-        },
-        budget,
-    ))
+    Ok((Caller { token: token.unwrap_or_default().to_owned(), client_id }, budget))
 }
 
 /// Answers the error that a throttle asks for, if one is in force.

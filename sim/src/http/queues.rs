@@ -17,11 +17,7 @@ pub(super) fn list(platform: &Platform, call: &Call) -> Answer {
     let size = call.number("pageSize", PAGE)?;
     let number = call.number("pageNumber", 1)?;
     if size > 500 {
-        return Err(Problem::new(
-            400,
-            "invalid.value",
-            "pageSize may be at most 500",
-        ));
+        return Err(Problem::new(400, "invalid.value", "pageSize may be at most 500"));
     }
     let name = call.query("name");
     let entities: Vec<Value> = platform
@@ -38,12 +34,7 @@ pub(super) fn list(platform: &Platform, call: &Call) -> Answer {
             })
         })
         .collect();
-    Ok(Reply::json(&page(
-        &entities,
-        size,
-        number,
-        "/api/v2/routing/queues",
-    )))
+    Ok(Reply::json(&page(&entities, size, number, "/api/v2/routing/queues")))
 }
 
 fn is_named(name: &str, asked: &str) -> bool {

@@ -26,21 +26,11 @@ impl Usage {
     /// Counts one request at `now`.
     pub(crate) fn count(&mut self, now: Millis, allowed: u32) -> Budget {
         if self.count == 0 || now >= self.began + WINDOW {
-            *self = Self {
-                count: 0,
-                began: now,
-            };
+            *self = Self { count: 0, began: now };
         }
         self.count = self.count.saturating_add(1);
-        let reset = (self.began + WINDOW)
-            .saturating_sub(now)
-            .div_ceil(1000)
-            .max(1);
-        Budget {
-            count: self.count,
-            allowed,
-            reset,
-        }
+        let reset = (self.began + WINDOW).saturating_sub(now).div_ceil(1000).max(1);
+        Budget { count: self.count, allowed, reset }
     }
 }
 

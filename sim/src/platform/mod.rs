@@ -124,14 +124,9 @@ impl Platform {
 impl State {
     fn new(options: &Options, base_url: &str) -> Self {
         let mut chance = chance::stream(options.seed, "platform");
-        let id = options
-            .client_id
-            .clone()
-            .unwrap_or_else(|| chance::uuid(&mut chance));
-        let secret = options
-            .client_secret
-            .clone()
-            .unwrap_or_else(|| chance::token(&mut chance, 43));
+        let id = options.client_id.clone().unwrap_or_else(|| chance::uuid(&mut chance));
+        let secret =
+            options.client_secret.clone().unwrap_or_else(|| chance::token(&mut chance, 43));
         Self {
             clients: vec![Client { id, secret }],
             tokens: BTreeMap::new(),
@@ -170,14 +165,8 @@ impl State {
     ) -> u64 {
         let (text, range) = frames::notification(topic, body, &correlation_id);
         let frame = Utf8Bytes::from(text);
-        let number = self
-            .log
-            .emitted(topic.to_owned(), time, frame.clone(), range, correlation_id);
-        for channel in self
-            .channels
-            .values()
-            .filter(|channel| channel.hears(topic))
-        {
+        let number = self.log.emitted(topic.to_owned(), time, frame.clone(), range, correlation_id);
+        for channel in self.channels.values().filter(|channel| channel.hears(topic)) {
             if let Some(socket) = &channel.socket {
                 socket.send(number, frame.clone());
             }

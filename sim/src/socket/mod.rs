@@ -63,20 +63,8 @@ impl Socket {
         let (items, items_end) = mpsc::channel(WAITING_MAX);
         let (orders, orders_end) = mpsc::unbounded_channel();
         let (cuts, cuts_end) = mpsc::unbounded_channel();
-        let ends = Ends {
-            items: items_end,
-            orders: orders_end,
-            cuts: cuts_end,
-        };
-        (
-            Self {
-                serial: 0,
-                items,
-                orders,
-                cuts,
-            },
-            ends,
-        )
+        let ends = Ends { items: items_end, orders: orders_end, cuts: cuts_end };
+        (Self { serial: 0, items, orders, cuts }, ends)
     }
 
     /// The same handle under its serial number.

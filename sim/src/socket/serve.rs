@@ -192,10 +192,7 @@ impl Session {
                 }
                 Item::Close { code, reason } => {
                     self.flush(&numbers).await?;
-                    let frame = CloseFrame {
-                        code: CloseCode::from(code),
-                        reason,
-                    };
+                    let frame = CloseFrame { code: CloseCode::from(code), reason };
                     self.stream.close(Some(frame)).await.ok();
                     return ControlFlow::Break("closed by the platform");
                 }
@@ -220,10 +217,7 @@ impl Session {
             return ControlFlow::Break("connection lost");
         }
         if !numbers.is_empty() && !self.stream.get_ref().muted {
-            self.platform
-                .state()
-                .log
-                .delivered(numbers, &self.channel, self.serial);
+            self.platform.state().log.delivered(numbers, &self.channel, self.serial);
         }
         ControlFlow::Continue(())
     }

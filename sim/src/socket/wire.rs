@@ -31,12 +31,7 @@ enum Transport {
 
 impl Wire {
     pub(crate) fn plain(stream: TcpStream) -> Self {
-        Self {
-            transport: Transport::Plain(stream),
-            muted: false,
-            deaf: false,
-            doomed: false,
-        }
+        Self { transport: Transport::Plain(stream), muted: false, deaf: false, doomed: false }
     }
 
     pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {

@@ -122,10 +122,7 @@ impl Schedule {
         let time = self.start + self.due / 1000;
         let notification = self.world.next(time);
         // From half the mean to one and a half of it: lively, and the rate still holds.
-        self.due += self
-            .chance
-            .random_range(pause / 2..=pause + pause / 2)
-            .max(1);
+        self.due += self.chance.random_range(pause / 2..=pause + pause / 2).max(1);
         Some((time, notification))
     }
 }
@@ -136,11 +133,7 @@ pub(crate) async fn drive(platform: Arc<Platform>) {
     // Traffic time that had passed when the traffic was paused last, in microseconds.
     let mut passed = 0;
     let stopped = platform.stopped.clone();
-    while stopped
-        .run_until_cancelled(running.wait_for(|running| *running))
-        .await
-        .is_some()
-    {
+    while stopped.run_until_cancelled(running.wait_for(|running| *running)).await.is_some() {
         let since = Instant::now();
         platform.traffic.begin(passed);
         let mut paused = platform.traffic.running.subscribe();

@@ -128,10 +128,7 @@ impl World {
         let division = chance::uuid(&mut ids);
         let desks = (1..=queues)
             .map(|number| Desk {
-                queue: Queue {
-                    id: chance::uuid(&mut ids),
-                    name: format!("Queue {number:02}"),
-                },
+                queue: Queue { id: chance::uuid(&mut ids), name: format!("Queue {number:02}") },
                 agents: (0..AGENTS)
                     .map(|place| Agent {
                         id: chance::uuid(&mut ids),
@@ -146,12 +143,7 @@ impl World {
                 grows: false,
             })
             .collect();
-        Self {
-            chance: chance::stream(seed, "world"),
-            division,
-            desks,
-            pending: VecDeque::new(),
-        }
+        Self { chance: chance::stream(seed, "world"), division, desks, pending: VecDeque::new() }
     }
 
     pub(super) fn queues(&self) -> Vec<Queue> {
@@ -159,11 +151,7 @@ impl World {
     }
 
     pub(super) fn users(&self) -> Vec<String> {
-        self.desks
-            .iter()
-            .flat_map(|desk| &desk.agents)
-            .map(|agent| agent.id.clone())
-            .collect()
+        self.desks.iter().flat_map(|desk| &desk.agents).map(|agent| agent.id.clone()).collect()
     }
 
     pub(super) fn division(&self) -> &str {
@@ -251,10 +239,7 @@ impl Desk {
         };
         match conversation.stage {
             Stage::Waiting => {
-                let idle = self
-                    .agents
-                    .iter()
-                    .position(|agent| agent.joined && !agent.busy);
+                let idle = self.agents.iter().position(|agent| agent.joined && !agent.busy);
                 match idle {
                     Some(agent) if chance.random_range(0..100) < 85 => {
                         if let Some(agent) = self.agents.get_mut(agent) {
@@ -294,10 +279,7 @@ impl Desk {
     }
 
     fn said(&self, body: String) -> Notification {
-        Notification {
-            topic: format!("v2.routing.queues.{}.conversations", self.queue.id),
-            body,
-        }
+        Notification { topic: format!("v2.routing.queues.{}.conversations", self.queue.id), body }
     }
 
     /// A statistic that has changed and may be told again.
@@ -310,11 +292,7 @@ impl Desk {
         }
         if self.observations.take(now) {
             self.grows = !self.grows;
-            let body = if self.grows {
-                bodies::growing(self)
-            } else {
-                bodies::instant(self, now)
-            };
+            let body = if self.grows { bodies::growing(self) } else { bodies::instant(self, now) };
             return Some(Notification {
                 topic: format!("v2.analytics.queues.{}.observations", self.queue.id),
                 body,
@@ -328,10 +306,7 @@ impl Statistic {
     fn take(&mut self, now: Millis) -> bool {
         let due = self.changed && self.told.is_none_or(|told| now >= told + STATISTICS_PAUSE);
         if due {
-            *self = Self {
-                changed: false,
-                told: Some(now),
-            };
+            *self = Self { changed: false, told: Some(now) };
         }
         due
     }
@@ -342,10 +317,7 @@ impl Tally {
     fn begin(&mut self, now: Millis) {
         let began = now - now % INTERVAL;
         if began != self.began {
-            *self = Self {
-                began,
-                ..Self::default()
-            };
+            *self = Self { began, ..Self::default() };
         }
     }
 
@@ -368,14 +340,8 @@ impl Conversation {
             id: chance::uuid(chance),
             media,
             stage: Stage::Waiting,
-            customer: Party {
-                connected: Some(now),
-                ..Party::new(chance, now)
-            },
-            acd: Party {
-                connected: Some(now),
-                ..Party::new(chance, now)
-            },
+            customer: Party { connected: Some(now), ..Party::new(chance, now) },
+            acd: Party { connected: Some(now), ..Party::new(chance, now) },
             agent: None,
             priority: chance.random_range(0..5),
             held: false,
@@ -429,13 +395,8 @@ impl Party {
 }
 
 impl Media {
-    pub(super) const ALL: [Self; 5] = [
-        Self::Voice,
-        Self::Callback,
-        Self::Chat,
-        Self::Email,
-        Self::Message,
-    ];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Voice, Self::Callback, Self::Chat, Self::Email, Self::Message];
 
     /// Its name in this family of topics: lower case, unlike in detail events.
     pub(super) fn name(self) -> &'static str {

@@ -32,10 +32,7 @@ async fn credentials_may_come_in_the_form() {
 async fn every_error_names_its_request() {
     let client = Client::start(quiet()).await;
     let reply = client.raw("GET", "notifications/channels/none", None).await;
-    let header = reply.headers()["inin-correlation-id"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let header = reply.headers()["inin-correlation-id"].to_str().unwrap().to_owned();
     let body: Value = reply.json().await.unwrap();
     assert_eq!(body["contextId"], header);
     assert_eq!(body["status"], 404);
@@ -48,30 +45,15 @@ async fn a_missing_and_a_bad_token_have_their_codes() {
     let (status, body) = client.api("GET", "routing/queues", None).await;
     assert_eq!((status, &body["code"]), (401, &json!("bad.credentials")));
     let url = format!("{}/api/v2/routing/queues", client.sim.api_url());
-    let body: Value = client
-        .http
-        .get(url)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let body: Value = client.http.get(url).send().await.unwrap().json().await.unwrap();
     assert_eq!(body["code"], "authentication.required");
 }
 
 #[tokio::test]
 async fn the_request_after_the_budget_is_refused_with_the_seconds_to_wait() {
-    let client = Client::start(Options {
-        rate_limit: 2,
-        ..quiet()
-    })
-    .await;
+    let client = Client::start(Options { rate_limit: 2, ..quiet() }).await;
     for _ in 0..2 {
-        assert_eq!(
-            client.raw("GET", "routing/queues", None).await.status(),
-            200
-        );
+        assert_eq!(client.raw("GET", "routing/queues", None).await.status(), 200);
     }
     let reply = client.raw("GET", "routing/queues", None).await;
     assert_eq!(reply.status(), 429);
@@ -83,19 +65,13 @@ async fn the_request_after_the_budget_is_refused_with_the_seconds_to_wait() {
 
 #[tokio::test]
 async fn queues_come_in_pages_and_by_name() {
-    let client = Client::start(Options {
-        queues: 30,
-        ..quiet()
-    })
-    .await;
+    let client = Client::start(Options { queues: 30, ..quiet() }).await;
     let (_, first) = client.api("GET", "routing/queues", None).await;
     assert_eq!(first["entities"].as_array().unwrap().len(), 25);
     assert_eq!(first["pageCount"], 2);
     let (_, second) = client.api("GET", "routing/queues?pageNumber=2", None).await;
     assert_eq!(second["entities"].as_array().unwrap().len(), 5);
-    let (_, named) = client
-        .api("GET", "routing/queues?name=queue%2007", None)
-        .await;
+    let (_, named) = client.api("GET", "routing/queues?name=queue%2007", None).await;
     assert_eq!(named["entities"][0]["name"], "Queue 07");
     assert_eq!(named["total"], 1);
 }
@@ -128,23 +104,15 @@ async fn put_replaces_post_adds_delete_drops() {
     let queue = &client.sim.queues()[0].id;
     let topic = |name: &str| json!([{"id": format!("v2.routing.queues.{queue}.{name}")}]);
     client.api("PUT", &path, Some(topic("users"))).await;
-    client
-        .api("POST", &path, Some(topic("conversations")))
-        .await;
-    let count = async || {
-        client.api("GET", &path, None).await.1["entities"]
-            .as_array()
-            .unwrap()
-            .len()
-    };
+    client.api("POST", &path, Some(topic("conversations"))).await;
+    let count =
+        async || client.api("GET", &path, None).await.1["entities"].as_array().unwrap().len();
     assert_eq!(count().await, 2);
     client.api("PUT", &path, Some(topic("users"))).await;
     assert_eq!(count().await, 1);
     // Clients send back what they were answered, `selfUri` and all.
     let (_, answered) = client.api("GET", &path, None).await;
-    client
-        .api("PUT", &path, Some(answered["entities"].clone()))
-        .await;
+    client.api("PUT", &path, Some(answered["entities"].clone())).await;
     assert_eq!(count().await, 1);
     client.api("DELETE", &path, None).await;
     assert_eq!(count().await, 0);
@@ -160,11 +128,7 @@ async fn the_21st_channel_evicts_the_least_recently_used_that_has_no_socket() {
         client.channel().await;
     }
     let alive = async |id: &str| {
-        client
-            .raw("HEAD", &format!("notifications/channels/{id}"), None)
-            .await
-            .status()
-            == 200
+        client.raw("HEAD", &format!("notifications/channels/{id}"), None).await.status() == 200
     };
     client.channel().await;
     assert!(alive(&first).await);

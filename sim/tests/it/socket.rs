@@ -24,18 +24,10 @@ async fn a_notification_reaches_every_channel_that_asked_for_it_and_the_journal(
         (journal.deliveries.len() == 2).then_some(journal)
     })
     .await;
-    assert!(
-        journal
-            .deliveries
-            .iter()
-            .all(|delivery| delivery.number == number)
-    );
+    assert!(journal.deliveries.iter().all(|delivery| delivery.number == number));
     assert_eq!(journal.emissions[0].body.get(), "{\"joined\":true}");
     assert_eq!(journal.emissions[0].key, client.sim.queues()[0].id);
-    assert_eq!(
-        frame["metadata"]["CorrelationId"],
-        journal.emissions[0].correlation_id
-    );
+    assert_eq!(frame["metadata"]["CorrelationId"], journal.emissions[0].correlation_id);
 }
 
 #[tokio::test]
@@ -46,14 +38,8 @@ async fn the_second_socket_of_a_channel_evicts_the_first() {
     first.ping().await;
     let mut second = client.connect(&id, &uri).await;
     let told = first.hear().await;
-    assert_eq!(
-        told["topicName"],
-        format!("v2.system.no_longer_subscribed.{id}")
-    );
-    assert!(matches!(
-        first.next().await,
-        Some(Ok(Message::Close(Some(_))))
-    ));
+    assert_eq!(told["topicName"], format!("v2.system.no_longer_subscribed.{id}"));
+    assert!(matches!(first.next().await, Some(Ok(Message::Close(Some(_))))));
     second.ping().await;
 }
 
@@ -72,9 +58,8 @@ async fn an_unknown_channel_is_refused_at_the_handshake() {
 async fn combined_topics_are_delivered_under_their_own_names() {
     let client = Client::start(quiet()).await;
     let queue = client.sim.queues()[0].id.clone();
-    let mut socket = client
-        .listen(&[format!("v2.routing.queues.{queue}?users&conversations")])
-        .await;
+    let mut socket =
+        client.listen(&[format!("v2.routing.queues.{queue}?users&conversations")]).await;
     client.emit(&client.users_topic(), json!({})).await;
     assert_eq!(socket.hear().await["topicName"], client.users_topic());
 }

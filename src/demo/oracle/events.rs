@@ -20,23 +20,15 @@ pub(super) fn balance(
     findings.emitted = emissions.len() as u64;
     let index = emissions
         .iter()
-        .map(|emission| {
-            (
-                (emission.topic.as_str(), emission.correlation_id.as_str()),
-                *emission,
-            )
-        })
+        .map(|emission| ((emission.topic.as_str(), emission.correlation_id.as_str()), *emission))
         .collect();
     let copies = read_through(books.held, &index, findings);
     findings.delivered = copies.len() as u64;
     check_numbers(books.held, findings);
 
-    let absent = emissions
-        .iter()
-        .filter(|emission| !copies.contains_key(&emission.number));
-    let absent: BTreeMap<u64, &Emission> = absent
-        .map(|emission| (emission.number, *emission))
-        .collect();
+    let absent = emissions.iter().filter(|emission| !copies.contains_key(&emission.number));
+    let absent: BTreeMap<u64, &Emission> =
+        absent.map(|emission| (emission.number, *emission)).collect();
     let moments = moments(books, &absent)?;
     for (number, emission) in absent {
         let sent = moments.get(&number).map_or(&[][..], Vec::as_slice);
@@ -152,17 +144,10 @@ fn lost(emission: &Emission, sent: &[Timestamp]) -> Mishap {
     Mishap {
         emission: Some(emission.number),
         topic: emission.topic.clone(),
-        detail: format!(
-            "not in the sink, and in no gap; sent at {}",
-            sent.join(" and ")
-        ),
+        detail: format!("not in the sink, and in no gap; sent at {}", sent.join(" and ")),
     }
 }
 
 fn mishap(emission: Option<u64>, event: &Held, detail: String) -> Mishap {
-    Mishap {
-        emission,
-        topic: event.topic.clone(),
-        detail,
-    }
+    Mishap { emission, topic: event.topic.clone(), detail }
 }

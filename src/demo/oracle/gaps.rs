@@ -118,9 +118,7 @@ fn explain_one(claim: &Claim, faults: &[Fault<'_>]) -> (NamedGap, Option<String>
 
     let begin = causes.iter().map(|fault| fault.from).min();
     let end = causes.iter().map(|fault| fault.to).max();
-    let lasted = begin
-        .zip(end)
-        .map_or(Duration::ZERO, |(begin, end)| between(begin, end));
+    let lasted = begin.zip(end).map_or(Duration::ZERO, |(begin, end)| between(begin, end));
 
     let plan = faults.iter().find(|fault| fault.planned(from, to));
     let complaint = if claim.to.is_none() {

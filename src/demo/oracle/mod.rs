@@ -171,10 +171,8 @@ impl Findings {
 /// # Errors
 /// When it is no RFC 3339 time.
 pub fn moment(text: &str) -> Result<Timestamp, BadTime> {
-    let time = humantime::parse_rfc3339(text).map_err(|source| BadTime {
-        text: text.to_owned(),
-        source,
-    })?;
+    let time = humantime::parse_rfc3339(text)
+        .map_err(|source| BadTime { text: text.to_owned(), source })?;
     Ok(time.into())
 }
 

@@ -36,9 +36,7 @@ pub(super) fn confirm(books: &Books<'_>, findings: &mut Findings) -> Result<(), 
 /// When the change was announced, if the fault is one.
 fn planned(fault: &Fault) -> Result<Option<Timestamp>, BadTime> {
     let is_rotation = fault.kind == "rotate" && fault.channels.is_empty();
-    (is_rotation || fault.kind == "socket-closing")
-        .then(|| moment(&fault.from))
-        .transpose()
+    (is_rotation || fault.kind == "socket-closing").then(|| moment(&fault.from)).transpose()
 }
 
 struct Socket<'a> {

@@ -19,10 +19,7 @@ const NOTICE: u64 = 50;
 fn a_run_that_kept_every_promise_is_clean() {
     let findings = Run::new().judge();
     assert!(findings.is_clean(), "{findings:?}");
-    assert_eq!(
-        (findings.emitted, findings.delivered, findings.missed),
-        (100, 97, 3)
-    );
+    assert_eq!((findings.emitted, findings.delivered, findings.missed), (100, 97, 3));
     assert_eq!((findings.rotations, findings.late), (1, 0));
     let gap = &findings.gaps[0];
     assert_eq!((gap.fault.as_deref(), gap.missed), (Some("close.rst"), 3));
@@ -138,12 +135,7 @@ fn a_gap_may_be_35_seconds_longer_than_its_fault_and_no_more() {
     complains(&run, "claims 35.1s, but its fault (close.rst) lasted 0.0ns");
 
     // A handshake that was refused for 10 s adds to the fault.
-    run.journal.faults.push(fault(
-        "throttle.handshake.429",
-        at(2_010),
-        Some(at(12_010)),
-        &[],
-    ));
+    run.journal.faults.push(fault("throttle.handshake.429", at(2_010), Some(at(12_010)), &[]));
     let findings = run.judge();
     assert!(findings.is_clean(), "{findings:?}");
     let named = findings.gaps[0].fault.as_deref();
@@ -153,20 +145,14 @@ fn a_gap_may_be_35_seconds_longer_than_its_fault_and_no_more() {
 #[test]
 fn a_gap_for_a_planned_change_is_told() {
     let mut run = Run::new();
-    run.gaps
-        .push(claim(2, "closing_notice", at(5_400), Some(at(5_600))));
-    complains(
-        &run,
-        "gap 2 (closing_notice) is claimed for a planned change (socket-closing)",
-    );
+    run.gaps.push(claim(2, "closing_notice", at(5_400), Some(at(5_600))));
+    complains(&run, "gap 2 (closing_notice) is claimed for a planned change (socket-closing)");
 }
 
 #[test]
 fn a_gap_without_a_fault_is_told() {
     let mut run = Run::new();
-    run.journal
-        .faults
-        .retain(|fault| fault.kind != "socket-closing");
+    run.journal.faults.retain(|fault| fault.kind != "socket-closing");
     run.gaps.push(claim(2, "cut", at(8_000), Some(at(8_200))));
     complains(&run, "gap 2 (cut) has no fault behind it");
 }
@@ -228,39 +214,22 @@ impl Run {
         let first = |number: &u64| *number < NOTICE + 25 && heard(number);
         let second = |number: &u64| *number > NOTICE + 5;
         let on = |channel, number: u64| delivery(number, channel, at(number * 100 + 1));
-        let mut deliveries: Vec<Delivery> = (1..=EMITTED)
-            .filter(first)
-            .map(|number| on(1, number))
-            .collect();
+        let mut deliveries: Vec<Delivery> =
+            (1..=EMITTED).filter(first).map(|number| on(1, number)).collect();
         deliveries.extend((1..=EMITTED).filter(second).map(|number| on(2, number)));
-        let release = |number| Release {
-            number,
-            at: written(at(number * 100)),
-        };
+        let release = |number| Release { number, at: written(at(number * 100)) };
         let mut run = Self {
-            topics: emissions
-                .iter()
-                .map(|emission| emission.topic.clone())
-                .collect(),
+            topics: emissions.iter().map(|emission| emission.topic.clone()).collect(),
             since: at(0),
             gaps: vec![claim(1, "cut", at(2_001), Some(at(2_350)))],
-            held: emissions
-                .iter()
-                .filter(|e| heard(&e.number))
-                .map(held)
-                .collect(),
+            held: emissions.iter().filter(|e| heard(&e.number)).map(held).collect(),
             journal: Journal {
                 releases: (1..=EMITTED).map(release).collect(),
                 emissions,
                 deliveries,
                 faults: vec![
                     fault("close.rst", at(2_050), Some(at(2_050)), &["channel-1"]),
-                    fault(
-                        "socket-closing",
-                        at(5_000),
-                        Some(at(65_000)),
-                        &["channel-1"],
-                    ),
+                    fault("socket-closing", at(5_000), Some(at(65_000)), &["channel-1"]),
                 ],
                 sessions: vec![
                     session(1, "channel-1", 0, Some((2_050, "reset"))),
@@ -277,9 +246,7 @@ impl Run {
     fn renumber(&mut self) {
         let mut last = std::collections::HashMap::new();
         for held in &mut self.held {
-            let last = last
-                .entry((held.key.clone(), held.epoch.clone()))
-                .or_insert(0);
+            let last = last.entry((held.key.clone(), held.epoch.clone())).or_insert(0);
             *last += 1;
             held.sequence = *last;
         }
@@ -302,9 +269,7 @@ impl Run {
 
 /// The kinds of mishap that were found, and `complaints`.
 fn kinds(findings: &Findings) -> Vec<&'static str> {
-    let found = findings
-        .mishaps()
-        .filter(|(_, mishaps)| !mishaps.is_empty());
+    let found = findings.mishaps().filter(|(_, mishaps)| !mishaps.is_empty());
     let mut kinds: Vec<&str> = found.map(|(kind, _)| kind).collect();
     if !findings.complaints.is_empty() {
         kinds.push("complaints");
@@ -316,10 +281,7 @@ fn complains(run: &Run, words: &str) {
     let findings = run.judge();
     assert_eq!(kinds(&findings), ["complaints"], "{findings:?}");
     let said = &findings.complaints;
-    assert!(
-        said.iter().any(|complaint| complaint.contains(words)),
-        "{said:?}"
-    );
+    assert!(said.iter().any(|complaint| complaint.contains(words)), "{said:?}");
 }
 
 fn at(millis: u64) -> Timestamp {
@@ -359,19 +321,11 @@ fn held(emission: &Emission) -> Held {
 }
 
 fn number_of(held: &Held) -> u64 {
-    held.correlation_id
-        .trim_start_matches("c-")
-        .parse()
-        .unwrap()
+    held.correlation_id.trim_start_matches("c-").parse().unwrap()
 }
 
 fn delivery(number: u64, channel: u64, at: Timestamp) -> Delivery {
-    Delivery {
-        number,
-        channel: format!("channel-{channel}"),
-        session: channel,
-        at: written(at),
-    }
+    Delivery { number, channel: format!("channel-{channel}"), session: channel, at: written(at) }
 }
 
 fn fault(kind: &str, from: Timestamp, to: Option<Timestamp>, channels: &[&str]) -> Fault {
@@ -395,10 +349,5 @@ fn session(serial: u64, channel: &str, opened: u64, closed: Option<(u64, &str)>)
 }
 
 fn claim(number: u64, cause: &str, from: Timestamp, to: Option<Timestamp>) -> Claim {
-    Claim {
-        number,
-        cause: cause.to_owned(),
-        from,
-        to,
-    }
+    Claim { number, cause: cause.to_owned(), from, to }
 }

@@ -41,9 +41,7 @@ fn parse(line: &str) -> anyhow::Result<Option<Held>> {
     Ok(Some(Held {
         topic,
         key: line.subject,
-        correlation_id: line
-            .correlationid
-            .context("an event has no correlationid")?,
+        correlation_id: line.correlationid.context("an event has no correlationid")?,
         epoch: line.epoch,
         sequence: number(&line.sequence)?,
         late: line.late,

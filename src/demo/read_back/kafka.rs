@@ -37,10 +37,7 @@ fn read_blocking(brokers: &str, topic: &str) -> anyhow::Result<Vec<Held>> {
         .set("isolation.level", "read_committed")
         .create()?;
     let metadata = consumer.fetch_metadata(Some(topic), NEXT_MAX)?;
-    let found = metadata
-        .topics()
-        .first()
-        .context("the topic does not exist")?;
+    let found = metadata.topics().first().context("the topic does not exist")?;
     let mut partitions = TopicPartitionList::new();
     for partition in found.partitions() {
         partitions.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
@@ -61,11 +58,7 @@ fn read_blocking(brokers: &str, topic: &str) -> anyhow::Result<Vec<Held>> {
 
 fn event(message: &BorrowedMessage<'_>) -> anyhow::Result<Option<Held>> {
     let mut attributes = HashMap::new();
-    for header in message
-        .headers()
-        .into_iter()
-        .flat_map(|headers| headers.iter())
-    {
+    for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
         if let (Some(name), Some(value)) = (header.key.strip_prefix(PREFIX), header.value) {
             attributes.insert(name.to_owned(), std::str::from_utf8(value)?.to_owned());
         }

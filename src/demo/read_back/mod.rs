@@ -27,11 +27,8 @@ fn binary(mut attributes: HashMap<String, String>, data: &[u8]) -> anyhow::Resul
     let Some(topic) = attributes.remove("topic") else {
         return Ok(None);
     };
-    let mut take = |name: &str| {
-        attributes
-            .remove(name)
-            .with_context(|| format!("an event has no {name}"))
-    };
+    let mut take =
+        |name: &str| attributes.remove(name).with_context(|| format!("an event has no {name}"));
     let sequence = take("sequence")?;
     Ok(Some(Held {
         topic,
@@ -51,6 +48,5 @@ fn body(data: &[u8]) -> anyhow::Result<Box<RawValue>> {
 
 /// The padded number of an event.
 fn number(text: &str) -> anyhow::Result<u64> {
-    text.parse()
-        .with_context(|| format!("an event has the number {text:?}"))
+    text.parse().with_context(|| format!("an event has the number {text:?}"))
 }

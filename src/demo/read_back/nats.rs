@@ -26,9 +26,8 @@ pub async fn read(url: &str, stream: &str) -> anyhow::Result<Vec<Held>> {
     let mut held = Vec::new();
     for _ in 0..count {
         let next = tokio::time::timeout(NEXT_MAX, messages.next()).await;
-        let message = next
-            .context("the stream ended early")?
-            .context("the stream ended early")??;
+        let message =
+            next.context("the stream ended early")?.context("the stream ended early")??;
         let headers = message.headers.clone().unwrap_or_default();
         let attributes = headers.iter().filter_map(|(name, values)| {
             let name = AsRef::<str>::as_ref(name).to_ascii_lowercase();

@@ -62,11 +62,7 @@ impl Row {
     pub(super) fn write(&self, out: &mut String, width: usize, colour: bool) {
         let mut left = width;
         for (ink, text) in &self.0 {
-            let shown: String = text
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(left)
-                .collect();
+            let shown: String = text.chars().filter(|c| !c.is_control()).take(left).collect();
             left -= shown.chars().count();
             let written = if colour && *ink != Ink::Plain {
                 write!(out, "\x1b[{}m{shown}\x1b[0m", ink.code())
@@ -84,9 +80,7 @@ mod tests {
 
     #[test]
     fn a_row_is_cut_off_and_tamed() {
-        let row = Row::new()
-            .add(Ink::Bad, "a\x1b[2Jb")
-            .right(12, Ink::Plain, "end");
+        let row = Row::new().add(Ink::Bad, "a\x1b[2Jb").right(12, Ink::Plain, "end");
         let mut text = String::new();
         row.write(&mut text, 80, false);
         assert_eq!(text, "a[2Jb   end");

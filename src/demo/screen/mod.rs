@@ -62,9 +62,7 @@ struct View<'a> {
 impl View<'_> {
     /// How long the traffic has run.
     fn elapsed(&self) -> Duration {
-        self.board
-            .began
-            .map_or(Duration::ZERO, |began| self.now.since(began))
+        self.board.began.map_or(Duration::ZERO, |began| self.now.since(began))
     }
 }
 
@@ -113,15 +111,8 @@ pub(super) async fn show(audience: Audience, facts: &Facts, sources: &Sources) -
     loop {
         tick.tick().await;
         // While the simulator is busy the last number stands.
-        emitted = sources
-            .control
-            .state()
-            .await
-            .map_or(emitted, |state| state.emitted);
-        let (status, mut board) = (
-            sources.status.borrow().clone(),
-            sources.board.borrow().clone(),
-        );
+        emitted = sources.control.state().await.map_or(emitted, |state| state.emitted);
+        let (status, mut board) = (sources.status.borrow().clone(), sources.board.borrow().clone());
         if board.stage == Stage::Playing && sources.early.is_cancelled() {
             board.stage = Stage::Ending;
         }
@@ -181,11 +172,9 @@ mod tests {
         show(&full(), |view| terminal.draw(view));
         drop(terminal);
         let text = page.text();
-        for (on, off) in [
-            ("\x1b[?1049h", "\x1b[?1049l"),
-            ("\x1b[?25l", "\x1b[?25h"),
-            ("\x1b[?7l", "\x1b[?7h"),
-        ] {
+        for (on, off) in
+            [("\x1b[?1049h", "\x1b[?1049l"), ("\x1b[?25l", "\x1b[?25h"), ("\x1b[?7l", "\x1b[?7h")]
+        {
             assert!(text.find(on) < text.rfind(off), "{on:?} is not undone");
         }
     }
@@ -234,14 +223,8 @@ mod tests {
     pub(super) fn full() -> Whole {
         let length = Duration::from_secs(3_600);
         let mut status = Status::new("1.2.3", "", at(0), Duration::from_secs(35));
-        let states = [
-            "live", "draining", "settling", "waiting", "opening", "waiting",
-        ];
-        status.sessions = states
-            .iter()
-            .zip(1..)
-            .map(|(state, n)| session(n, state))
-            .collect();
+        let states = ["live", "draining", "settling", "waiting", "opening", "waiting"];
+        status.sessions = states.iter().zip(1..).map(|(state, n)| session(n, state)).collect();
         status.stream.received = 1_234_000;
         status.stream.duplicates = 99_000;
         status.gaps.total = 3;

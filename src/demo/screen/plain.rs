@@ -18,12 +18,7 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(out: Box<dyn Write + Send>) -> Self {
-        Self {
-            out,
-            stage: None,
-            states: Vec::new(),
-            counted: Duration::ZERO,
-        }
+        Self { out, stage: None, states: Vec::new(), counted: Duration::ZERO }
     }
 
     fn say(&mut self, view: &View<'_>, words: &str) {
@@ -43,12 +38,7 @@ impl Picture for Lines {
                 self.say(view, &told(step));
             }
         }
-        self.states = view
-            .board
-            .steps
-            .iter()
-            .map(|step| step.state.clone())
-            .collect();
+        self.states = view.board.steps.iter().map(|step| step.state.clone()).collect();
         if view.elapsed() >= self.counted + COUNTERS {
             self.counted = view.elapsed();
             self.say(view, &counters(view));
@@ -66,11 +56,8 @@ fn told(step: &Step) -> String {
 
 fn counters(view: &View<'_>) -> String {
     let status = view.status;
-    let sessions: Vec<String> = status
-        .sessions
-        .iter()
-        .map(|session| format!("{} {}", session.id, session.state))
-        .collect();
+    let sessions: Vec<String> =
+        status.sessions.iter().map(|session| format!("{} {}", session.id, session.state)).collect();
     let delivered = status.sinks.iter().map(|sink| sink.delivered).sum();
     format!(
         "emitted {}, received {}, delivered {}, duplicates {}, gaps {}; {}",

@@ -26,10 +26,7 @@ impl Terminal {
 
     fn write(&mut self, text: &str) {
         // A terminal that is gone needs no picture.
-        self.out
-            .write_all(text.as_bytes())
-            .and_then(|()| self.out.flush())
-            .ok();
+        self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).ok();
     }
 }
 

@@ -69,10 +69,6 @@ pub(crate) enum State {
 
 impl Step {
     pub(super) const fn ahead(act: Act, at: Duration) -> Self {
-        Self {
-            act,
-            at,
-            state: State::Ahead,
-        }
+        Self { act, at, state: State::Ahead }
     }
 }

@@ -63,9 +63,7 @@ impl Act {
 /// The steps of a story of this length, all of them ahead.
 pub(super) fn plot(length: Duration) -> Vec<Step> {
     let steps = PLOT.into_iter();
-    steps
-        .map(|(act, part)| Step::ahead(act, length.mul_f64(part)))
-        .collect()
+    steps.map(|(act, part)| Step::ahead(act, length.mul_f64(part))).collect()
 }
 
 #[cfg(test)]
@@ -77,20 +75,15 @@ mod tests {
         for seconds in [20, 60, 3_600] {
             let length = Duration::from_secs(seconds);
             let steps = plot(length);
-            assert!(
-                steps.iter().all(|step| step.at + TAIL < length),
-                "{steps:?}"
-            );
+            assert!(steps.iter().all(|step| step.at + TAIL < length), "{steps:?}");
             assert!(steps.is_sorted_by_key(|step| step.at));
         }
     }
 
     #[test]
     fn every_kind_of_fault_and_both_planned_changes_are_told() {
-        let planned: Vec<bool> = plot(Duration::from_secs(60))
-            .iter()
-            .map(|step| step.act.is_planned())
-            .collect();
+        let planned: Vec<bool> =
+            plot(Duration::from_secs(60)).iter().map(|step| step.act.is_planned()).collect();
         assert_eq!(planned, [false, false, true, false, true, false]);
     }
 }

@@ -55,11 +55,7 @@ pub(crate) struct Player<'a> {
 impl Player<'_> {
     /// The board before the first act.
     pub(crate) fn board(length: Duration) -> Board {
-        Board {
-            stage: Stage::Settling,
-            began: None,
-            steps: plot(length),
-        }
+        Board { stage: Stage::Settling, began: None, steps: plot(length) }
     }
 
     /// Waits until the bridge is ready, plays, stops the traffic, and waits until the last events are delivered.
@@ -68,9 +64,7 @@ impl Player<'_> {
     /// When the bridge does not become ready, or the simulator does not obey.
     pub(crate) async fn play(&mut self) -> anyhow::Result<()> {
         self.ready().await?;
-        self.control
-            .order("traffic", &json!({"state": "run"}))
-            .await?;
+        self.control.order("traffic", &json!({"state": "run"})).await?;
         let began = self.clock.now();
         self.board.send_modify(|board| {
             board.began = Some(began);
@@ -83,13 +77,9 @@ impl Player<'_> {
             }
             self.act(index, step.act, began).await?;
         }
-        self.wait_until(began + self.length.saturating_sub(TAIL))
-            .await;
-        self.control
-            .order("traffic", &json!({"state": "pause"}))
-            .await?;
-        self.board
-            .send_modify(|board| board.stage = Stage::Delivering);
+        self.wait_until(began + self.length.saturating_sub(TAIL)).await;
+        self.control.order("traffic", &json!({"state": "pause"})).await?;
+        self.board.send_modify(|board| board.stage = Stage::Delivering);
         self.delivered().await;
         Ok(())
     }
@@ -102,10 +92,7 @@ impl Player<'_> {
             return Ok(());
         }
         let reasons = self.status.borrow().unready(clock.timestamp());
-        bail!(
-            "the bridge is not ready after {READY_MAX:?}: {}",
-            reasons.join("; ")
-        )
+        bail!("the bridge is not ready after {READY_MAX:?}: {}", reasons.join("; "))
     }
 
     /// Waits, unless the person wants the end now; then it answers no.
@@ -129,8 +116,7 @@ impl Player<'_> {
         let replaced = self.recovered(&open).await?;
         let took = replaced.map(|at| at.since(acted));
         let state = outcome(act, took, &self.status.borrow(), gaps);
-        self.board
-            .send_modify(|board| board.steps[index].state = state);
+        self.board.send_modify(|board| board.steps[index].state = state);
         Ok(())
     }
 
@@ -184,8 +170,7 @@ impl Player<'_> {
     async fn delivered(&mut self) {
         tokio::time::sleep(TAIL / 2).await;
         let has_nothing = |sink: &Sink| sink.waiting_events == 0;
-        self.told(|status| is_well(status) && status.sinks.iter().all(has_nothing))
-            .await;
+        self.told(|status| is_well(status) && status.sinks.iter().all(has_nothing)).await;
     }
 
     /// Waits until the bridge says so, and not as of a moment that is past. Answers no when that takes too long.
@@ -199,10 +184,7 @@ impl Player<'_> {
 
 /// Whether every session is live and no gap is open.
 fn is_well(status: &Status) -> bool {
-    let is_live = status
-        .sessions
-        .iter()
-        .all(|session| session.state == "live");
+    let is_live = status.sessions.iter().all(|session| session.state == "live");
     is_live && !status.sessions.is_empty() && status.gaps.open.is_empty()
 }
 
@@ -211,12 +193,7 @@ fn outcome(act: Act, took: Option<Duration>, status: &Status, before: u64) -> St
     let Some(took) = took else {
         return State::Ill(format!("not back after {} s", RECOVERY_MAX.as_secs()));
     };
-    let gaps: Vec<_> = status
-        .gaps
-        .recent
-        .iter()
-        .filter(|gap| gap.number > before)
-        .collect();
+    let gaps: Vec<_> = status.gaps.recent.iter().filter(|gap| gap.number > before).collect();
     let seconds: f64 = gaps.iter().filter_map(|gap| gap.seconds).sum();
     match (act.is_planned(), gaps.is_empty()) {
         (true, true) => State::Well(format!("replaced in {:.1} s, no gap", took.as_secs_f64())),
