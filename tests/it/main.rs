@@ -4,6 +4,8 @@
 
 mod architecture;
 mod catalogue;
+#[cfg(feature = "demo")]
+mod demo;
 mod doors;
 mod logs;
 mod mistakes;
