@@ -27,7 +27,7 @@ ENTRYPOINT ["tieline-sim"]
 
 FROM runtime AS tieline
 COPY --from=build /out/tieline /usr/local/bin/
-# The journal: without a volume here, events that no sink has taken yet end with the container.
+# Dead letters: events that a sink can never take, with the reason.
 VOLUME /var/lib/tieline
 # SIGTERM drains; give it the time: docker stop --time 60.
 ENTRYPOINT ["tieline"]

@@ -6,6 +6,7 @@ mod architecture;
 mod catalogue;
 #[cfg(feature = "demo")]
 mod demo;
+mod deployment;
 mod doors;
 mod logs;
 mod mistakes;
