@@ -10,7 +10,6 @@ pub mod read_back;
 mod report;
 mod scene;
 mod screen;
-#[cfg(any(feature = "kafka", feature = "nats"))]
 mod servers;
 mod setting;
 mod story;
@@ -120,7 +119,6 @@ async fn close(scene: Scene, args: &Demo, began: crate::time::Time) -> anyhow::R
         findings.complaints.push(format!("the bridge ended with {}", exit.code()));
     }
     scene.sim.stop().await;
-    #[cfg(any(feature = "kafka", feature = "nats"))]
     if let Some(server) = scene.server {
         server.stop().await?;
     }

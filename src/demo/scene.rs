@@ -3,7 +3,6 @@
 use super::control::Control;
 use super::folder::Folder;
 use super::screen::{self, Audience};
-#[cfg(any(feature = "kafka", feature = "nats"))]
 use super::servers::Server;
 use super::setting::{self, Facts};
 use super::target::Target;
@@ -35,7 +34,6 @@ const QUEUE: &str = "{id}";
 pub(super) struct Scene {
     pub(super) folder: Folder,
     pub(super) sim: Sim,
-    #[cfg(any(feature = "kafka", feature = "nats"))]
     pub(super) server: Option<Server>,
     pub(super) target: Target,
     pub(super) app: App,
@@ -69,12 +67,9 @@ impl Scene {
         });
         let sim = sim.await.context("cannot start the simulator")?;
         folder.write_secret(&SecretString::from(sim.client_secret()))?;
-        #[cfg(any(feature = "kafka", feature = "nats"))]
         let server = server(args.sink, &folder, audience).await?;
-        #[cfg(any(feature = "kafka", feature = "nats"))]
-        let target = target(args.sink, &folder, server.as_ref())?;
-        #[cfg(not(any(feature = "kafka", feature = "nats")))]
-        let target = Target::Jsonl(folder.events());
+        let address = server.as_ref().and_then(Server::address);
+        let target = target(args.sink, &folder, address)?;
 
         let config = setting::write(&Facts {
             sim: &sim,
@@ -93,7 +88,6 @@ impl Scene {
             control: Control::new(sim.control_url(), app.admin())?,
             folder,
             sim,
-            #[cfg(any(feature = "kafka", feature = "nats"))]
             server,
             target,
             app,
@@ -120,34 +114,36 @@ impl Scene {
 }
 
 /// Starts the server that the sink needs, if it needs one.
-#[cfg(any(feature = "kafka", feature = "nats"))]
 async fn server(
     sink: DemoSink,
     folder: &Folder,
     audience: Audience,
 ) -> anyhow::Result<Option<Server>> {
     let name = match sink {
-        DemoSink::Jsonl => return Ok(None),
+        DemoSink::Jsonl => None,
         #[cfg(feature = "nats")]
-        DemoSink::Nats => "nats",
+        DemoSink::Nats => Some("nats"),
         #[cfg(feature = "kafka")]
-        DemoSink::Kafka => "kafka",
+        DemoSink::Kafka => Some("kafka"),
+    };
+    let Some(name) = name else {
+        return Ok(None);
     };
     audience.say(&format!("starting a real server for --sink {name} …"));
     let server = Server::start(name, folder, |line| audience.say(line)).await?;
     Ok(Some(server))
 }
 
-#[cfg(any(feature = "kafka", feature = "nats"))]
-fn target(sink: DemoSink, folder: &Folder, server: Option<&Server>) -> anyhow::Result<Target> {
-    let field = |name: &str| server.context("there is no server")?.field(name);
-    Ok(match sink {
-        DemoSink::Jsonl => Target::Jsonl(folder.events()),
+fn target(sink: DemoSink, folder: &Folder, address: Option<String>) -> anyhow::Result<Target> {
+    match (sink, address) {
+        (DemoSink::Jsonl, _) => Ok(Target::Jsonl(folder.events())),
         #[cfg(feature = "nats")]
-        DemoSink::Nats => Target::nats(field("url")?),
+        (DemoSink::Nats, Some(url)) => Ok(Target::nats(url)),
         #[cfg(feature = "kafka")]
-        DemoSink::Kafka => Target::kafka(field("brokers")?),
-    })
+        (DemoSink::Kafka, Some(brokers)) => Ok(Target::kafka(brokers)),
+        #[cfg(any(feature = "kafka", feature = "nats"))]
+        (_, None) => anyhow::bail!("the server's script does not say where its server is"),
+    }
 }
 
 /// The plan, worked out from the configuration and the simulator's own list of queues.

@@ -111,12 +111,10 @@ impl Server {
         }
     }
 
-    /// What the script says of its server, such as `url` or `brokers`.
-    pub(super) fn field(&self, name: &str) -> anyhow::Result<String> {
-        let value = self.fields.get(name).and_then(Value::as_str);
-        let value =
-            value.with_context(|| format!("the server's script does not say its {name}"))?;
-        Ok(value.to_owned())
+    /// Where clients find it: a URL, or a list of brokers.
+    pub(super) fn address(&self) -> Option<String> {
+        let address = self.fields.get("url").or(self.fields.get("brokers"));
+        address.and_then(Value::as_str).map(str::to_owned)
     }
 
     /// Stops the server and waits until it is gone.
