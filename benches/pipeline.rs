@@ -1,1 +1,275 @@
-fn main(){}
+//! What one event costs on its way, step by step, in CPU time of the thread: decode, arbitration, journal, encoding.
+//!
+//! Criterion, because it alone takes another clock than the wall's, which lies on a machine that is shared. What sockets and
+//! brokers cost is `end_to_end`'s to say.
+
+mod support;
+
+use bytes::Bytes;
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use rustix::time::{ClockId, clock_gettime};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+use support::Frames;
+use tieline::event::{Epoch, Event, Marks, Notification, Topics};
+use tieline::genesys::{Frame, read_frame};
+use tieline::journal::{self, Journal, Reader};
+use tieline::sequence::{Arbiter, Config, Leg, Verdict};
+use tieline::sink::Record;
+use tieline::sink::cloudevents::Encoder;
+use tieline::time::{Time, Timestamp};
+
+/// How many frames a benchmark goes round in: more than the caches nearest to the core hold.
+const ROUND: usize = 4096;
+
+/// How many events a publisher takes at once.
+const BATCH: usize = 256;
+
+/// A frame every 100 µs: 10,000 a second.
+const EVERY: Duration = Duration::from_micros(100);
+
+const SOURCE: &str = "https://api.mypurecloud.ie";
+
+/// CPU time of this thread.
+struct Cpu;
+
+impl Measurement for Cpu {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        Duration::from_secs(seconds)
+            + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
+    }
+
+    fn end(&self, started: Duration) -> Duration {
+        self.start().saturating_sub(started)
+    }
+
+    fn add(&self, one: &Duration, other: &Duration) -> Duration {
+        *one + *other
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        WallTime.to_f64(value)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
+
+/// Goes round in a list for ever.
+struct Round<T> {
+    items: Vec<T>,
+    at: usize,
+}
+
+impl<T: Clone> Round<T> {
+    fn new(items: Vec<T>) -> Self {
+        Self { items, at: 0 }
+    }
+
+    fn next(&mut self) -> T {
+        self.at = (self.at + 1) % self.items.len();
+        self.items[self.at].clone()
+    }
+}
+
+fn frames() -> Vec<Bytes> {
+    let mut frames = Frames::new();
+    (0..ROUND).map(|_| Bytes::copy_from_slice(frames.next())).collect()
+}
+
+/// As `genesys::socket` does it.
+fn decode(frame: &Bytes, topics: &mut Topics) -> Notification {
+    let text = std::str::from_utf8(frame).expect("the fixture is text");
+    let Ok(Frame::Data { topic, body, correlation_id }) = read_frame(text) else {
+        panic!("the fixture is a notification");
+    };
+    Notification {
+        topic: topics.get(&topic),
+        body: frame.slice_ref(body.as_bytes()),
+        correlation_id,
+        received: Timestamp::from_micros(1_700_000_000_000_000),
+    }
+}
+
+fn notifications() -> Vec<Notification> {
+    let mut topics = Topics::default();
+    frames().iter().map(|frame| decode(frame, &mut topics)).collect()
+}
+
+fn records() -> Vec<Record> {
+    let epoch = epoch();
+    let events = notifications().into_iter().zip(1..).map(|(notification, position)| Event {
+        epoch: epoch.clone(),
+        position,
+        topic: notification.topic,
+        body: notification.body,
+        correlation_id: notification.correlation_id,
+        received: notification.received,
+        marks: Marks::default(),
+    });
+    events.map(|event| Record { number: event.position, event: Arc::new(event) }).collect()
+}
+
+fn epoch() -> Epoch {
+    Epoch::new(Timestamp::from_micros(1_700_000_000_000_000), 7)
+}
+
+fn arbiter(legs: u64) -> Arbiter {
+    let mut arbiter = Arbiter::new(&Config {
+        hold: Duration::from_secs(1),
+        window: Duration::from_secs(600),
+        window_events: 200_000,
+    });
+    for leg in 1..=legs {
+        arbiter.begin(Leg(leg), 0, Time::START);
+    }
+    arbiter
+}
+
+fn journal() -> (Journal, Reader) {
+    let config = journal::Config { max_bytes: "256MiB".parse().expect("a size") };
+    let (journal, mut readers) = Journal::new(&config, epoch(), &["jsonl"]);
+    (journal, readers.remove(0))
+}
+
+/// Takes what waits, as a publisher does, when a batch is there.
+fn publish(reader: &mut Reader, batch: &mut Vec<Record>, mut each: impl FnMut(&Record)) {
+    reader.peek(BATCH, batch);
+    reader.advance(batch.len());
+    batch.iter().for_each(&mut each);
+    reader.acknowledge(batch.len());
+    batch.clear();
+}
+
+fn decoding(criterion: &mut Criterion<Cpu>) {
+    let (mut round, mut topics) = (Round::new(frames()), Topics::default());
+    criterion.bench_function("decode a frame", |bencher| {
+        bencher.iter(|| decode(&round.next(), &mut topics));
+    });
+}
+
+fn arbitration(criterion: &mut Criterion<Cpu>) {
+    let mut round = Round::new(notifications());
+    let (mut alone, mut now) = (arbiter(1), Time::START);
+    criterion.bench_function("arbitrate, one leg", |bencher| {
+        bencher.iter_batched(
+            || round.next(),
+            |notification| {
+                now = now + EVERY;
+                alone.admit(Leg(1), notification, now);
+                alone.poll()
+            },
+            BatchSize::NumIterations(BATCH as u64),
+        );
+    });
+    let (mut both, mut now) = (arbiter(2), Time::START);
+    criterion.bench_function("arbitrate, two legs (both sights)", |bencher| {
+        bencher.iter_batched(
+            || {
+                let notification = round.next();
+                (notification.clone(), notification)
+            },
+            |(first, second)| {
+                now = now + EVERY;
+                both.admit(Leg(1), first, now);
+                both.admit(Leg(2), second, now);
+                (both.poll(), both.poll())
+            },
+            BatchSize::NumIterations(BATCH as u64),
+        );
+    });
+}
+
+fn journalling(criterion: &mut Criterion<Cpu>) {
+    let mut round = Round::new(notifications());
+    let (mut journal, mut reader) = journal();
+    let mut batch = Vec::with_capacity(BATCH);
+    criterion.bench_function("journal: append, read, acknowledge", |bencher| {
+        bencher.iter_batched(
+            || round.next(),
+            |notification| {
+                let appended = journal.append(notification, Marks::default());
+                if journal.position().is_multiple_of(BATCH as u64) {
+                    publish(&mut reader, &mut batch, |record| {
+                        black_box(record);
+                    });
+                }
+                appended
+            },
+            BatchSize::NumIterations(BATCH as u64),
+        );
+    });
+}
+
+fn encoding(criterion: &mut Criterion<Cpu>) {
+    let (records, mut encoder, mut out) = (records(), Encoder::new(SOURCE), Vec::new());
+    let mut round = records.iter().cycle();
+    let mut next = || round.next().expect("it never ends");
+    criterion.bench_function("encode, binary", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            encoder.attributes(next(), |name, value| {
+                out.extend_from_slice(name.kafka.as_bytes());
+                out.extend_from_slice(value.as_str().as_bytes());
+            });
+            black_box(out.len())
+        });
+    });
+    criterion.bench_function("encode, structured", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            encoder.structured(next(), &mut out);
+            black_box(out.len())
+        });
+    });
+}
+
+/// All of it, in the order of an event's way.
+fn way(criterion: &mut Criterion<Cpu>) {
+    let (mut round, mut topics) = (Round::new(frames()), Topics::default());
+    let (mut arbiter, mut now) = (arbiter(1), Time::START);
+    let (mut journal, mut reader) = journal();
+    let mut batch = Vec::with_capacity(BATCH);
+    let (mut encoder, mut out) = (Encoder::new(SOURCE), Vec::new());
+    criterion.bench_function("frame to structured event, one leg", |bencher| {
+        bencher.iter(|| {
+            now = now + EVERY;
+            arbiter.admit(Leg(1), decode(&round.next(), &mut topics), now);
+            while let Some(verdict) = arbiter.poll() {
+                if let Verdict::Publish { notification, marks } = verdict {
+                    journal.append(notification, marks);
+                }
+            }
+            if journal.position().is_multiple_of(BATCH as u64) {
+                publish(&mut reader, &mut batch, |record| {
+                    encoder.structured(record, &mut out);
+                });
+                out.clear();
+            }
+        });
+    });
+}
+
+criterion_group! {
+    name = pipeline;
+    config = Criterion::default()
+        .with_measurement(Cpu)
+        .without_plots()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3))
+        .sample_size(30);
+    targets = decoding, arbitration, journalling, encoding, way
+}
+criterion_main!(pipeline);

@@ -18,6 +18,7 @@ mod wire;
 
 pub use config::Config;
 pub use error::Error;
+pub use wire::{Frame, read as read_frame};
 
 use crate::clock::Clock;
 use crate::event::{Notification, Topics};

@@ -48,20 +48,26 @@ struct Message<'a> {
 }
 
 /// A text frame, read.
-pub(super) enum Frame<'a> {
+#[derive(Debug)]
+pub enum Frame<'a> {
     /// A notification.
     Data {
+        /// The topic as the platform spelt it.
         topic: Cow<'a, str>,
         /// The body as it stands in the frame.
         body: &'a str,
+        /// The envelope's `metadata.CorrelationId`.
         correlation_id: Option<Box<str>>,
     },
     /// A heartbeat, a pong or a system topic.
     Word(Heard),
 }
 
-/// Reads a text frame; the error says what is wrong with it and quotes nothing of it.
-pub(super) fn read(text: &str) -> Result<Frame<'_>, String> {
+/// Reads a text frame.
+///
+/// # Errors
+/// Says what is wrong with the frame and quotes nothing of it.
+pub fn read(text: &str) -> Result<Frame<'_>, String> {
     let envelope: Envelope<'_> =
         serde_json::from_str(text).map_err(|error| place(&error, "an envelope"))?;
     if envelope.topic_name.eq_ignore_ascii_case(METADATA_TOPIC) {
