@@ -50,9 +50,16 @@ impl Bridge {
         );
         fs::write(&config, text)?;
         let log = fs::File::create(folder.join("tieline.log"))?;
-        let program = std::env::var_os("TIELINE_BENCH_PROGRAM")
+        let program = std::env::var_os("BENCH_PROGRAM")
             .unwrap_or_else(|| env!("CARGO_BIN_EXE_tieline").into());
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        // What is set around the measurement is not to configure what is measured.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"TIELINE_") {
+                command.env_remove(name);
+            }
+        }
+        let child = command
             .arg("run")
             .arg(&config)
             .env("BENCH_SECRET", "hidden")
