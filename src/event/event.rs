@@ -3,6 +3,7 @@
 use super::{Family, Topic};
 use crate::time::Timestamp;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
@@ -67,15 +68,15 @@ impl Event {
     /// The CloudEvents `id`.
     ///
     /// For families whose body names its occurrence: a hash of topic, key and body (32 hex digits), so that two processes
-    /// agree. For all others `{epoch}-{position}`.
-    pub fn id(&self) -> String {
+    /// agree. For all others its `place`, which is handed in because it costs an allocation and is wanted more than once.
+    pub fn id<'a>(&self, place: &'a str) -> Cow<'a, str> {
         match self.topic.family() {
             Family::Keyed => {
                 let body = super::digest(&self.body).to_be_bytes();
                 let name = self.topic.name().to_ascii_lowercase();
-                format!("{:032x}", xxh3_128(&[name.as_bytes(), &[0], &body[..]].concat()))
+                format!("{:032x}", xxh3_128(&[name.as_bytes(), &[0], &body[..]].concat())).into()
             }
-            Family::Keyless => self.place(),
+            Family::Keyless => place.into(),
         }
     }
 
@@ -83,14 +84,14 @@ impl Event {
     pub fn place(&self) -> String {
         format!("{}-{}", self.epoch, self.position)
     }
+}
 
-    /// The W3C `traceparent` under which consumers can join: derived from the place, so that a resend carries the same.
-    pub fn traceparent(&self) -> String {
-        let trace = xxh3_128(self.place().as_bytes());
-        // Zero ids are invalid in W3C trace context; a set low bit rules them out.
-        let span = ((trace >> 32) as u64) | 1;
-        format!("00-{:032x}-{span:016x}-00", trace | 1)
-    }
+/// The W3C `traceparent` under which consumers can join: derived from an event's place, so that a resend carries the same.
+pub fn traceparent(place: &str) -> String {
+    let trace = xxh3_128(place.as_bytes());
+    // Zero ids are invalid in W3C trace context; a set low bit rules them out.
+    let span = ((trace >> 32) as u64) | 1;
+    format!("00-{:032x}-{span:016x}-00", trace | 1)
 }
 
 #[cfg(test)]

@@ -9,6 +9,6 @@ mod notification;
 mod topic;
 
 pub use digest::{Digester, digest};
-pub use event::{Epoch, Event, Marks};
+pub use event::{Epoch, Event, Marks, traceparent};
 pub use notification::Notification;
 pub use topic::{Family, Topic, Topics};

@@ -4,6 +4,7 @@
 //! headers go is the sink's affair.
 
 use super::Record;
+use crate::event::traceparent;
 use serde::Deserialize;
 use std::fmt::Write;
 
@@ -78,8 +79,9 @@ impl Encoder {
     /// Shows every attribute of `record` to `visit`, in a fixed order.
     pub fn attributes(&mut self, record: &Record, mut visit: impl FnMut(Name, Value<'_>)) {
         let Record { event, number } = record;
+        let place = event.place();
         visit(name!("specversion"), Value::Text("1.0"));
-        visit(name!("id"), Value::Text(&event.id()));
+        visit(name!("id"), Value::Text(&event.id(&place)));
         visit(name!("source"), Value::Text(&self.source));
         visit(name!("type"), Value::Text(event.topic.kind()));
         visit(name!("subject"), Value::Text(event.topic.key()));
@@ -88,7 +90,7 @@ impl Encoder {
         // Padded, so that the order of the strings is the order of the numbers.
         visit(name!("sequence"), self.written(format_args!("{number:020}")));
         visit(name!("partitionkey"), Value::Text(event.topic.key()));
-        visit(name!("traceparent"), Value::Text(&event.traceparent()));
+        visit(name!("traceparent"), Value::Text(&traceparent(&place)));
         if let Some(id) = &event.correlation_id {
             visit(name!("correlationid"), Value::Text(id));
         }
