@@ -5,6 +5,7 @@
 mod architecture;
 mod catalogue;
 mod doors;
+mod hanging;
 mod logs;
 mod mistakes;
 mod platform;
