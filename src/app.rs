@@ -3,7 +3,7 @@
 //! They stop in the order of an event's way: sockets, journal, sinks, and last the doors for operators.
 
 use crate::admin::{self, Doors};
-use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Status, Stream};
+use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Stall, Status, Stream};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::Epoch;
@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,8 +48,11 @@ pub struct App {
     telemetry: Telemetry,
     admin: SocketAddr,
     drain_timeout: Duration,
-    driver: JoinHandle<Ending>,
+    /// Holds the one task; empty once its end was taken.
+    driver: JoinSet<Ending>,
     publishers: JoinSet<Result<u64, bridge::PublishError>>,
+    /// Events without acknowledgement of publishers that have ended.
+    unacknowledged: u64,
     tracker: TaskTracker,
     tokens: Tokens,
 }
@@ -195,12 +198,25 @@ impl App {
             observed,
             stream: Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics),
             report: Report::new(telemetry.clone(), first),
+            stall: Stall::default(),
             status: show,
             fail_fast,
         };
-        let driver = tracker.spawn(driver.run(tokens.stop.clone(), tokens.end.clone()));
-        let drain_timeout = config.process.drain_timeout;
-        Ok(Self { status, telemetry, admin, drain_timeout, driver, publishers, tracker, tokens })
+        let run = driver.run(tokens.stop.clone(), tokens.end.clone());
+        let mut driver = JoinSet::new();
+        driver.spawn(tracker.track_future(run));
+        let (drain_timeout, unacknowledged) = (config.process.drain_timeout, 0);
+        Ok(Self {
+            status,
+            telemetry,
+            admin,
+            drain_timeout,
+            driver,
+            publishers,
+            unacknowledged,
+            tracker,
+            tokens,
+        })
     }
 
     /// What the bridge says of itself, at least each second.
@@ -213,30 +229,24 @@ impl App {
         self.admin
     }
 
+    /// What ends a drain at once when it is cancelled.
+    pub fn deadline(&self) -> CancellationToken {
+        self.tokens.deadline.clone()
+    }
+
     /// Waits until the program must end by itself, and says why on the log. Cancel-safe.
     pub async fn failed(&mut self) -> Exit {
-        tokio::select! {
-            ending = &mut self.driver => match ending {
-                Ok(Ending::Stopped) => Exit::Success,
-                Ok(Ending::Unreachable(what)) => {
-                    tracing::error!("--fail-fast: {what}");
-                    Exit::Unreachable
+        loop {
+            tokio::select! {
+                Some(ended) = self.driver.join_next() => return exit_of(ended),
+                Some(ended) = self.publishers.join_next() => {
+                    // A clean end means that the journal is closed: the driver is ending too, and it is the one to say why.
+                    if let Err(exit) = self.published(ended) {
+                        return exit;
+                    }
                 }
-                Ok(Ending::Misconfigured(what)) => {
-                    tracing::error!("the configuration cannot work: {what}");
-                    Exit::Configuration
-                }
-                Err(panic) => bug(&panic),
-            },
-            Some(ended) = self.publishers.join_next() => match ended {
-                Ok(Ok(_)) => Exit::Success,
-                Ok(Err(error)) => {
-                    let error = anyhow::Error::from(error);
-                    tracing::error!("the configuration cannot work: {error:#}");
-                    Exit::Configuration
-                }
-                Err(panic) => bug(&panic),
-            },
+                else => return Exit::Success,
+            }
         }
     }
 
@@ -246,13 +256,14 @@ impl App {
         self.telemetry.record(&Observation::Draining { reason, deadline });
         self.tokens.stop.cancel();
         let drained = tokio::time::timeout(deadline, self.drain()).await;
-        let (unacknowledged, exit) = match drained {
-            Ok(drained) => drained,
+        let mut exit = match drained {
+            Ok(exit) => exit,
             Err(_) => {
                 self.tokens.deadline.cancel();
                 self.drain().await
             }
         };
+        let unacknowledged = self.unacknowledged;
         self.telemetry.record(&Observation::Drained { unacknowledged });
         self.tokens.end.cancel();
         self.tracker.close();
@@ -260,28 +271,60 @@ impl App {
         if tokio::time::timeout(EPILOGUE, self.tracker.wait()).await.is_err() {
             tracing::warn!("some tasks did not end within {EPILOGUE:?}");
         }
+        if let Some(Err(panic)) = self.driver.try_join_next() {
+            exit = bug(&panic);
+        }
         exit
     }
 
-    /// Waits for the publishers to end. Returns how many events are without acknowledgement.
-    async fn drain(&mut self) -> (u64, Exit) {
-        let (mut unacknowledged, mut exit) = (0, Exit::Success);
+    /// Waits for the publishers to end.
+    async fn drain(&mut self) -> Exit {
+        let mut exit = Exit::Success;
         while let Some(ended) = self.publishers.join_next().await {
-            match ended {
-                Ok(Ok(left)) => unacknowledged += left,
-                Ok(Err(error)) => {
-                    let error = anyhow::Error::from(error);
-                    tracing::error!("the configuration cannot work: {error:#}");
-                    exit = Exit::Configuration;
-                }
-                Err(panic) => exit = bug(&panic),
+            if let Err(failure) = self.published(ended) {
+                exit = failure;
             }
         }
-        (unacknowledged, exit)
+        exit
+    }
+
+    /// Takes the end of a publisher; the error is what it makes of the process.
+    fn published(
+        &mut self,
+        ended: Result<Result<u64, bridge::PublishError>, JoinError>,
+    ) -> Result<(), Exit> {
+        match ended {
+            Ok(Ok(left)) => {
+                self.unacknowledged += left;
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                let error = anyhow::Error::from(error);
+                tracing::error!("the configuration cannot work: {error:#}");
+                Err(Exit::Configuration)
+            }
+            Err(panic) => Err(bug(&panic)),
+        }
     }
 }
 
-fn bug(panic: &tokio::task::JoinError) -> Exit {
+/// What the driver's end means, said on the log.
+fn exit_of(ended: Result<Ending, JoinError>) -> Exit {
+    match ended {
+        Ok(Ending::Stopped) => Exit::Success,
+        Ok(Ending::Unreachable(what)) => {
+            tracing::error!("--fail-fast: {what}");
+            Exit::Unreachable
+        }
+        Ok(Ending::Misconfigured(what)) => {
+            tracing::error!("the configuration cannot work: {what}");
+            Exit::Configuration
+        }
+        Err(panic) => bug(&panic),
+    }
+}
+
+fn bug(panic: &JoinError) -> Exit {
     tracing::error!("a bug ended the process: {panic}; please report it with this log");
     Exit::Bug
 }
@@ -301,4 +344,61 @@ fn delay(config: &Config, mut rng: StdRng) -> bridge::Delay {
 fn encode(source: &str) -> bridge::Encode {
     let mut encoder = Encoder::new(source);
     Box::new(move |record, out| encoder.structured(record, out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app() -> App {
+        let status = Status::new("test", "", Default::default(), Duration::ZERO);
+        App {
+            status: watch::channel(Arc::new(status)).1,
+            telemetry: Telemetry::new(Arc::new(Metrics::new("test", &[]))),
+            admin: ([127, 0, 0, 1], 0).into(),
+            drain_timeout: Duration::from_secs(1),
+            driver: JoinSet::new(),
+            publishers: JoinSet::new(),
+            unacknowledged: 0,
+            tracker: TaskTracker::new(),
+            tokens: Tokens::default(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn publishers_that_end_first_do_not_hide_why_the_driver_ends() {
+        let mut app = app();
+        app.publishers.spawn(async { Ok(0) });
+        app.driver.spawn(async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Ending::Unreachable("nobody answers".into())
+        });
+        assert_eq!(app.failed().await, Exit::Unreachable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_driver_that_fails_while_it_drains_is_a_bug() {
+        let mut app = app();
+        let stop = app.tokens.stop.clone();
+        app.driver.spawn(app.tracker.track_future(async move {
+            stop.cancelled().await;
+            panic!("as the test wants it")
+        }));
+        assert_eq!(app.stop("a test").await, Exit::Bug);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_can_be_cut_short_and_what_is_left_is_counted() {
+        let mut app = app();
+        app.drain_timeout = Duration::from_secs(3600);
+        let deadline = app.deadline();
+        let cut = deadline.clone();
+        app.publishers.spawn(async move {
+            cut.cancelled().await;
+            Ok(3)
+        });
+        let stopping = tokio::time::timeout(Duration::from_secs(60), app.stop("a test"));
+        let (stopped, ()) = tokio::join!(stopping, async { deadline.cancel() });
+        assert_eq!(stopped.expect("at once"), Exit::Success);
+    }
 }

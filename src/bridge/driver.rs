@@ -4,6 +4,7 @@
 //! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. time.
 
 use super::report::Report;
+use super::stall::Stall;
 use super::status::Status;
 use super::stream::Stream;
 use crate::clock::Clock;
@@ -39,6 +40,8 @@ pub struct Driver {
     pub stream: Stream,
     /// What is told of it all.
     pub report: Report,
+    /// When the process last stood still.
+    pub stall: Stall,
     /// Where the status is shown.
     pub status: watch::Sender<Arc<Status>>,
     /// Whether what cannot be reached at the start ends the process.
@@ -80,10 +83,12 @@ impl Driver {
             }
             if report_at <= now {
                 report_at = now + REPORT_EVERY;
+                self.stream.look_for_room();
                 self.show(now);
             }
             let due = [self.lifecycle.poll_timeout(), self.stream.poll_timeout()];
             let next = due.into_iter().flatten().chain([report_at]).min().unwrap_or(report_at);
+            let next = self.stall.grace(now).map_or(next, |grace| grace.max(next));
             timer.as_mut().reset(self.clock.instant_of(next));
             tokio::select! {
                 biased;
@@ -96,6 +101,7 @@ impl Driver {
                 }
                 () = &mut timer => {}
             }
+            self.stall.woke(now, next, self.clock.now());
             self.tick();
         }
     }
@@ -116,6 +122,9 @@ impl Driver {
     /// Lets the pure parts do what time asks for. Called after every wait, so that a flood of frames cannot hold up time.
     fn tick(&mut self) {
         let now = self.clock.now();
+        if self.stall.grace(now).is_some() {
+            return;
+        }
         if self.lifecycle.poll_timeout().is_some_and(|due| due <= now) {
             self.lifecycle.handle_timeout(now);
         }
@@ -139,7 +148,11 @@ impl Driver {
                         self.lifecycle.handle_reply(Reply::Heard { session, what }, now);
                     }
                 }
-                Incoming::Reply(reply) => self.reply(reply, now),
+                Incoming::Reply(reply) => {
+                    // A new socket of the same session is heard for the first time.
+                    told = None;
+                    self.reply(reply, now);
+                }
                 Incoming::Observation(observation) => self.report.record(&observation),
             }
         }
@@ -185,7 +198,7 @@ impl Driver {
                     ending = ending.or(self.observe(&observation));
                 }
                 Note::GapOpened { shard, cause, from, topics } => {
-                    let from = self.clock.timestamp_of(from);
+                    let from = self.clock.timestamp_of(self.stall.complete_until(from));
                     self.stream.open_gap(shard.0, cause.as_str(), from, topics);
                 }
                 Note::GapClosed { shard, to, action } => {
@@ -226,6 +239,8 @@ impl Driver {
         self.lifecycle.close();
         self.flush(now);
         self.stream.close_journal(now);
+        // What closing has brought about is told too.
+        self.flush(now);
         self.report.drain();
         self.show(now);
     }

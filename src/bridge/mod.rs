@@ -10,11 +10,13 @@
 mod driver;
 mod publisher;
 mod report;
+mod stall;
 pub mod status;
 mod stream;
 
 pub use driver::{Driver, Ending};
 pub use publisher::{Delay, Encode, Error as PublishError, Publisher, Setup};
 pub use report::Report;
+pub use stall::Stall;
 pub use status::Status;
 pub use stream::Stream;

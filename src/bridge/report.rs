@@ -68,7 +68,7 @@ impl Report {
     }
 
     fn remember(&mut self, observation: &Observation) {
-        if let Observation::TokenGranted { .. } = observation {
+        if let Observation::TokenGranted { .. } | Observation::PlanMade { .. } = observation {
             self.status.login.last_error = None;
         }
         if let Observation::TokenRefused { detail, .. } | Observation::PlanRefused { detail, .. } =
@@ -76,7 +76,10 @@ impl Report {
         {
             self.status.login.last_error = Some(detail.clone());
         }
-        if let Observation::SinkReady { sink, .. } = observation {
+        // A sink fails for want of its dead-letter file too, and is well when that takes events again.
+        if let Observation::SinkReady { sink, .. } | Observation::EventParked { sink, .. } =
+            observation
+        {
             self.sink(sink, |sink| (sink.connected, sink.last_error) = (true, None));
         }
         if let Observation::SinkFailed { sink, detail, .. } = observation {
@@ -198,5 +201,55 @@ pub fn failure_of(observation: &Observation) -> Option<String> {
         Some(format!("sink {sink}: {detail}"))
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Topic;
+    use crate::telemetry::metrics::Metrics;
+    use crate::time::Timestamp;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn report() -> Report {
+        let mut status = Status::new("test", "", Timestamp::default(), Duration::ZERO);
+        status.sinks.push(status::Sink::new("kafka"));
+        Report::new(Telemetry::new(Arc::new(Metrics::new("test", &["kafka"]))), status)
+    }
+
+    fn failed(sink: &'static str) -> Observation {
+        let detail = "write the dead letter: no space left".into();
+        Observation::SinkFailed { sink, detail, retry_in: Duration::ZERO }
+    }
+
+    #[test]
+    fn a_sink_that_could_not_park_is_well_again_when_it_has_parked() {
+        let mut report = report();
+        report.record(&Observation::SinkReady { sink: "kafka", resumed_from: None });
+        report.record(&failed("kafka"));
+        assert!(!report.status.sinks[0].connected);
+        report.record(&Observation::EventParked {
+            sink: "kafka",
+            topic: Topic::new("a"),
+            number: 1,
+            reason: "too large".into(),
+        });
+        assert!(report.status.sinks[0].connected);
+        assert_eq!(report.status.sinks[0].last_error, None);
+    }
+
+    #[test]
+    fn the_login_forgets_why_queues_could_not_be_listed_when_they_are() {
+        let mut report = report();
+        report.record(&Observation::PlanRefused {
+            reason: "unavailable",
+            detail: "503".into(),
+            retry_in: Duration::ZERO,
+        });
+        assert!(report.status.login.last_error.is_some());
+        report.record(&Observation::PlanMade { topics: 1, shards: 1 });
+        assert_eq!(report.status.login.last_error, None);
     }
 }

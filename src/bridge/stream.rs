@@ -136,12 +136,33 @@ impl Stream {
         }
     }
 
+    /// Ends the gaps of sinks that have room again. Called now and then, not for each event: a sink at its bound takes one and
+    /// refuses the next.
+    pub fn look_for_room(&mut self) {
+        if self.full.is_empty() {
+            return;
+        }
+        for stats in self.journal.stats().iter().filter(|stats| stats.has_room()) {
+            self.end_refusals(stats.sink, "the sink acknowledged and there is room again");
+        }
+    }
+
+    fn end_refusals(&mut self, sink: &'static str, action: &'static str) {
+        if let Some((number, count)) = self.full.remove(sink) {
+            self.observations.push_back(Observation::JournalFull { sink, count });
+            self.close(number, self.clock.timestamp(), action);
+        }
+    }
+
     /// Publishes what is held, and lets the journal's readers see the end.
     pub fn close_journal(&mut self, now: Time) {
         for session in std::mem::take(&mut self.legs) {
             self.arbiter.end(Leg(session.0), now);
         }
         self.publish();
+        for sink in self.full.keys().copied().collect::<Vec<_>>() {
+            self.end_refusals(sink, "the process ends");
+        }
         self.journal.close();
     }
 
@@ -170,16 +191,14 @@ impl Stream {
                     let received = notification.received;
                     let appended = self.journal.append(notification, marks);
                     self.counts.published += u64::from(appended.position.is_some());
-                    if !appended.refused_by.is_empty() || !self.full.is_empty() {
-                        self.judge_room(&appended.refused_by, received);
-                    }
+                    self.note_refusals(&appended.refused_by, received);
                 }
             }
         }
     }
 
-    /// Opens and closes the gaps of sinks whose bound is reached. `received` is when the event at hand was heard.
-    fn judge_room(&mut self, refused_by: &[&'static str], received: Timestamp) {
+    /// Opens the gaps of sinks whose bound is reached. `received` is when the event at hand was heard.
+    fn note_refusals(&mut self, refused_by: &[&'static str], received: Timestamp) {
         for sink in refused_by {
             if let Some(sink) = self.metrics.sink(sink) {
                 sink.refused(1);
@@ -187,6 +206,7 @@ impl Stream {
             let (_, count) = self.full.entry(sink).or_insert_with(|| {
                 let certainty = Certainty::Certain;
                 let number = self.ledger.open(0, JOURNAL_FULL, certainty, received, 0);
+                self.ledger.concern(number, sink);
                 let (cause, from) = (JOURNAL_FULL, received);
                 let opened = Observation::GapOpened { number, shard: 0, cause, from };
                 self.observations.push_back(opened);
@@ -195,14 +215,80 @@ impl Stream {
             });
             *count += 1;
         }
-        let recovered: Vec<_> =
-            self.full.keys().copied().filter(|sink| !refused_by.contains(sink)).collect();
-        for sink in recovered {
-            if let Some((number, count)) = self.full.remove(sink) {
-                self.observations.push_back(Observation::JournalFull { sink, count });
-                let to = self.clock.timestamp();
-                self.close(number, to, "the sink acknowledged and there is room again");
-            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Epoch, Topic};
+    use crate::journal::{self, Reader};
+    use crate::sequence;
+    use crate::size::Size;
+    use std::time::Duration;
+
+    const SESSION: SessionId = SessionId(1);
+
+    /// A stream with one session into a sink's journal that has room for about two events.
+    fn full_after_two() -> (Stream, Reader) {
+        let arbitration = sequence::Config {
+            hold: Duration::from_secs(5),
+            window: Duration::from_secs(60),
+            window_events: 100,
+        };
+        let bound = journal::Config { max_bytes: Size(540) };
+        let epoch = Epoch::new(Timestamp::default(), 1);
+        let (journal, mut readers) = Journal::new(&bound, epoch, &["kafka"]);
+        let metrics = Arc::new(Metrics::new("test", &["kafka"]));
+        let arbiter = Arbiter::new(&arbitration);
+        let mut stream = Stream::new(Clock::start(), arbiter, journal, Ledger::new(10), metrics);
+        stream.begin(SESSION, 0, Time::START);
+        (stream, readers.remove(0))
+    }
+
+    fn hear(stream: &mut Stream, events: u64) {
+        for _ in 0..events {
+            let notification = Notification {
+                topic: Topic::new("a"),
+                body: "{}".into(),
+                correlation_id: None,
+                received: Timestamp::from_micros(1),
+            };
+            stream.take(SESSION, notification, Time::START);
         }
+    }
+
+    #[test]
+    fn a_sink_at_its_bound_makes_one_gap_that_names_it_and_ends_without_another_event() {
+        let (mut stream, mut reader) = full_after_two();
+        hear(&mut stream, 4);
+        for _ in 0..3 {
+            reader.acknowledge(1);
+            hear(&mut stream, 2);
+            stream.look_for_room();
+        }
+        let gaps: Vec<_> = stream.ledger().list().collect();
+        assert_eq!(gaps.len(), 1, "{gaps:?}");
+        assert_eq!((gaps[0].sink, gaps[0].to), (Some("kafka"), None));
+        reader.acknowledge(2);
+        stream.look_for_room();
+        assert_eq!(stream.ledger().open_gaps().count(), 0);
+        let counts: Vec<u64> = std::iter::from_fn(|| stream.poll_observation())
+            .filter_map(|told| {
+                if let Observation::JournalFull { count, .. } = told { Some(count) } else { None }
+            })
+            .collect();
+        assert_eq!(counts, [1, 5], "each refused event is counted");
+    }
+
+    #[test]
+    fn a_gap_that_is_open_at_the_end_is_told_with_its_count() {
+        let (mut stream, _reader) = full_after_two();
+        hear(&mut stream, 5);
+        stream.close_journal(Time::START);
+        assert_eq!(stream.ledger().open_gaps().count(), 0);
+        let last = std::iter::from_fn(|| stream.poll_observation());
+        let told = last.filter(|one| *one == Observation::JournalFull { sink: "kafka", count: 3 });
+        assert_eq!(told.count(), 1);
     }
 }

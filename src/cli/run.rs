@@ -6,6 +6,11 @@ use crate::app::App;
 use crate::config::{self, Config};
 use crate::telemetry::logging;
 use std::io::Write;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long threads may take to come back from the system once everything else has ended.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM, Ctrl-C or a failure that waiting cannot mend.
 pub fn run(args: &Run) -> Exit {
@@ -23,10 +28,15 @@ pub fn run(args: &Run) -> Exit {
             return Exit::Bug;
         }
     };
-    runtime.block_on(live(config, args.fail_fast))
+    let exit = runtime.block_on(live(config, args.fail_fast));
+    // A thread that hangs in the system (a pipe that nobody reads, a dead network disk) must not keep the process alive.
+    runtime.shutdown_timeout(GOODBYE);
+    exit
 }
 
 async fn live(config: Config, fail_fast: bool) -> Exit {
+    // Before anything is begun, so that no signal finds it half made.
+    let mut signals = Signals::install();
     let mut app = match App::start(config, fail_fast).await {
         Ok(app) => app,
         Err(error) => {
@@ -35,26 +45,55 @@ async fn live(config: Config, fail_fast: bool) -> Exit {
         }
     };
     tokio::select! {
-        reason = signalled() => app.stop(reason).await,
+        reason = signals.next() => stop(app, reason, &mut signals).await,
         exit = app.failed() => {
-            let drained = app.stop("failure").await;
+            let drained = stop(app, "failure", &mut signals).await;
             if exit == Exit::Success { drained } else { exit }
+        }
+    }
+}
+
+/// Drains, for as long as configured or until one more signal.
+async fn stop(app: App, reason: &'static str, signals: &mut Signals) -> Exit {
+    let deadline = app.deadline();
+    let mut stopped = std::pin::pin!(app.stop(reason));
+    tokio::select! {
+        exit = &mut stopped => exit,
+        signal = signals.next() => {
+            tracing::warn!("{signal} cuts the drain short");
+            deadline.cancel();
+            stopped.await
         }
     }
 }
 
 /// Waits for an order to stop; answers which.
 pub async fn signalled() -> &'static str {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    Signals::install().next().await
+}
+
+/// The orders to stop, heard from the moment that this is made.
+struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    fn install() -> Self {
+        let (terminate, interrupt) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        if let (Ok(terminate), Ok(interrupt)) = (terminate, interrupt) {
+            return Self(Some((terminate, interrupt)));
+        }
         tracing::error!("no signal can be heard; end the process with SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "Ctrl-C",
+        Self(None)
+    }
+
+    async fn next(&mut self) -> &'static str {
+        let Some((terminate, interrupt)) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "Ctrl-C",
+        }
     }
 }
 

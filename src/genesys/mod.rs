@@ -162,6 +162,8 @@ impl Genesys {
     fn connect(&mut self, id: SessionId, channel: ChannelId) {
         let platform = self.platform.clone();
         let (probe, probes) = mpsc::channel(1);
+        // A session has one socket: should an earlier one still be about, it ends here and is heard no more.
+        self.close(id);
         let session = self.session(id);
         session.probes = Some(probe);
         let (cancel, running) = (session.cancel.clone(), session.running.clone());

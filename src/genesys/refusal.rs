@@ -8,6 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// How much of somebody else's words is told.
 const WORDS_MAX: usize = 300;
 
+/// The longest span that the platform's words are taken for: beyond it nothing differs, and arithmetic and calendar stay sound.
+pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// A refusal that names no time to wait.
 pub(super) fn refusal(reason: Reason, detail: impl Into<String>) -> Refusal {
     Refusal { reason, retry_after: None, detail: detail.into() }
@@ -111,16 +114,16 @@ pub(super) fn retry_after(
     now: Timestamp,
 ) -> Option<Duration> {
     let value = value?.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    if let Ok(seconds) = value.parse::<f64>() {
+    let wait = if let Ok(seconds) = value.parse::<u64>() {
+        Duration::from_secs(seconds)
+    } else if let Ok(seconds) = value.parse::<f64>() {
         // A fraction is not in the standard; rounding it up never shortens it.
-        return Duration::try_from_secs_f64(seconds.ceil()).ok();
-    }
-    let until = httpdate::parse_http_date(value).ok()?;
-    let wait = until.duration_since(answered_at(date, now));
-    Some(wait.unwrap_or_default())
+        Duration::try_from_secs_f64(seconds.ceil()).ok()?
+    } else {
+        let until = httpdate::parse_http_date(value).ok()?;
+        until.duration_since(answered_at(date, now)).unwrap_or_default()
+    };
+    Some(wait.min(LONGEST))
 }
 
 /// When an answer was given: by the platform's clock, which its dates are of, or else by ours.
@@ -145,6 +148,9 @@ mod tests {
         let date = Some("Tue, 14 Nov 2023 22:14:00 GMT");
         assert_eq!(read("Tue, 14 Nov 2023 22:14:20 GMT", date), seconds(20));
         assert_eq!(read("Tue, 14 Nov 2023 22:00:00 GMT", None), seconds(0));
+        for endless in ["18446744073709551615", "1e19", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+            assert_eq!(read(endless, None), Some(LONGEST), "{endless}");
+        }
         for nonsense in ["soon", "", "-1", "NaN"] {
             assert_eq!(read(nonsense, None), None, "{nonsense}");
         }

@@ -4,8 +4,8 @@
 
 use super::Error;
 use super::config::Config;
-use super::refusal::{answered_at, channel_reason_of, reason_of, refusal, retry_after};
-use super::refusal::{scrub, unanswered};
+use super::refusal::{LONGEST, answered_at, channel_reason_of, reason_of, refusal};
+use super::refusal::{retry_after, scrub, unanswered};
 use super::tls::Trust;
 use super::wire;
 use crate::clock::Clock;
@@ -94,7 +94,8 @@ impl Rest {
             return Err(self.login_refused(CALL, &answer, client_secret.expose_secret()));
         }
         let token: wire::Token = read(CALL, &answer)?;
-        Ok(Token { token: token.access_token, expires_in: Duration::from_secs(token.expires_in) })
+        let expires_in = Duration::from_secs(token.expires_in).min(LONGEST);
+        Ok(Token { token: token.access_token, expires_in })
     }
 
     /// Makes a channel.
@@ -246,6 +247,7 @@ impl Rest {
                 expires.duration_since(UNIX_EPOCH).ok()?.checked_sub(now)
             })
             .unwrap_or(CHANNEL_LIFE)
+            .min(LONGEST)
     }
 }
 

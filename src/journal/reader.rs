@@ -24,6 +24,13 @@ pub struct Stats {
     pub oldest_unacknowledged: Option<Timestamp>,
 }
 
+impl Stats {
+    /// Whether there is room to speak of again: not just for one event, which would be taken at once.
+    pub const fn has_room(&self) -> bool {
+        self.bytes <= self.bytes_max - self.bytes_max / 8
+    }
+}
+
 /// The reading end for one sink.
 #[derive(Debug)]
 pub struct Reader {
@@ -87,6 +94,12 @@ impl Reader {
     /// Whether nothing more will be appended.
     pub fn is_closed(&self) -> bool {
         self.queue.is_closed()
+    }
+
+    /// Whether everything that will ever be appended is settled.
+    pub fn is_finished(&self) -> bool {
+        // Asked first: what was appended before the close is then seen.
+        self.is_closed() && self.unacknowledged() == 0
     }
 
     /// Waits until something was appended, or the journal closed, since the last wait. May return early; cancel-safe.

@@ -23,6 +23,9 @@ pub struct Gap {
     pub number: u64,
     /// Whose topics.
     pub shard: u16,
+    /// The sink whose events are missing; none where they are missing to all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sink: Option<&'static str>,
     /// Why.
     pub cause: &'static str,
     /// How sure.
@@ -68,6 +71,7 @@ impl Ledger {
         self.gaps.push_back(Gap {
             number: self.opened,
             shard,
+            sink: None,
             cause,
             certainty,
             from,
@@ -77,6 +81,13 @@ impl Ledger {
             action: None,
         });
         self.opened
+    }
+
+    /// Says that an open gap concerns one sink alone.
+    pub fn concern(&mut self, number: u64, sink: &'static str) {
+        if let Some(gap) = self.find_open(number) {
+            gap.sink = Some(sink);
+        }
     }
 
     /// Widens an open gap: it began earlier, or concerns more topics than was known. Says whether there was such a gap.

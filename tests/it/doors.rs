@@ -302,6 +302,7 @@ fn well(clock: Clock) -> Status {
     status.gaps.recent = vec![Gap {
         number: 1,
         shard: 0,
+        sink: None,
         cause: "cut",
         certainty: Certainty::Certain,
         from: ago(301),

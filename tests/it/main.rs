@@ -8,6 +8,7 @@ mod catalogue;
 mod demo;
 mod deployment;
 mod doors;
+mod hanging;
 mod logs;
 mod mistakes;
 mod platform;

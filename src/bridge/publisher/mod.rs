@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -120,7 +121,8 @@ impl Publisher {
     }
 
     async fn publish(&mut self) -> Result<(), Error> {
-        loop {
+        // With nothing left to deliver, a broker that is away need not come back.
+        while !self.setup.reader.is_finished() {
             let failed = match self.open().await {
                 Ok(()) => self.stream().await,
                 Err(error) => Err(error),
@@ -136,6 +138,7 @@ impl Publisher {
                 Err(error) => self.back_off(error).await?,
             }
         }
+        Ok(())
     }
 
     /// Opens the sink and forgets what its broker turns out to hold.
@@ -255,7 +258,7 @@ impl Publisher {
         .await;
     }
 
-    /// Waits before the sink is opened again, or gives up when that cannot help.
+    /// Waits before the sink is opened again, but not for nothing, or gives up when that cannot help.
     async fn back_off(&mut self, error: sink::Error) -> Result<(), Error> {
         let after = match error.disposition {
             Disposition::Retry { after } => after.unwrap_or_default(),
@@ -267,7 +270,13 @@ impl Publisher {
         let retry_in = after + (self.setup.delay)(self.attempt);
         self.attempt = self.attempt.saturating_add(1);
         self.fail(&error, retry_in).await;
-        tokio::time::sleep(retry_in).await;
+        let mut waited = pin!(tokio::time::sleep(retry_in));
+        while !self.setup.reader.is_finished() {
+            tokio::select! {
+                () = &mut waited => break,
+                () = self.setup.reader.changed() => {}
+            }
+        }
         Ok(())
     }
 

@@ -373,6 +373,18 @@ async fn the_deadline_ends_a_drain_and_what_is_left_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broker_that_is_away_does_not_hold_up_an_end_with_nothing_to_deliver() {
+    let away = Disposition::Retry { after: Some(Duration::from_secs(60)) };
+    let mut bench = bench(|_| Box::new(Stubborn { open: away, opens: false }));
+    let running = TaskTracker::new().spawn(bench.publisher.run());
+    let failed = bench.observations.recv().await;
+    assert!(matches!(failed, Some(Observation::SinkFailed { .. })));
+    bench.journal.close();
+    let ended = tokio::time::timeout(Duration::from_secs(10), running).await;
+    assert_eq!(ended.expect("at once").expect("no panic").expect("no error"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_sink_that_takes_nothing_is_opened_again_and_not_waited_for() {
     let mut bench = bench(|_| Box::new(Stubborn { open: Disposition::Misconfigured, opens: true }));
     append(&mut bench.journal, 0..1);

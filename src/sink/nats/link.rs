@@ -24,6 +24,16 @@ pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// How long nothing may be acknowledged while something is in flight.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What became of a message that was handed over.
+pub(super) enum Taken {
+    /// It is on its way.
+    Sent,
+    /// It can never be taken; nothing may follow before that was told.
+    Refused,
+    /// It can never be taken, which can be told only after what is in flight.
+    NotYet,
+}
+
 /// One connection, from `open` to the first error.
 pub(super) struct Link {
     /// The epoch for which it was opened; `None` while it is being opened.
@@ -106,19 +116,20 @@ impl Link {
         })
     }
 
-    /// Publishes under `rendered`; what can never be taken is refused in its turn and leaves the chain as it was.
+    /// Publishes under `rendered`. What can never be taken is refused and leaves the chain as it was, but only while nothing else
+    /// is in flight: were a later message stored, a new connection would resume behind the refused one, and nobody would be told.
     pub(super) async fn publish(
         &mut self,
         place: String,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<(), Error> {
+    ) -> Result<Taken, Error> {
         let size = wire_length(&headers) + body.len();
         if size > self.most {
             let most = self.most;
-            self.window
-                .refuse(format!("{size} bytes are more than the {most} that the server takes"));
-            return Ok(());
+            return Ok(
+                self.refuse(format!("{size} bytes are more than the {most} that the server takes"))
+            );
         }
         let trouble = self.trouble.borrow().clone();
         if let Some(reason) = trouble {
@@ -130,15 +141,22 @@ impl Link {
         match published.await {
             Ok(()) => {
                 self.expectation = Expectation::Id(place);
-                Ok(())
+                Ok(Taken::Sent)
             }
             Err(error) if error.kind() == PublishErrorKind::InvalidSubject => {
                 self.window.retract();
-                self.window.refuse(format!("{:?} is not a subject", self.rendered));
-                Ok(())
+                Ok(self.refuse(format!("{:?} is not a subject", self.rendered)))
             }
             Err(error) => Err(Error::retry(format!("publish to {}", self.addresses), error)),
         }
+    }
+
+    fn refuse(&mut self, reason: String) -> Taken {
+        if self.window.len() > 0 {
+            return Taken::NotYet;
+        }
+        self.window.refuse(reason);
+        Taken::Refused
     }
 
     /// Waits for the next acknowledgement or failure, and takes whatever else has arrived.

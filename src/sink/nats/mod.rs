@@ -20,7 +20,7 @@ use super::template::Template;
 use super::{Error, Record, Resume, Sink, Verdict};
 use crate::event::Epoch;
 use async_trait::async_trait;
-use link::{Link, PATIENCE};
+use link::{Link, PATIENCE, Taken};
 use message::laid_out;
 use std::fmt;
 use std::future;
@@ -90,12 +90,16 @@ impl Sink for Nats {
         if link.window.len() == 0 {
             link.patience = Box::pin(sleep(PATIENCE));
         }
-        for record in records.iter().take(room) {
+        for (taken, record) in records.iter().take(room).enumerate() {
             subject.render(&record.event.topic, legal, &mut link.rendered);
             let place = record.event.place();
             let headers = link.expectation.headers(&place);
             let (headers, body) = laid_out(&mut self.encoder, self.config.mode, record, headers);
-            link.publish(place, headers, body).await?;
+            match link.publish(place, headers, body).await? {
+                Taken::Sent => {}
+                Taken::Refused => return Ok(taken + 1),
+                Taken::NotYet => return Ok(taken),
+            }
         }
         Ok(records.len().min(room))
     }

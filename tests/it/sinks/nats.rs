@@ -190,6 +190,27 @@ async fn each_message_names_its_place_and_its_predecessor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_stored_behind_an_event_that_was_not_yet_told_as_refused() {
+    let place = Binary::new();
+    let mut records = records(1..=4);
+    Arc::make_mut(&mut records[1].event).body = format!("\"{}\"", "x".repeat(2 << 20)).into();
+    let mut sink = place.sink();
+    sink.open(&epoch()).await.unwrap();
+    let mut verdicts = Vec::new();
+    let mut rest = &records[..];
+    for taken in [1, 1, 2] {
+        assert_eq!(sink.submit(rest).await.unwrap(), taken);
+        rest = &rest[taken..];
+        while verdicts.len() < records.len() - rest.len() {
+            sink.settle(&mut verdicts).await.unwrap();
+        }
+    }
+    assert!(matches!(verdicts[1], Verdict::Refused { .. }), "{verdicts:?}");
+    let stored: Vec<u64> = place.read().await.iter().map(|stored| stored.place().0).collect();
+    assert_eq!(stored, [1, 3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_writer_is_noticed_and_said() {
     let place = Binary::new();
     let records = records(1..=20);
