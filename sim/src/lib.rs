@@ -4,6 +4,7 @@
 //! It depends on nothing of the bridge: it is a second, independent reading of the platform.
 //! It does not simulate Vault, and it keeps nothing on disk.
 
+pub mod certificate;
 mod chance;
 mod clock;
 mod http;
@@ -13,9 +14,11 @@ mod platform;
 pub mod scenario;
 mod server;
 mod socket;
+mod switches;
 mod tls;
 mod traffic;
 
-pub use self::options::{Options, Tls};
+pub use self::options::{Families, Options, Tls};
 pub use self::server::{Error, Sim};
-pub use self::traffic::Queue;
+pub use self::switches::{Evicted, RetryAfter, Switches, TokenEnd};
+pub use self::traffic::{Queue, rehearse};

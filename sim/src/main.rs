@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use clap::Parser;
-use tieline_sim::{Options, Sim, Tls};
+use clap::{Parser, Subcommand, ValueEnum};
+use tieline_sim::{Families, Options, Sim, Switches, Tls, certificate};
 use tracing_subscriber::EnvFilter;
 
 /// Simulates Genesys Cloud's notification API on one port.
@@ -17,8 +17,10 @@ use tracing_subscriber::EnvFilter;
 /// `/oauth/token`, the API at `/api/v2`, sockets at `/channels/{id}`, and the simulator's own calls
 /// at `/sim` (`curl $control_url/sim/state`, `curl -d '{"mode":"rst"}' $control_url/sim/close`).
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "HOST:PORT")]
     listen: SocketAddr,
@@ -31,6 +33,9 @@ struct Arguments {
     /// Notifications per second over all queues; 0 for none.
     #[arg(long, default_value_t = 20.0)]
     rate: f64,
+    /// What to tell of beside the queues themselves.
+    #[arg(long, value_delimiter = ',', value_name = "FAMILY")]
+    families: Vec<Family>,
     /// The OAuth client's id; made from the seed when absent.
     #[arg(long)]
     client_id: Option<String>,
@@ -58,6 +63,17 @@ struct Arguments {
     /// The time of the traffic's first moment (RFC 3339): with it, emissions repeat to the byte.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_rfc3339)]
     start: Option<SystemTime>,
+    /// Send each socket this many frames of 900 bytes as fast as can be, once it is subscribed:
+    /// to measure a client, not to judge it.
+    #[arg(long, value_name = "FRAMES")]
+    blast: Option<u64>,
+    /// Turn a switch of undocumented behaviour, such as `evicted_sees=reset`; may be repeated.
+    /// `curl $control_url/sim/switches` shows them all.
+    #[arg(long = "switch", value_name = "NAME=POSITION")]
+    switches: Vec<String>,
+    /// The address that clients are told, when it is not the one that is listened on.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
     /// Speak https and wss with this certificate chain (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -66,13 +82,47 @@ struct Arguments {
     tls_key: Option<PathBuf>,
 }
 
-impl From<Arguments> for Options {
-    fn from(arguments: Arguments) -> Self {
-        Self {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Family {
+    /// Presence and routing status of every agent.
+    Users,
+    /// Detail events of every conversation.
+    Details,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a test authority and a certificate for 127.0.0.1 and the names of a test domain.
+    Certificate {
+        /// Where to write ca.pem, certificate.pem and key.pem.
+        #[arg(long, value_name = "FOLDER")]
+        dir: PathBuf,
+        /// The test domain; the certificate names api., login. and streaming. before it.
+        #[arg(long, default_value = "genesys.test")]
+        domain: String,
+    },
+}
+
+impl TryFrom<Arguments> for Options {
+    type Error = anyhow::Error;
+
+    fn try_from(arguments: Arguments) -> anyhow::Result<Self> {
+        let mut switches = Switches::default();
+        for text in &arguments.switches {
+            switches = switches
+                .turned(text)
+                .with_context(|| format!("cannot turn {text:?}"))?;
+        }
+        let (certificate, key) = (arguments.tls_cert, arguments.tls_key);
+        Ok(Self {
             listen: arguments.listen,
             seed: arguments.seed,
             queues: arguments.queues,
             rate: arguments.rate,
+            families: Families {
+                users: arguments.families.contains(&Family::Users),
+                details: arguments.families.contains(&Family::Details),
+            },
             client_id: arguments.client_id,
             client_secret: arguments.client_secret,
             token_ttl: *arguments.token_ttl,
@@ -82,11 +132,15 @@ impl From<Arguments> for Options {
             paused: arguments.paused,
             scenario: arguments.scenario,
             start: arguments.start,
-            tls: arguments
-                .tls_cert
-                .zip(arguments.tls_key)
+            blast: arguments.blast,
+            switches,
+            public_url: arguments
+                .public_url
+                .map(|url| url.trim_end_matches('/').to_owned()),
+            tls: certificate
+                .zip(key)
                 .map(|(certificate, key)| Tls { certificate, key }),
-        }
+        })
     }
 }
 
@@ -97,7 +151,12 @@ async fn main() -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    let sim = Sim::start(Arguments::parse().into()).await?;
+    let arguments = Arguments::parse();
+    if let Some(Command::Certificate { dir, domain }) = &arguments.command {
+        certificate::make(dir, domain)?;
+        return Ok(());
+    }
+    let sim = Sim::start(arguments.try_into()?).await?;
     announce(&sim)?;
     stop_asked_for().await?;
     sim.stop().await;

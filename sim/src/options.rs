@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use crate::switches::Switches;
+
 /// Everything that can be chosen. `Options::default()` is a quiet, obedient platform on a free
 /// port of the loopback interface.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ pub struct Options {
     pub queues: usize,
     /// Notifications per second over all queues; 0 for none but those asked for by hand.
     pub rate: f64,
+    /// What the traffic tells of beside the queues themselves.
+    pub families: Families,
     /// The OAuth client's id; by default a UUID made from the seed.
     pub client_id: Option<String>,
     /// The OAuth client's first secret; by default made from the seed.
@@ -38,8 +42,25 @@ pub struct Options {
     /// The time of the traffic's first moment. With it emissions repeat to the byte; without it
     /// they begin now, and follow the wall clock over pauses.
     pub start: Option<SystemTime>,
+    /// Send each socket this many frames of 900 bytes, once its channel has a subscription, as
+    /// fast as they can be written, unnumbered and unjournalled.
+    pub blast: Option<u64>,
+    /// How the platform behaves where its documents are silent.
+    pub switches: Switches,
+    /// The address that clients are told, when it is not the one that is listened on: in a
+    /// container, behind a name, or for a certificate. Without a slash at the end.
+    pub public_url: Option<String>,
     /// Speak https and wss with this certificate.
     pub tls: Option<Tls>,
+}
+
+/// Families of topics that are told of only when asked for; they share the rate with the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Families {
+    /// `v2.users.{id}.presence` and `v2.users.{id}.routingStatus` of every agent.
+    pub users: bool,
+    /// `v2.detail.events.conversation.{id}.*` of every conversation.
+    pub details: bool,
 }
 
 /// A certificate chain and its key, PEM files.
@@ -58,6 +79,7 @@ impl Default for Options {
             seed: 1,
             queues: 3,
             rate: 20.0,
+            families: Families::default(),
             client_id: None,
             client_secret: None,
             token_ttl: Duration::from_secs(86_400),
@@ -67,6 +89,9 @@ impl Default for Options {
             paused: false,
             scenario: None,
             start: None,
+            blast: None,
+            switches: Switches::default(),
+            public_url: None,
             tls: None,
         }
     }

@@ -36,6 +36,9 @@ pub enum Error {
     /// The scenario cannot be read, or a step of it is not known.
     #[error("cannot play the scenario")]
     Scenario(#[from] scenario::Error),
+    /// The scenario turns a switch that is not there, or to where it cannot be.
+    #[error("cannot turn the scenario's switches")]
+    Switches(#[source] serde_json::Error),
     /// The certificate or the key cannot be used.
     #[error("cannot use the certificate {}", certificate.display())]
     Certificate {
@@ -59,12 +62,20 @@ impl Sim {
     ///
     /// # Errors
     /// When the address cannot be bound, or the scenario or the certificate cannot be read.
-    pub async fn start(options: Options) -> Result<Self, Error> {
-        let scenario = options
+    pub async fn start(mut options: Options) -> Result<Self, Error> {
+        let mut scenario = options
             .scenario
             .as_deref()
             .map(Scenario::load)
             .transpose()?;
+        let mut scripted = Vec::new();
+        if let Some(scenario) = &mut scenario {
+            scripted = scenario.take_emissions();
+            options.switches = options
+                .switches
+                .with(&scenario.switches)
+                .map_err(Error::Switches)?;
+        }
         let acceptor = options.tls.as_ref().map(acceptor).transpose()?;
         let listen = |source| Error::Listen {
             address: options.listen,
@@ -73,7 +84,11 @@ impl Sim {
         let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let scheme = if acceptor.is_some() { "https" } else { "http" };
-        let platform = Arc::new(Platform::new(options, format!("{scheme}://{address}")));
+        let base_url = options
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("{scheme}://{address}"));
+        let platform = Arc::new(Platform::new(options, base_url, scripted));
         let (client_id, client_secret) = platform
             .state()
             .clients

@@ -50,7 +50,10 @@ pub(super) fn one(platform: &Platform, call: &Call, caller: &Caller, id: &str) -
         return Err(Problem::method_not_allowed());
     }
     let mut state = platform.state();
-    if state.channel(id, &caller.client_id).is_none() {
+    if state
+        .channel(id, &caller.client_id, &caller.token)
+        .is_none()
+    {
         return Err(Problem::not_found());
     }
     if call.method == Method::HEAD {

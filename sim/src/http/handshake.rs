@@ -10,8 +10,8 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{Problem, refuse_throttled};
-use crate::platform::{Platform, Refused, Target};
+use super::Problem;
+use crate::platform::{Platform, Refused};
 use crate::socket::{self, Socket, Wire};
 
 /// Switches the connection to WebSocket, or refuses to.
@@ -20,7 +20,6 @@ pub(super) fn answer(
     id: &str,
     request: &mut Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Problem> {
-    refuse_throttled(platform, Target::Handshake)?;
     let key = request
         .headers()
         .get(header::SEC_WEBSOCKET_KEY)
@@ -32,7 +31,7 @@ pub(super) fn answer(
         .state()
         .open(id, handle)
         .map_err(|refused| match refused {
-            Refused::NoSuchChannel => Problem::not_found(),
+            Refused::NoSuchChannel(status) => Problem::no_channel(status),
         })?;
     let upgrade = hyper::upgrade::on(request);
     platform.tasks.spawn(take_over(

@@ -3,12 +3,16 @@
 //! This file finds the handler and applies what holds for all calls: throttles, tokens, budgets,
 //! the correlation id. Handlers know nothing of hyper.
 
+mod analytics;
+mod available;
 mod channels;
 mod control;
 mod handshake;
+mod identity;
 mod oauth;
 mod queues;
 mod reply;
+pub(crate) mod said;
 mod subscriptions;
 
 use std::sync::Arc;
@@ -22,7 +26,7 @@ use serde::de::DeserializeOwned;
 use crate::clock;
 use crate::platform::{Platform, Target};
 
-pub(crate) use self::control::perform;
+pub(crate) use self::control::{Asked, CALLS};
 pub(crate) use self::reply::{Problem, Reply};
 
 /// The largest body the platform takes, in bytes.
@@ -95,7 +99,11 @@ pub(crate) async fn handle(
     let correlation_id = platform.state().uuid();
     if let Some(id) = request.uri().path().strip_prefix("/channels/") {
         let id = id.to_owned();
-        return match handshake::answer(&platform, &id, &mut request) {
+        let answer = match hold(&platform, Target::Handshake).await {
+            Ok(()) => handshake::answer(&platform, &id, &mut request),
+            Err(problem) => Err(problem),
+        };
+        return match answer {
             Ok(response) => response,
             Err(problem) => problem.reply(&correlation_id).response(&correlation_id),
         };
@@ -130,11 +138,11 @@ async fn route(platform: &Arc<Platform>, call: &Call) -> Answer {
     match path.as_slice() {
         ["sim", name] => control::answer(platform, call, name),
         ["oauth", "token"] => {
-            refuse_throttled(platform, Target::Token)?;
+            hold(platform, Target::Token).await?;
             oauth::token(platform, call)
         }
         ["api", "v2", rest @ ..] => {
-            refuse_throttled(platform, Target::Rest)?;
+            hold(platform, Target::Rest).await?;
             api(platform, call, rest)
         }
         _ => Err(Problem::not_found()),
@@ -144,7 +152,8 @@ async fn route(platform: &Arc<Platform>, call: &Call) -> Answer {
 fn api(platform: &Arc<Platform>, call: &Call, path: &[&str]) -> Answer {
     let (caller, budget) = authenticate(platform, call)?;
     if budget.is_overdrawn() {
-        return Err(Problem::too_many(budget.reset).budget(budget));
+        let dated = platform.state().switches.retry_after;
+        return Err(Problem::throttled(429, Some(budget.reset), dated).budget(budget));
     }
     let answer = match path {
         ["notifications", "channels"] => channels::collection(platform, call, &caller),
@@ -152,7 +161,16 @@ fn api(platform: &Arc<Platform>, call: &Call, path: &[&str]) -> Answer {
         ["notifications", "channels", id, "subscriptions"] => {
             subscriptions::answer(platform, call, &caller, id)
         }
+        ["notifications", "availabletopics"] => available::list(call),
         ["routing", "queues"] => queues::list(platform, call),
+        ["routing", "queues", id] => queues::one(platform, call, id),
+        ["routing", "queues", id, "members" | "users"] => queues::members(platform, call, id),
+        ["analytics", "queues", "observations", "query"] => analytics::observations(platform, call),
+        ["analytics", "conversations", "details", "query"] => analytics::details(platform, call),
+        ["tokens", "me"] => identity::me(platform, call, &caller),
+        ["organizations", "me"] => identity::my_organization(platform, call),
+        ["oauth", "clients", id] => identity::client(platform, call, id),
+        ["oauth", "clients", id, "secret"] => identity::regenerate(platform, call, id),
         _ => Err(Problem::not_found()),
     };
     match answer {
@@ -192,10 +210,24 @@ fn authenticate(
     ))
 }
 
-/// Answers the error that a throttle asks for, if one is in force.
-fn refuse_throttled(platform: &Platform, target: Target) -> Result<(), Problem> {
-    match platform.state().throttled(target, clock::now()) {
+/// Keeps a request waiting as a throttle asks, and answers the error it asks for.
+async fn hold(platform: &Platform, target: Target) -> Result<(), Problem> {
+    let (effect, dated) = {
+        let mut state = platform.state();
+        (
+            state.throttled(target, clock::now()),
+            state.switches.retry_after,
+        )
+    };
+    if effect.hangs {
+        // Whoever hangs up first ends it: the client, or the simulator's own end.
+        platform.stopped.cancelled().await;
+    }
+    if !effect.delay.is_zero() {
+        tokio::time::sleep(effect.delay).await;
+    }
+    match effect.status {
         None => Ok(()),
-        Some(throttle) => Err(Problem::throttled(throttle.status, throttle.retry_after)),
+        Some(status) => Err(Problem::throttled(status, effect.retry_after, dated)),
     }
 }

@@ -5,38 +5,21 @@ use serde_json::{Value, json};
 
 use super::{Answer, Call, Problem, Reply};
 use crate::platform::Platform;
+use crate::traffic::Queue;
 
 /// The default size of a page, as documented.
 const PAGE: usize = 25;
 
 /// Lists queues, optionally those of one name (`*` stands for any text at its end).
 pub(super) fn list(platform: &Platform, call: &Call) -> Answer {
-    if call.method != Method::GET {
-        return Err(Problem::method_not_allowed());
-    }
-    let size = call.number("pageSize", PAGE)?;
-    let number = call.number("pageNumber", 1)?;
-    if size > 500 {
-        return Err(Problem::new(
-            400,
-            "invalid.value",
-            "pageSize may be at most 500",
-        ));
-    }
+    let (size, number) = paging(call)?;
     let name = call.query("name");
     let entities: Vec<Value> = platform
         .traffic
         .queues()
         .iter()
         .filter(|queue| name.is_none_or(|name| is_named(&queue.name, name)))
-        .map(|queue| {
-            json!({
-                "id": queue.id,
-                "name": queue.name,
-                "division": {"id": platform.traffic.division(), "name": "Home"},
-                "selfUri": format!("/api/v2/routing/queues/{}", queue.id),
-            })
-        })
+        .map(|queue| body(platform, queue))
         .collect();
     Ok(Reply::json(&page(
         &entities,
@@ -44,6 +27,78 @@ pub(super) fn list(platform: &Platform, call: &Call) -> Answer {
         number,
         "/api/v2/routing/queues",
     )))
+}
+
+/// One queue.
+pub(super) fn one(platform: &Platform, call: &Call, id: &str) -> Answer {
+    if call.method != Method::GET {
+        return Err(Problem::method_not_allowed());
+    }
+    let queue = platform
+        .traffic
+        .queues()
+        .iter()
+        .find(|queue| queue.id == id);
+    queue
+        .map(|queue| Reply::json(&body(platform, queue)))
+        .ok_or_else(Problem::not_found)
+}
+
+/// The members of a queue, optionally only those who have `joined` it or have not.
+pub(super) fn members(platform: &Platform, call: &Call, id: &str) -> Answer {
+    let (size, number) = paging(call)?;
+    let joined = match call.query("joined") {
+        None => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(_) => {
+            return Err(Problem::new(
+                400,
+                "invalid.value",
+                "joined is true or false",
+            ));
+        }
+    };
+    let members = platform
+        .traffic
+        .members(id)
+        .ok_or_else(Problem::not_found)?;
+    let entities: Vec<Value> = members
+        .into_iter()
+        .filter(|member| joined.is_none_or(|joined| member["joined"] == joined))
+        .collect();
+    let uri = format!("/api/v2/routing/queues/{id}/members");
+    let mut page = page(&entities, size, number, &uri);
+    // Unlike other lists this one does not say how long it is: a client turns pages by `nextUri`.
+    if let Some(page) = page.as_object_mut() {
+        page.retain(|name, _| !matches!(name.as_str(), "total" | "pageCount" | "lastUri"));
+    }
+    Ok(Reply::json(&page))
+}
+
+fn paging(call: &Call) -> Result<(usize, usize), Problem> {
+    if call.method != Method::GET {
+        return Err(Problem::method_not_allowed());
+    }
+    let size = call.number("pageSize", PAGE)?;
+    if size > 500 {
+        return Err(Problem::new(
+            400,
+            "invalid.value",
+            "pageSize may be at most 500",
+        ));
+    }
+    Ok((size, call.number("pageNumber", 1)?))
+}
+
+fn body(platform: &Platform, queue: &Queue) -> Value {
+    json!({
+        "id": queue.id,
+        "name": queue.name,
+        "division": {"id": platform.traffic.division(), "name": "Home"},
+        "memberCount": platform.traffic.members(&queue.id).map_or(0, |members| members.len()),
+        "selfUri": format!("/api/v2/routing/queues/{}", queue.id),
+    })
 }
 
 fn is_named(name: &str, asked: &str) -> bool {
@@ -55,7 +110,7 @@ fn is_named(name: &str, asked: &str) -> bool {
 }
 
 /// One page of a list in the platform's shape.
-pub(super) fn page(entities: &[Value], size: usize, number: usize, uri: &str) -> Value {
+fn page(entities: &[Value], size: usize, number: usize, uri: &str) -> Value {
     let total = entities.len();
     let count = total.div_ceil(size).max(1);
     let first = (number - 1).saturating_mul(size).min(total);

@@ -1,5 +1,7 @@
 //! Replies and the one shape of every error: `ErrorBody`.
 
+use std::time::{Duration, SystemTime};
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
@@ -7,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::platform::Budget;
+use crate::switches::RetryAfter;
 
 /// A reply before hyper sees it.
 #[derive(Debug)]
@@ -23,7 +26,7 @@ pub(crate) struct Problem {
     code: &'static str,
     message: String,
     details: Option<Box<Value>>,
-    retry_after: Option<u64>,
+    retry_after: Option<(u64, RetryAfter)>,
     budget: Option<Budget>,
     /// The token call has an error shape of its own.
     body: Option<Box<Value>>,
@@ -111,6 +114,16 @@ impl Problem {
         Self::new(404, "not.found", "The requested resource was not found.")
     }
 
+    /// A handshake for a channel that is not there, in whatever words the switches ask for.
+    pub(crate) fn no_channel(status: u16) -> Self {
+        let code = match status {
+            401 => "authentication.required",
+            403 => "not.authorized",
+            _ => "not.found",
+        };
+        Self::new(status, code, "The channel was not found.")
+    }
+
     pub(crate) fn method_not_allowed() -> Self {
         Self::new(
             405,
@@ -119,13 +132,8 @@ impl Problem {
         )
     }
 
-    /// 429 of the request budget.
-    pub(crate) fn too_many(seconds: u64) -> Self {
-        Self::throttled(429, Some(seconds))
-    }
-
-    /// The error a throttle asks for.
-    pub(crate) fn throttled(status: u16, retry_after: Option<u64>) -> Self {
+    /// The error a throttle asks for, or an overdrawn budget.
+    pub(crate) fn throttled(status: u16, retry_after: Option<u64>, dated: RetryAfter) -> Self {
         let (code, message) = match (status, retry_after) {
             (429, Some(seconds)) => (
                 "too.many.requests.retry.after",
@@ -147,6 +155,7 @@ impl Problem {
                 "The request could not be served.".to_owned(),
             ),
         };
+        let retry_after = retry_after.map(|seconds| (seconds, dated));
         Self {
             retry_after,
             ..Self::new(status, code, message)
@@ -193,8 +202,14 @@ impl Problem {
             status: self.status,
             ..Reply::json(&body)
         };
-        if let Some(seconds) = self.retry_after {
-            reply.headers.push(("retry-after", seconds.to_string()));
+        if let Some((seconds, dated)) = self.retry_after {
+            let value = match dated {
+                RetryAfter::Seconds => seconds.to_string(),
+                RetryAfter::Date => {
+                    httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(seconds))
+                }
+            };
+            reply.headers.push(("retry-after", value));
         }
         match self.budget {
             Some(budget) => reply.budget(budget),

@@ -3,13 +3,16 @@
 //! Without `ignoreErrors=true` one bad topic fails the whole call and changes nothing; with it the
 //! good ones stick and each bad one is answered as Rejected.
 
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, Call, Caller, Problem, Reply};
 use crate::platform::topics::{self, Subject};
-use crate::platform::{Platform, TOPICS_MAX};
+use crate::platform::{Platform, State, TOPICS_MAX};
 
 /// The longest topic, in characters.
 const TOPIC_CHARS_MAX: usize = 200;
@@ -31,16 +34,17 @@ pub(crate) struct Flaw {
 }
 
 /// Answers all four methods.
-pub(super) fn answer(platform: &Platform, call: &Call, caller: &Caller, id: &str) -> Answer {
+pub(super) fn answer(platform: &Arc<Platform>, call: &Call, caller: &Caller, id: &str) -> Answer {
     let mut state = platform.state();
     let channel = state
-        .channel(id, &caller.client_id)
+        .channel(id, &caller.client_id, &caller.token)
         .ok_or_else(Problem::not_found)?;
     if call.method == Method::GET {
         return Ok(Reply::json(&entities(channel.topics.iter(), &[])));
     }
     if call.method == Method::DELETE {
         channel.replace(Vec::new());
+        settle(platform, state, id);
         return Ok(Reply::empty(200));
     }
     let replaces = call.method == Method::PUT;
@@ -53,23 +57,31 @@ pub(super) fn answer(platform: &Platform, call: &Call, caller: &Caller, id: &str
     let ignore = call
         .query("ignoreErrors")
         .is_some_and(|value| value == "true");
-    subscribe(platform, caller, id, asked, replaces, ignore)
+    subscribe(platform, id, asked, replaces, ignore).map(|body| Reply::json(&body))
+}
+
+/// What `{"message":"subscribe"}` does on a channel's own socket: it adds, all or nothing.
+pub(super) fn subscribe_on_socket(
+    platform: &Arc<Platform>,
+    id: &str,
+    topics: Vec<String>,
+) -> Result<(), Problem> {
+    subscribe(platform, id, topics, false, false).map(drop)
 }
 
 fn subscribe(
-    platform: &Platform,
-    caller: &Caller,
+    platform: &Arc<Platform>,
     id: &str,
     asked: Vec<String>,
     replaces: bool,
     ignore: bool,
-) -> Answer {
+) -> Result<Value, Problem> {
     let flaws: Vec<Flaw> = asked
         .iter()
         .flat_map(|topic| check(platform, topic))
         .collect();
     if let Some(flaw) = flaws.first().filter(|_| !ignore) {
-        return Err(flaw.problem());
+        return Err(flaw.problem(replaces));
     }
     // A combined topic sticks as long as one of its parts is good.
     let good: Vec<String> = asked
@@ -81,9 +93,7 @@ fn subscribe(
         })
         .collect();
     let mut state = platform.state();
-    let channel = state
-        .channel(id, &caller.client_id)
-        .ok_or_else(Problem::not_found)?;
+    let channel = state.channels.get_mut(id).ok_or_else(Problem::not_found)?;
     let count = if replaces {
         good.len()
     } else {
@@ -97,15 +107,26 @@ fn subscribe(
         ));
     }
     let answered = entities(good.iter(), &flaws);
+    channel.refuse(&good, flaws.into_iter().map(|flaw| flaw.topic));
     if replaces {
         channel.replace(good);
     } else {
         channel.add(good);
     }
-    let bad = flaws.iter().map(|flaw| flaw.topic.as_str());
-    channel.refuse(bad);
     state.extend(id);
-    Ok(Reply::json(&answered))
+    settle(platform, state, id);
+    Ok(answered)
+}
+
+/// Lets a changed subscription take effect: at once, or as late as the switches say.
+fn settle(platform: &Arc<Platform>, mut state: MutexGuard<'_, State>, id: &str) {
+    let delay = Duration::from_millis(state.switches.settle_ms);
+    if delay.is_zero() {
+        state.settle(id);
+        return;
+    }
+    let id = id.to_owned();
+    platform.later(delay, move |platform| platform.state().settle(&id));
 }
 
 /// What is wrong with a topic, part by part.
@@ -193,9 +214,14 @@ impl Flaw {
         self.topic == topic || self.topic == part
     }
 
-    fn problem(&self) -> Problem {
+    /// The error of the whole call. `PUT` has a code of its own for an entity that is not there.
+    fn problem(&self, replaces: bool) -> Problem {
         let message = format!("{}: {}", self.reason, self.topic);
-        Problem::new(self.status, self.code, message).details(json!([{
+        let code = match (self.code, replaces) {
+            ("not.found", true) => "entity.not.found",
+            (code, _) => code,
+        };
+        Problem::new(self.status, code, message).details(json!([{
             "errorCode": self.code,
             "fieldName": "id",
             "entityId": self.topic,

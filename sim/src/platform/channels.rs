@@ -2,21 +2,29 @@
 //!
 //! There is no way to delete a channel: it ends by its time, or when a 21st is made.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::chance;
 use crate::clock::{self, Millis};
-use crate::socket::{Socket, frames};
+use crate::journal::key_of;
+use crate::socket::{Blast, Cut, Item, Order, Socket, frames};
+use crate::switches::Evicted;
 
 use super::State;
+use super::disturb::{self, Fate};
+use super::topics;
 
 /// Channels one OAuth client may have; one more evicts the least recently used.
 pub(crate) const CHANNELS_MAX: usize = 20;
 
 /// Topics one channel may have; a combined topic counts once.
 pub(crate) const TOPICS_MAX: usize = 1000;
+
+/// The size of a frame of `--blast`: that of every measurement of this project.
+const BLAST_BYTES: usize = 900;
 
 /// One channel.
 #[derive(Debug)]
@@ -30,9 +38,15 @@ pub(crate) struct Channel {
     pub(crate) topics: Vec<String>,
     /// The single topics those stand for.
     expanded: HashSet<String>,
+    /// The single topics that were refused though they are part of a combined one.
+    refused: HashSet<String>,
     /// When it was used last, as a count of uses: the smallest goes first.
     pub(crate) used: u64,
     pub(crate) socket: Option<Socket>,
+    /// The socket that `--blast` has been done to.
+    blasted: u64,
+    /// When the last late frame of each key goes out.
+    late: HashMap<String, Instant>,
 }
 
 /// Why a socket, or a whole channel, comes to its end.
@@ -50,7 +64,8 @@ pub(crate) enum Ending {
 /// Why a handshake is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
-    NoSuchChannel,
+    /// With this status, as the switches say.
+    NoSuchChannel(u16),
 }
 
 impl Channel {
@@ -59,20 +74,37 @@ impl Channel {
         self.expanded.contains(topic)
     }
 
-    /// Makes `topics` the whole subscription.
+    /// Hands an emission to the socket, if there is one and the topic is subscribed.
+    pub(super) fn deliver(&mut self, topic: &str, number: u64, frame: &Utf8Bytes, fate: &Fate) {
+        if fate.dropped || !self.hears(topic) {
+            return;
+        }
+        let Some(socket) = &self.socket else { return };
+        let due = disturb::due(&mut self.late, key_of(topic), fate.lag);
+        socket.send(number, frame.clone(), due);
+        if fate.doubled {
+            socket.send(number, frame.clone(), due);
+        }
+    }
+
+    /// Makes `topics` the whole subscription, to take effect with [`Channel::settle`].
     pub(crate) fn replace(&mut self, topics: Vec<String>) {
-        self.expanded = topics
-            .iter()
-            .flat_map(|topic| super::topics::expand(topic))
-            .collect();
         self.topics = topics;
     }
 
-    /// Takes back single topics that a combined one stands for but that were refused.
-    pub(crate) fn refuse<'a>(&mut self, parts: impl Iterator<Item = &'a str>) {
-        for part in parts {
-            self.expanded.remove(part);
+    /// Notes which single topics of the combined ones in `asked` were refused; all others of them
+    /// are no longer.
+    pub(crate) fn refuse(&mut self, asked: &[String], refused: impl Iterator<Item = String>) {
+        for part in asked.iter().flat_map(|topic| topics::expand(topic)) {
+            self.refused.remove(&part);
         }
+        self.refused.extend(refused);
+    }
+
+    /// Lets the subscription that was asked for last take effect.
+    pub(crate) fn settle(&mut self) {
+        let all = self.topics.iter().flat_map(|topic| topics::expand(topic));
+        self.expanded = all.filter(|topic| !self.refused.contains(topic)).collect();
     }
 
     /// Adds topics that are not there yet.
@@ -119,8 +151,11 @@ impl State {
             expires: clock::now() + self.channel_ttl(),
             topics: Vec::new(),
             expanded: HashSet::new(),
+            refused: HashSet::new(),
             used: self.next_use(),
             socket: None,
+            blasted: 0,
+            late: HashMap::new(),
         };
         self.channels.insert(id.clone(), channel);
         id
@@ -132,20 +167,60 @@ impl State {
         format!("{base}/channels/{channel_id}")
     }
 
-    /// A living channel of this client, marked as used.
-    pub(crate) fn channel(&mut self, id: &str, client_id: &str) -> Option<&mut Channel> {
+    /// A living channel that this caller may use, marked as used.
+    pub(crate) fn channel(
+        &mut self,
+        id: &str,
+        client_id: &str,
+        token: &str,
+    ) -> Option<&mut Channel> {
         let used = self.next_use();
         let now = clock::now();
         let channel = self
             .channels
             .get_mut(id)
-            .filter(|channel| channel.client_id == client_id && channel.expires > now)?;
+            .filter(|channel| channel.client_id == client_id && channel.expires > now)
+            .filter(|channel| !self.switches.channel_needs_its_token || channel.token == token)?;
         channel.used = used;
         Some(channel)
     }
 
+    /// Lets a channel's subscription take effect, and starts what waits for one.
+    pub(crate) fn settle(&mut self, id: &str) {
+        if let Some(channel) = self.channels.get_mut(id) {
+            channel.settle();
+        }
+        self.blast(id);
+    }
+
+    /// Sends a socket what `--blast` asks for, once, when its channel has a subscription.
+    fn blast(&mut self, id: &str) {
+        let Some(frames) = self.options.blast else {
+            return;
+        };
+        let Some(channel) = self.channels.get_mut(id) else {
+            return;
+        };
+        let Some(topic) = channel.topics.first().cloned() else {
+            return;
+        };
+        if let Some(socket) = channel.socket.as_ref()
+            && channel.blasted != socket.serial
+        {
+            channel.blasted = socket.serial;
+            socket.queue(Item::Blast(Blast {
+                frames,
+                bytes: BLAST_BYTES,
+                topic,
+            }));
+        }
+    }
+
     /// Lets a channel live its full time again, as subscribing does.
     pub(crate) fn extend(&mut self, id: &str) {
+        if !self.switches.subscribing_extends {
+            return;
+        }
         let expires = clock::now() + self.channel_ttl();
         if let Some(channel) = self.channels.get_mut(id) {
             channel.expires = expires;
@@ -158,7 +233,7 @@ impl State {
         let now = clock::now();
         let channel = self.channels.get(id);
         if channel.is_none_or(|channel| channel.expires <= now) {
-            return Err(Refused::NoSuchChannel);
+            return Err(Refused::NoSuchChannel(self.switches.refused_with));
         }
         self.end_socket(id, Ending::Replaced);
         self.sessions += 1;
@@ -168,6 +243,7 @@ impl State {
             channel.used = used;
             channel.socket = Some(socket.numbered(serial));
         }
+        self.blast(id);
         Ok(serial)
     }
 
@@ -210,6 +286,13 @@ impl State {
             Ending::TokenExpired => (None, 1001, "token expired"),
             Ending::TokenRevoked => (Some("token_revoked"), 1001, "token revoked"),
         };
+        let evicted = matches!(ending, Ending::Replaced | Ending::Evicted);
+        match (self.switches.evicted_sees, evicted) {
+            (Evicted::Reset, true) => return socket.cut(Cut::Reset),
+            (Evicted::Silence, true) => return socket.order(Order::Mute { resume: None }),
+            (Evicted::Close, true) => return socket.close(code, reason.into()),
+            (Evicted::Message, true) | (_, false) => {}
+        }
         if let Some(kind) = system {
             let text = frames::system(kind, &channel.id, &channel.client_id, &correlation_id);
             socket.say(Utf8Bytes::from(text));

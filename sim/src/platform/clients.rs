@@ -7,6 +7,7 @@ use crate::chance;
 use crate::clock::{self, Millis};
 
 use super::{Ending, State};
+use crate::switches::TokenEnd;
 
 /// An OAuth client of the client credentials grant.
 #[derive(Debug, Clone)]
@@ -109,7 +110,11 @@ impl State {
             .map(|channel| channel.id.clone())
             .collect();
         for id in made {
-            self.end_socket(&id, ending);
+            match self.switches.token_end {
+                TokenEnd::ClosesSockets => self.end_socket(&id, ending),
+                TokenEnd::EndsChannels => self.end_channel(&id, ending),
+                TokenEnd::Nothing => {}
+            }
         }
     }
 }

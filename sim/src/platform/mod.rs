@@ -6,6 +6,7 @@
 
 mod channels;
 mod clients;
+mod disturb;
 mod limits;
 mod throttle;
 pub(crate) mod topics;
@@ -19,15 +20,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::chance::{self, Chance};
 use crate::clock::{self, Millis};
-use crate::journal::Log;
+use crate::journal::{Log, key_of};
 use crate::options::Options;
 use crate::socket::frames;
-use crate::traffic::Traffic;
+use crate::switches::Switches;
+use crate::traffic::{Scripted, Traffic};
 
 pub(crate) use self::channels::{Channel, Ending, Refused, TOPICS_MAX};
 pub(crate) use self::clients::{Client, Denied, Grant};
+pub(crate) use self::disturb::{Disturbance, Fate, What};
 pub(crate) use self::limits::{Budget, Usage};
-pub(crate) use self::throttle::{Target, Throttle};
+pub(crate) use self::throttle::{Effect, Target, Throttle};
 
 /// What every task of one simulator shares.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub(crate) struct State {
     pub(crate) tokens: BTreeMap<String, Grant>,
     pub(crate) channels: BTreeMap<String, Channel>,
     pub(crate) throttles: Vec<Throttle>,
+    pub(crate) disturbances: Vec<Disturbance>,
+    pub(crate) switches: Switches,
     pub(crate) log: Log,
     /// Topics, or parts of topics, that the OAuth client may not read.
     pub(crate) forbidden: HashSet<String>,
@@ -62,10 +67,10 @@ pub(crate) struct State {
 }
 
 impl Platform {
-    pub(crate) fn new(options: Options, base_url: String) -> Self {
+    pub(crate) fn new(options: Options, base_url: String, scripted: Vec<Scripted>) -> Self {
         let state = State::new(&options, &base_url);
         Self {
-            traffic: Traffic::new(&options),
+            traffic: Traffic::new(&options, scripted),
             base_url,
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -99,6 +104,9 @@ impl Platform {
         let now = clock::now();
         let mut state = self.state();
         state.throttles.retain(|throttle| throttle.until > now);
+        state
+            .disturbances
+            .retain(|disturbance| disturbance.until > now && disturbance.left != Some(0));
         let dead = |expires: Millis| expires <= now;
         let tokens: Vec<String> = state
             .tokens
@@ -137,6 +145,8 @@ impl State {
             tokens: BTreeMap::new(),
             channels: BTreeMap::new(),
             throttles: Vec::new(),
+            disturbances: Vec::new(),
+            switches: options.switches.clone(),
             log: Log::default(),
             forbidden: HashSet::new(),
             chance,
@@ -173,15 +183,36 @@ impl State {
         let number = self
             .log
             .emitted(topic.to_owned(), time, frame.clone(), range, correlation_id);
-        for channel in self
-            .channels
-            .values()
-            .filter(|channel| channel.hears(topic))
-        {
-            if let Some(socket) = &channel.socket {
-                socket.send(number, frame.clone());
+        if self.disturbances.is_empty() {
+            for channel in self.channels.values_mut() {
+                channel.deliver(topic, number, &frame, &Fate::default());
             }
+        } else {
+            self.disturbed(topic, body, number, &frame);
         }
         number
+    }
+
+    /// Delivers one emission to each channel after its own fate there.
+    fn disturbed(&mut self, topic: &str, body: &str, number: u64, frame: &Utf8Bytes) {
+        let now = clock::now();
+        let key = key_of(topic);
+        let hearing: Vec<String> = self
+            .channels
+            .values()
+            .filter(|channel| channel.socket.is_some() && channel.hears(topic))
+            .map(|channel| channel.id.clone())
+            .collect();
+        for id in hearing {
+            let fate = disturb::fate(&mut self.disturbances, &id, key, now);
+            let other = fate.recorrelated.then(|| self.uuid());
+            let frame = match fate.is_rewritten() {
+                true => frames::rewritten(frame, topic, body, &fate, other).into(),
+                false => frame.clone(),
+            };
+            if let Some(channel) = self.channels.get_mut(&id) {
+                channel.deliver(topic, number, &frame, &fate);
+            }
+        }
     }
 }

@@ -1,5 +1,7 @@
-//! Refusals asked for by a person or a scenario: for a while, one kind of request is answered with
-//! an error status instead of being served.
+//! Refusals and delays asked for by a person or a scenario: for a while, one kind of request is
+//! answered with an error status, late, or never.
+
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -30,24 +32,42 @@ impl Target {
 }
 
 /// One throttle that is in force.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Throttle {
     pub(crate) target: Target,
-    pub(crate) status: u16,
-    pub(crate) retry_after: Option<u64>,
+    pub(crate) effect: Effect,
+    /// Only each n-th request is hit.
+    pub(crate) every: u64,
     pub(crate) until: Millis,
+    pub(crate) seen: u64,
+}
+
+/// What a request that is hit gets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Effect {
+    /// The error that answers it; without one it is served.
+    pub(crate) status: Option<u16>,
+    /// Seconds of `Retry-After`.
+    pub(crate) retry_after: Option<u64>,
+    /// How long it waits first.
+    pub(crate) delay: Duration,
+    /// It is never answered.
+    pub(crate) hangs: bool,
 }
 
 impl State {
-    /// The throttle that hits a request of this kind now; the youngest one when there are several.
-    pub(crate) fn throttled(&self, target: Target, now: Millis) -> Option<Throttle> {
-        self.throttles
-            .iter()
-            .rev()
-            .find(|throttle| {
-                throttle.until > now
-                    && (throttle.target == target || throttle.target == Target::All)
-            })
-            .copied()
+    /// What a request of this kind gets now; the youngest throttle wins.
+    pub(crate) fn throttled(&mut self, target: Target, now: Millis) -> Effect {
+        let mut effect = Effect::default();
+        for throttle in self.throttles.iter_mut() {
+            let concerned = throttle.target == target || throttle.target == Target::All;
+            if concerned && throttle.until > now {
+                throttle.seen += 1;
+                if throttle.seen.is_multiple_of(throttle.every) {
+                    effect = throttle.effect;
+                }
+            }
+        }
+        effect
     }
 }

@@ -3,13 +3,16 @@
 //! The task writes what it is handed, in that order, answers pings, beats its heart, and obeys
 //! faults at once, ahead of what is queued. It decides nothing about channels.
 
+mod blast;
 pub(crate) mod frames;
 mod serve;
 mod wire;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 pub(crate) use self::serve::{Ends, serve};
@@ -31,12 +34,30 @@ pub(crate) struct Socket {
 /// What is sent in order.
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// An emission, to be written down once it is flushed.
-    Emission { number: u64, frame: Utf8Bytes },
+    /// An emission, to be written down once it is flushed; kept back until it is due.
+    Emission {
+        number: u64,
+        frame: Utf8Bytes,
+        due: Option<Instant>,
+    },
     /// Anything else the platform says.
     Text(Utf8Bytes),
+    /// A binary frame, which no client asks for.
+    Binary(Bytes),
+    /// Bytes as they are, be they a frame or not.
+    Raw(Bytes),
+    /// Frames as fast as they can be written.
+    Blast(Blast),
     /// A Close frame, then the end.
     Close { code: u16, reason: Utf8Bytes },
+}
+
+/// A great many frames at once, to measure a client with.
+#[derive(Debug, Clone)]
+pub(crate) struct Blast {
+    pub(crate) frames: u64,
+    pub(crate) bytes: usize,
+    pub(crate) topic: String,
 }
 
 /// What is obeyed at once, even while a write waits for a peer that does not read.
@@ -55,6 +76,14 @@ pub(crate) enum Cut {
 pub(crate) enum Order {
     /// Send nothing more; speak again after this time, or never.
     Mute { resume: Option<Duration> },
+    /// Stop reading, or read again.
+    Deaf(bool),
+    /// Send this many bytes at a time with a pause between, or as fast as can be.
+    Pace(Option<(usize, Duration)>),
+    /// Split each message into frames of this many bytes, or do not.
+    Fragment(Option<usize>),
+    /// Leave out this many heartbeats, and let each later one come late.
+    Heartbeats { skip: u32, delay: Duration },
 }
 
 impl Socket {
@@ -85,8 +114,8 @@ impl Socket {
     }
 
     /// Queues an emission.
-    pub(crate) fn send(&self, number: u64, frame: Utf8Bytes) {
-        self.queue(Item::Emission { number, frame });
+    pub(crate) fn send(&self, number: u64, frame: Utf8Bytes, due: Option<Instant>) {
+        self.queue(Item::Emission { number, frame, due });
     }
 
     /// Queues any other text.
@@ -109,7 +138,8 @@ impl Socket {
         self.orders.send(order).ok();
     }
 
-    fn queue(&self, item: Item) {
+    /// Queues anything. A reader so slow that the queue is full is cut off.
+    pub(crate) fn queue(&self, item: Item) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.items.try_send(item) {
             self.cut(Cut::Reset);
         }

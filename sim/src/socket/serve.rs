@@ -1,20 +1,22 @@
 //! The task of one socket.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Utf8Bytes};
 
-use super::{Cut, Item, Order, Wire, frames};
+use super::{Cut, Item, Order, Wire, blast, frames};
+use crate::http::said;
 use crate::platform::Platform;
 
 /// Emissions that are flushed together when the queue has as many.
@@ -31,12 +33,6 @@ pub(crate) struct Ends {
     pub(super) cuts: mpsc::UnboundedReceiver<Cut>,
 }
 
-/// A message from the client.
-#[derive(Debug, Deserialize)]
-struct Said {
-    message: String,
-}
-
 struct Session {
     platform: Arc<Platform>,
     channel: Utf8Bytes,
@@ -44,12 +40,23 @@ struct Session {
     stream: WebSocketStream<Wire>,
     items: mpsc::Receiver<Item>,
     orders: mpsc::UnboundedReceiver<Order>,
-    heartbeat: Interval,
+    /// Emissions that are kept back, by the moment they are due and by their order of arrival.
+    late: BTreeMap<(Instant, u64), (u64, Utf8Bytes)>,
+    arrivals: u64,
+    /// Emissions that were written and are not flushed yet.
+    unflushed: Vec<u64>,
+    next_heartbeat: Instant,
+    heartbeats_to_skip: u32,
+    heartbeat_delay: Duration,
+    fragment: Option<usize>,
     speaks_again: Option<Instant>,
 }
 
 /// Why the loop ended, in words for the journal.
 type End = ControlFlow<&'static str>;
+
+const LOST: End = ControlFlow::Break("connection lost");
+const GOES_ON: End = ControlFlow::Continue(());
 
 /// Serves a socket until it ends; `early` is what the client sent before its handshake was
 /// answered.
@@ -64,17 +71,20 @@ pub(crate) async fn serve(
     let config = WebSocketConfig::default();
     let stream =
         WebSocketStream::from_partially_read(wire, early, Role::Server, Some(config)).await;
-    let period = platform.options.heartbeat;
-    let mut heartbeat = tokio::time::interval_at(Instant::now() + period, period);
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut session = Session {
+        next_heartbeat: Instant::now() + platform.options.heartbeat,
         platform: Arc::clone(&platform),
         channel: channel.as_str().into(),
         serial,
         stream,
         items: ends.items,
         orders: ends.orders,
-        heartbeat,
+        late: BTreeMap::new(),
+        arrivals: 0,
+        unflushed: Vec::new(),
+        heartbeats_to_skip: 0,
+        heartbeat_delay: Duration::ZERO,
+        fragment: None,
         speaks_again: None,
     };
     let reason = session.run(ends.cuts).await;
@@ -101,13 +111,15 @@ impl Session {
     /// Orders come first: a fault does not wait behind traffic. Then the client, so that a busy
     /// feed cannot keep a ping waiting.
     async fn step(&mut self) -> End {
+        let due = self.late.first_key_value().map(|((due, _), _)| *due);
         tokio::select! {
             biased;
             Some(order) = self.orders.recv() => self.obey(order),
             () = until(self.speaks_again) => self.speak_again(),
-            said = self.stream.next() => self.hear(said).await,
+            heard = self.stream.next() => self.hear(heard).await,
+            () = until(due) => self.write_late().await,
             Some(item) = self.items.recv() => self.write(item).await,
-            _ = self.heartbeat.tick() => self.say(frames::heartbeat().into()).await,
+            () = tokio::time::sleep_until(self.next_heartbeat) => self.beat().await,
         }
     }
 
@@ -122,110 +134,191 @@ impl Session {
             Cut::Vanish => {
                 wire.muted = true;
                 wire.deaf = true;
-                ControlFlow::Continue(())
+                GOES_ON
             }
         }
     }
 
     fn obey(&mut self, order: Order) -> End {
+        let wire = self.stream.get_mut();
         match order {
             Order::Mute { resume } => {
-                self.stream.get_mut().muted = true;
+                wire.muted = true;
                 self.speaks_again = resume.map(|after| Instant::now() + after);
-                ControlFlow::Continue(())
+            }
+            Order::Deaf(deaf) => wire.deaf = deaf,
+            Order::Pace(pace) => wire.pace(pace),
+            Order::Fragment(bytes) => self.fragment = bytes,
+            Order::Heartbeats { skip, delay } => {
+                self.heartbeats_to_skip = skip;
+                self.heartbeat_delay = delay;
+                self.next_heartbeat += delay;
             }
         }
+        GOES_ON
     }
 
     fn speak_again(&mut self) -> End {
         self.speaks_again = None;
         self.stream.get_mut().muted = false;
-        ControlFlow::Continue(())
+        GOES_ON
     }
 
-    async fn hear(&mut self, said: Option<Result<Message, tungstenite::Error>>) -> End {
-        match said {
-            Some(Ok(Message::Text(text))) => self.answer(&text).await,
+    async fn beat(&mut self) -> End {
+        self.next_heartbeat =
+            Instant::now() + self.platform.options.heartbeat + self.heartbeat_delay;
+        if self.heartbeats_to_skip > 0 {
+            self.heartbeats_to_skip -= 1;
+            return GOES_ON;
+        }
+        self.say(frames::heartbeat().into()).await
+    }
+
+    async fn hear(&mut self, heard: Option<Result<Message, tungstenite::Error>>) -> End {
+        match heard {
+            Some(Ok(Message::Text(text))) => {
+                match said::answer(&self.platform, self.channel.as_str(), &text) {
+                    Some(answer) => self.say(answer.into()).await,
+                    None => GOES_ON,
+                }
+            }
             // tungstenite queues the pong; flushing it here answers at once.
             Some(Ok(Message::Ping(_))) => match self.stream.flush().await {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break("connection lost"),
+                Ok(()) => GOES_ON,
+                Err(_) => LOST,
             },
-            Some(Ok(Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {
-                ControlFlow::Continue(())
-            }
+            Some(Ok(Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => GOES_ON,
             Some(Ok(Message::Close(_))) => {
                 self.stream.flush().await.ok();
                 ControlFlow::Break("closed by the client")
             }
-            Some(Err(_)) | None => ControlFlow::Break("connection lost"),
+            Some(Err(_)) | None => LOST,
         }
     }
 
-    async fn answer(&mut self, text: &str) -> End {
-        // Some clients send a bare time stamp to keep the line open: whatever is no message is
-        // ignored.
-        let Ok(said) = serde_json::from_str::<Said>(text) else {
-            return ControlFlow::Continue(());
-        };
-        match said.message.as_str() {
-            "ping" => self.say(frames::pong().into()).await,
-            _ => ControlFlow::Continue(()),
-        }
-    }
-
+    /// Writes an item and what else waits, then flushes once.
     async fn write(&mut self, item: Item) -> End {
-        let mut numbers = Vec::new();
         let mut next = Some(item);
         while let Some(item) = next.take() {
-            match item {
-                Item::Emission { number, frame } => {
-                    if self.stream.feed(Message::Text(frame)).await.is_err() {
-                        return ControlFlow::Break("connection lost");
-                    }
-                    numbers.push(number);
-                }
-                Item::Text(text) => {
-                    if self.stream.feed(Message::Text(text)).await.is_err() {
-                        return ControlFlow::Break("connection lost");
-                    }
-                }
-                Item::Close { code, reason } => {
-                    self.flush(&numbers).await?;
-                    let frame = CloseFrame {
-                        code: CloseCode::from(code),
-                        reason,
-                    };
-                    self.stream.close(Some(frame)).await.ok();
-                    return ControlFlow::Break("closed by the platform");
-                }
-            }
-            if numbers.len() < BATCH_MAX {
+            self.write_one(item).await?;
+            if self.unflushed.len() < BATCH_MAX {
                 next = self.items.try_recv().ok();
             }
         }
-        self.flush(&numbers).await
+        self.flush().await
+    }
+
+    async fn write_one(&mut self, item: Item) -> End {
+        match item {
+            Item::Emission {
+                number,
+                frame,
+                due: Some(due),
+            } => {
+                self.arrivals += 1;
+                self.late.insert((due, self.arrivals), (number, frame));
+                GOES_ON
+            }
+            Item::Emission {
+                number,
+                frame,
+                due: None,
+            } => {
+                self.feed(frame).await?;
+                self.unflushed.push(number);
+                GOES_ON
+            }
+            Item::Text(text) => self.feed(text).await,
+            Item::Binary(bytes) => match self.stream.feed(Message::Binary(bytes)).await {
+                Ok(()) => GOES_ON,
+                Err(_) => LOST,
+            },
+            Item::Raw(bytes) => {
+                self.flush().await?;
+                self.write_raw(&bytes).await
+            }
+            Item::Blast(blast) => {
+                self.flush().await?;
+                blast::write(&blast, self.stream.get_mut())
+                    .await
+                    .map_or(LOST, |()| GOES_ON)
+            }
+            Item::Close { code, reason } => {
+                self.flush().await?;
+                let frame = CloseFrame {
+                    code: CloseCode::from(code),
+                    reason,
+                };
+                self.stream.close(Some(frame)).await.ok();
+                ControlFlow::Break("closed by the platform")
+            }
+        }
+    }
+
+    async fn write_late(&mut self) -> End {
+        let now = Instant::now();
+        while let Some(entry) = self.late.first_entry()
+            && entry.key().0 <= now
+        {
+            let (number, frame) = entry.remove();
+            self.feed(frame).await?;
+            self.unflushed.push(number);
+        }
+        self.flush().await
     }
 
     async fn say(&mut self, text: Utf8Bytes) -> End {
-        match self.stream.send(Message::Text(text)).await {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break("connection lost"),
+        self.feed(text).await?;
+        self.flush().await
+    }
+
+    /// Writes one text message, in as many frames as it is to have.
+    async fn feed(&mut self, text: Utf8Bytes) -> End {
+        let fed = match self.fragment {
+            None => self.stream.feed(Message::Text(text)).await,
+            Some(bytes) => self.feed_fragments(&text, bytes).await,
+        };
+        if fed.is_ok() { GOES_ON } else { LOST }
+    }
+
+    async fn feed_fragments(
+        &mut self,
+        text: &Utf8Bytes,
+        bytes: usize,
+    ) -> Result<(), tungstenite::Error> {
+        let mut pieces = text.as_bytes().chunks(bytes.max(1)).peekable();
+        let mut kind = Data::Text;
+        while let Some(piece) = pieces.next() {
+            let last = pieces.peek().is_none();
+            let frame = Frame::message(piece.to_vec(), OpCode::Data(kind), last);
+            self.stream.feed(Message::Frame(frame)).await?;
+            kind = Data::Continue;
         }
+        Ok(())
+    }
+
+    async fn write_raw(&mut self, bytes: &[u8]) -> End {
+        let wire = self.stream.get_mut();
+        let written = async {
+            wire.write_all(bytes).await?;
+            wire.flush().await
+        };
+        if written.await.is_ok() { GOES_ON } else { LOST }
     }
 
     /// Flushes, and writes down what has now been delivered. A muted socket delivers nothing.
-    async fn flush(&mut self, numbers: &[u64]) -> End {
+    async fn flush(&mut self) -> End {
         if self.stream.flush().await.is_err() {
-            return ControlFlow::Break("connection lost");
+            return LOST;
         }
+        let numbers = std::mem::take(&mut self.unflushed);
         if !numbers.is_empty() && !self.stream.get_ref().muted {
             self.platform
                 .state()
                 .log
-                .delivered(numbers, &self.channel, self.serial);
+                .delivered(&numbers, &self.channel, self.serial);
         }
-        ControlFlow::Continue(())
+        GOES_ON
     }
 
     /// Sends FIN and reads what is left, because closing over unread bytes would send RST.

@@ -3,12 +3,15 @@
 //! Faults that are older than any protocol live here: a peer that swallows what it is told to send,
 //! that stops reading, or that goes without a goodbye.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
 /// One accepted connection.
@@ -19,8 +22,17 @@ pub(crate) struct Wire {
     pub(crate) muted: bool,
     /// Nothing is read, so that the peer's writes fill its buffers.
     pub(crate) deaf: bool,
+    /// How many bytes go out at a time, and when the next may.
+    pace: Option<Pace>,
     /// The coming drop sends RST, so nothing else may be sent before it.
     pub(crate) doomed: bool,
+}
+
+#[derive(Debug)]
+struct Pace {
+    piece: usize,
+    pause: Duration,
+    wait: Pin<Box<Sleep>>,
 }
 
 #[derive(Debug)]
@@ -31,21 +43,30 @@ enum Transport {
 
 impl Wire {
     pub(crate) fn plain(stream: TcpStream) -> Self {
+        Self::over(Transport::Plain(stream))
+    }
+
+    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
+        Self::over(Transport::Tls(Box::new(stream)))
+    }
+
+    fn over(transport: Transport) -> Self {
         Self {
-            transport: Transport::Plain(stream),
+            transport,
             muted: false,
             deaf: false,
+            pace: None,
             doomed: false,
         }
     }
 
-    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self {
-            transport: Transport::Tls(Box::new(stream)),
-            muted: false,
-            deaf: false,
-            doomed: false,
-        }
+    /// Sends this many bytes at a time from now on, with a pause between.
+    pub(crate) fn pace(&mut self, pace: Option<(usize, Duration)>) {
+        self.pace = pace.map(|(piece, pause)| Pace {
+            piece: piece.max(1),
+            pause,
+            wait: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        });
     }
 
     /// Makes the coming drop send RST instead of FIN: what a crash or a firewall looks like.
@@ -88,10 +109,20 @@ impl AsyncWrite for Wire {
         if self.muted {
             return Poll::Ready(Ok(bytes.len()));
         }
-        match &mut self.transport {
-            Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Transport::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        let wire = &mut *self;
+        let mut piece = bytes;
+        if let Some(pace) = &mut wire.pace {
+            ready!(pace.wait.as_mut().poll(context));
+            piece = &bytes[..bytes.len().min(pace.piece)];
         }
+        let written = ready!(match &mut wire.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write(context, piece),
+            Transport::Tls(stream) => Pin::new(stream).poll_write(context, piece),
+        })?;
+        if let Some(pace) = &mut wire.pace {
+            pace.wait.as_mut().reset(Instant::now() + pace.pause);
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

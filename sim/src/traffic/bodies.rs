@@ -5,7 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::world::{Agent, Conversation, Desk, Media, Party, Stage};
+use super::conversation::{Conversation, Media, Party, Stage};
+use super::world::{Agent, Desk};
 use crate::clock::{Millis, rfc3339};
 
 /// `v2.routing.queues.{id}.users`.

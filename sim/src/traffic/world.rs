@@ -8,15 +8,18 @@ use std::collections::VecDeque;
 use rand::RngExt;
 
 use super::bodies;
+use super::conversation::{Conversation, Party, Stage};
+use super::families::{self, Change};
 use super::{Notification, Queue};
 use crate::chance::{self, Chance};
 use crate::clock::Millis;
+use crate::options::{Families, Options};
 
-/// Conversations in one queue beyond which none arrives.
-const LIVE_MAX: usize = 24;
+/// Seconds a conversation should last, over the steps it takes in that time.
+const STEPS_PER_LIFE: f64 = 60.0 / 6.0;
 
-/// Agents of one queue.
-const AGENTS: usize = 8;
+/// Ended conversations that are remembered for queries.
+const PAST_MAX: usize = 10_000;
 
 /// The least pause between two statistics of one kind about one queue.
 const STATISTICS_PAUSE: Millis = 1000;
@@ -30,8 +33,19 @@ pub(super) struct World {
     chance: Chance,
     division: String,
     pub(super) desks: Vec<Desk>,
+    families: Families,
+    /// Conversations that have ended, the oldest first.
+    pub(super) past: VecDeque<Past>,
     /// Said but not yet asked for.
     pending: VecDeque<Notification>,
+}
+
+/// A conversation that has ended, and where.
+#[derive(Debug)]
+pub(super) struct Past {
+    pub(super) desk: usize,
+    pub(super) conversation: Conversation,
+    pub(super) ended: Millis,
 }
 
 /// One queue with its people and its work.
@@ -45,6 +59,17 @@ pub(super) struct Desk {
     observations: Statistic,
     /// Whether the next observations are the growing kind.
     grows: bool,
+    /// Conversations beyond which none arrives.
+    live_max: usize,
+}
+
+/// What became of one conversation.
+#[derive(Debug)]
+struct Worked {
+    before: Option<Conversation>,
+    after: Conversation,
+    /// Its place among the living, if it is one of them.
+    live: Option<usize>,
 }
 
 /// A kind of statistic about a queue: whether it has changed, and when it was told last.
@@ -73,57 +98,10 @@ pub(super) struct Tally {
     pub(super) in_time: u64,
 }
 
-/// How far a conversation has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    Waiting,
-    Alerting,
-    Connected,
-    WrappingUp,
-    Finished,
-    Abandoned,
-}
-
-/// What people talk through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Media {
-    Voice,
-    Callback,
-    Chat,
-    Email,
-    Message,
-}
-
-/// One conversation.
-#[derive(Debug, Clone)]
-pub(super) struct Conversation {
-    pub(super) id: String,
-    pub(super) media: Media,
-    pub(super) stage: Stage,
-    pub(super) customer: Party,
-    pub(super) acd: Party,
-    /// The agent's place among the queue's agents, and the agent's part in the conversation.
-    pub(super) agent: Option<(usize, Party)>,
-    pub(super) priority: u64,
-    pub(super) held: bool,
-    pub(super) wrapup_code: String,
-    pub(super) caller: u64,
-    /// What was said about it last, to be said again.
-    last: String,
-}
-
-/// One participant: its own id, that of its communication, and its times.
-#[derive(Debug, Clone)]
-pub(super) struct Party {
-    pub(super) id: String,
-    pub(super) communication: String,
-    pub(super) began: Millis,
-    pub(super) connected: Option<Millis>,
-    pub(super) ended: Option<Millis>,
-}
-
 impl World {
-    pub(super) fn new(seed: u64, queues: usize) -> Self {
+    pub(super) fn new(options: &Options) -> Self {
+        let (seed, queues) = (options.seed, options.queues);
+        let live_max = live_max(options);
         let mut ids = chance::stream(seed, "queues");
         let division = chance::uuid(&mut ids);
         let desks = (1..=queues)
@@ -132,7 +110,7 @@ impl World {
                     id: chance::uuid(&mut ids),
                     name: format!("Queue {number:02}"),
                 },
-                agents: (0..AGENTS)
+                agents: (0..live_max / 2)
                     .map(|place| Agent {
                         id: chance::uuid(&mut ids),
                         joined: place % 4 != 3,
@@ -144,12 +122,15 @@ impl World {
                 activity: Statistic::default(),
                 observations: Statistic::default(),
                 grows: false,
+                live_max,
             })
             .collect();
         Self {
             chance: chance::stream(seed, "world"),
             division,
             desks,
+            families: options.families,
+            past: VecDeque::new(),
             pending: VecDeque::new(),
         }
     }
@@ -191,12 +172,81 @@ impl World {
             return;
         };
         desk.tally.begin(now);
-        let notification = match self.chance.random_range(0..100) {
-            0..8 => desk.shift(&mut self.chance),
-            8..11 => desk.repeat(&mut self.chance),
-            _ => desk.work(&mut self.chance, &self.division, now),
+        match self.chance.random_range(0..100) {
+            0..8 => {
+                let agents = if self.families.users {
+                    desk.agents.clone()
+                } else {
+                    Vec::new()
+                };
+                self.pending.extend(desk.shift(&mut self.chance));
+                self.tell_of_agents(place, &agents, now);
+            }
+            8..11 => self.pending.extend(desk.repeat(&mut self.chance)),
+            _ => self.work(place, now),
+        }
+    }
+
+    /// Lets a conversation of one queue arrive or go on, and tells of it in every family.
+    fn work(&mut self, place: usize, now: Millis) {
+        let Some(desk) = self.desks.get_mut(place) else {
+            return;
         };
-        self.pending.extend(notification);
+        let agents = if self.families.users {
+            desk.agents.clone()
+        } else {
+            Vec::new()
+        };
+        let Some(worked) = desk.work(&mut self.chance, now) else {
+            return;
+        };
+        let Worked {
+            before,
+            mut after,
+            live,
+        } = worked;
+        let queue_id = desk.queue.id.as_str();
+        let change = Change {
+            before: before.as_ref(),
+            after: &after,
+            agents: &desk.agents,
+            queue_id,
+            division: &self.division,
+            now,
+        };
+        let body = bodies::conversation(&after, &desk.agents, queue_id, &self.division);
+        self.pending.push_back(desk.said(body.clone()));
+        if self.families.details {
+            self.pending.extend(change.details());
+        }
+        after.last = body;
+        match live {
+            Some(at) => desk.live[at] = after,
+            None => {
+                self.past.push_back(Past {
+                    desk: place,
+                    conversation: after,
+                    ended: now,
+                });
+                if self.past.len() > PAST_MAX {
+                    self.past.pop_front();
+                }
+            }
+        }
+        self.tell_of_agents(place, &agents, now);
+    }
+
+    /// Tells what differs between the agents of a queue and what they were.
+    fn tell_of_agents(&mut self, place: usize, before: &[Agent], now: Millis) {
+        if !self.families.users {
+            return;
+        }
+        let Some(desk) = self.desks.get(place) else {
+            return;
+        };
+        for (before, after) in before.iter().zip(&desk.agents) {
+            self.pending.extend(families::agent(before, after, now));
+        }
     }
 }
 
@@ -221,28 +271,42 @@ impl Desk {
     }
 
     /// A conversation arrives or goes on.
-    fn work(&mut self, chance: &mut Chance, division: &str, now: Millis) -> Option<Notification> {
+    fn work(&mut self, chance: &mut Chance, now: Millis) -> Option<Worked> {
         self.activity.changed = true;
         self.observations.changed = true;
-        let arrives = self.live.len() < LIVE_MAX
-            && (self.live.is_empty() || chance.random_range(0..100) < 22);
-        let place = if arrives {
-            self.live.push(Conversation::arriving(chance, now));
-            self.tally.offered += 1;
-            self.live.len() - 1
-        } else {
-            let place = chance.random_range(0..self.live.len());
-            self.proceed(place, chance, now);
-            place
+        // More arrive while there is room, so that most of the room is in use.
+        let arrives = match self.live.len() {
+            0 => true,
+            live if live < self.live_max / 2 => chance.random_range(0..100) < 40,
+            live => live < self.live_max && chance.random_range(0..100) < 20,
         };
-        let conversation = self.live.get_mut(place)?;
-        conversation.last =
-            bodies::conversation(conversation, &self.agents, &self.queue.id, division);
-        let said = conversation.last.clone();
-        if matches!(conversation.stage, Stage::Finished | Stage::Abandoned) {
-            self.live.swap_remove(place);
+        if arrives {
+            let after = Conversation::arriving(chance, now);
+            self.tally.offered += 1;
+            self.live.push(after.clone());
+            return Some(Worked {
+                before: None,
+                after,
+                live: Some(self.live.len() - 1),
+            });
         }
-        Some(self.said(said))
+        let place = chance.random_range(0..self.live.len());
+        let before = self.live.get(place)?.clone();
+        self.proceed(place, chance, now);
+        let after = self.live.get(place)?.clone();
+        if matches!(after.stage, Stage::Finished | Stage::Abandoned) {
+            self.live.swap_remove(place);
+            return Some(Worked {
+                before: Some(before),
+                after,
+                live: None,
+            });
+        }
+        Some(Worked {
+            before: Some(before),
+            after,
+            live: Some(place),
+        })
     }
 
     fn proceed(&mut self, place: usize, chance: &mut Chance, now: Millis) {
@@ -250,24 +314,18 @@ impl Desk {
             return;
         };
         match conversation.stage {
-            Stage::Waiting => {
-                let idle = self
-                    .agents
-                    .iter()
-                    .position(|agent| agent.joined && !agent.busy);
-                match idle {
-                    Some(agent) if chance.random_range(0..100) < 85 => {
-                        if let Some(agent) = self.agents.get_mut(agent) {
-                            agent.busy = true;
-                        }
-                        conversation.alert(agent, chance, now);
+            Stage::Waiting => match idle(&self.agents, chance) {
+                Some(agent) if chance.random_range(0..100) < 85 => {
+                    if let Some(agent) = self.agents.get_mut(agent) {
+                        agent.busy = true;
                     }
-                    Some(_) | None => {
-                        conversation.abandon(now);
-                        self.tally.abandoned += 1;
-                    }
+                    conversation.alert(agent, chance, now);
                 }
-            }
+                Some(_) | None => {
+                    conversation.abandon(now);
+                    self.tally.abandoned += 1;
+                }
+            },
             Stage::Alerting if chance.random_range(0..100) < 15 => {
                 free(&mut self.agents, conversation.agent.take());
                 conversation.stage = Stage::Waiting;
@@ -324,6 +382,17 @@ impl Desk {
     }
 }
 
+impl Agent {
+    /// The routing status, in the platform's word.
+    pub(super) fn status(&self) -> &'static str {
+        match (self.joined, self.busy) {
+            (_, true) => "INTERACTING",
+            (true, false) => "IDLE",
+            (false, false) => "OFF_QUEUE",
+        }
+    }
+}
+
 impl Statistic {
     fn take(&mut self, now: Millis) -> bool {
         let due = self.changed && self.told.is_none_or(|told| now >= told + STATISTICS_PAUSE);
@@ -355,109 +424,28 @@ impl Tally {
     }
 }
 
-impl Conversation {
-    fn arriving(chance: &mut Chance, now: Millis) -> Self {
-        let media = match chance.random_range(0..100) {
-            0..50 => Media::Voice,
-            50..60 => Media::Callback,
-            60..75 => Media::Chat,
-            75..88 => Media::Email,
-            _ => Media::Message,
-        };
-        Self {
-            id: chance::uuid(chance),
-            media,
-            stage: Stage::Waiting,
-            customer: Party {
-                connected: Some(now),
-                ..Party::new(chance, now)
-            },
-            acd: Party {
-                connected: Some(now),
-                ..Party::new(chance, now)
-            },
-            agent: None,
-            priority: chance.random_range(0..5),
-            held: false,
-            wrapup_code: chance::uuid(chance),
-            caller: chance.random_range(0..10_000_000),
-            last: String::new(),
-        }
-    }
-
-    fn alert(&mut self, agent: usize, chance: &mut Chance, now: Millis) {
-        self.stage = Stage::Alerting;
-        self.agent = Some((agent, Party::new(chance, now)));
-    }
-
-    /// Answers how long the customer has waited, in milliseconds.
-    fn connect(&mut self, now: Millis) -> u64 {
-        self.stage = Stage::Connected;
-        self.acd.ended = Some(now);
-        if let Some((_, party)) = &mut self.agent {
-            party.connected = Some(now);
-        }
-        now.saturating_sub(self.acd.began)
-    }
-
-    fn hang_up(&mut self, now: Millis) {
-        self.stage = Stage::WrappingUp;
-        self.held = false;
-        self.customer.ended = Some(now);
-        if let Some((_, party)) = &mut self.agent {
-            party.ended = Some(now);
-        }
-    }
-
-    fn abandon(&mut self, now: Millis) {
-        self.stage = Stage::Abandoned;
-        self.customer.ended = Some(now);
-        self.acd.ended = Some(now);
-    }
+/// An agent who is free, whoever comes first after a random one.
+fn idle(agents: &[Agent], chance: &mut Chance) -> Option<usize> {
+    let from = chance.random_range(0..agents.len());
+    let places = (from..agents.len()).chain(0..from);
+    places.into_iter().find(|&place| {
+        agents
+            .get(place)
+            .is_some_and(|agent| agent.joined && !agent.busy)
+    })
 }
 
-impl Party {
-    fn new(chance: &mut Chance, now: Millis) -> Self {
-        Self {
-            id: chance::uuid(chance),
-            communication: chance::uuid(chance),
-            began: now,
-            connected: None,
-            ended: None,
-        }
-    }
-}
-
-impl Media {
-    pub(super) const ALL: [Self; 5] = [
-        Self::Voice,
-        Self::Callback,
-        Self::Chat,
-        Self::Email,
-        Self::Message,
-    ];
-
-    /// Its name in this family of topics: lower case, unlike in detail events.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Voice => "voice",
-            Self::Callback => "callback",
-            Self::Chat => "chat",
-            Self::Email => "email",
-            Self::Message => "message",
-        }
-    }
-
-    /// The array of a participant that holds its communications.
-    pub(super) fn field(self) -> &'static str {
-        match self {
-            Self::Voice => "calls",
-            Self::Callback => "callbacks",
-            Self::Chat => "chats",
-            Self::Email => "emails",
-            Self::Message => "messages",
-        }
-    }
+/// Conversations that a queue has at most, so that each lasts for some tens of seconds at this
+/// rate, within bounds that keep the world small.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "clamped to a small positive number"
+)]
+fn live_max(options: &Options) -> usize {
+    let per_queue = options.rate / options.queues.max(1) as f64;
+    (per_queue * STEPS_PER_LIFE).clamp(16.0, 200.0) as usize
 }
 
 fn free(agents: &mut [Agent], taken: Option<(usize, Party)>) {

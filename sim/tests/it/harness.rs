@@ -149,6 +149,10 @@ impl Socket {
             .expect("nothing came in time")
     }
 
+    pub async fn send(&mut self, message: Message) {
+        self.stream.send(message).await.unwrap();
+    }
+
     pub async fn say(&mut self, body: Value) {
         self.stream
             .send(Message::text(body.to_string()))

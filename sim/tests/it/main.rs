@@ -8,7 +8,14 @@
     reason = "a test says what it found by panicking"
 )]
 
+mod binary;
+mod determinism;
+mod disturbances;
 mod faults;
 mod harness;
 mod rest;
+mod schemas;
+mod sdk;
 mod socket;
+mod switches;
+mod tls;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tieline_sim::Options;
 
-use crate::harness::{Client, quiet};
+use crate::harness::{Client, eventually, quiet};
 
 #[tokio::test]
 async fn a_wrong_secret_and_an_unknown_client_are_told_apart() {
@@ -107,7 +107,7 @@ async fn one_bad_topic_fails_the_call_unless_errors_are_ignored() {
     let path = format!("notifications/channels/{id}/subscriptions");
     let asked = json!([{"id": client.users_topic()}, {"id": "v2.routing.queues.nope.users"}]);
     let (status, body) = client.api("PUT", &path, Some(asked.clone())).await;
-    assert_eq!((status, &body["code"]), (404, &json!("not.found")));
+    assert_eq!((status, &body["code"]), (404, &json!("entity.not.found")));
     let (_, none) = client.api("GET", &path, None).await;
     assert_eq!(none["entities"], json!([]));
 
@@ -169,4 +169,184 @@ async fn the_21st_channel_evicts_the_least_recently_used_that_has_no_socket() {
     client.channel().await;
     assert!(alive(&first).await);
     assert!(!alive(&second).await);
+}
+
+#[tokio::test]
+async fn a_regenerated_secret_is_answered_and_the_old_one_is_wrong_at_once() {
+    let client = Client::start(quiet()).await;
+    let path = format!("oauth/clients/{}", client.sim.client_id());
+    let (status, shown) = client.api("GET", &path, None).await;
+    assert_eq!((status, &shown["secret"]), (200, &Value::Null));
+    let (status, made) = client.api("POST", &format!("{path}/secret"), None).await;
+    assert_eq!(status, 200);
+    let id = client.sim.client_id();
+    assert_eq!(
+        client.ask_token(id, client.sim.client_secret()).await.0,
+        401
+    );
+    assert_eq!(
+        client
+            .ask_token(id, made["secret"].as_str().unwrap())
+            .await
+            .0,
+        200
+    );
+    assert_eq!(client.sim.journal().faults[0].kind, "rotate");
+}
+
+#[tokio::test]
+async fn a_token_can_be_asked_about_and_ended() {
+    let client = Client::start(quiet()).await;
+    assert_eq!(client.raw("HEAD", "tokens/me", None).await.status(), 200);
+    assert_eq!(client.raw("DELETE", "tokens/me", None).await.status(), 200);
+    assert_eq!(client.raw("HEAD", "tokens/me", None).await.status(), 401);
+}
+
+#[tokio::test]
+async fn a_channel_is_made_of_any_body_and_is_listed_for_its_token() {
+    let mut client = Client::start(quiet()).await;
+    for body in [None, Some(Value::Null), Some(json!({}))] {
+        assert_eq!(
+            client
+                .raw("POST", "notifications/channels", body)
+                .await
+                .status(),
+            200
+        );
+    }
+    let url = format!("{}/api/v2/notifications/channels", client.sim.api_url());
+    let empty = client.http.post(url).bearer_auth(&client.token);
+    let empty = empty
+        .header("content-type", "application/json")
+        .header("content-length", "0");
+    assert_eq!(empty.send().await.unwrap().status(), 200);
+    let list = async |client: &Client, query: &str| {
+        let path = format!("notifications/channels{query}");
+        client.api("GET", &path, None).await.1["entities"]
+            .as_array()
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(list(&client, "").await.len(), 4);
+    client.token = client.log_in().await;
+    assert_eq!(list(&client, "").await.len(), 0);
+    let others = list(&client, "?includechannels=oauthclient").await;
+    assert_eq!(others.len(), 4);
+    assert!(others.iter().all(|channel| channel["id"].is_null()));
+}
+
+#[tokio::test]
+async fn a_channel_takes_1000_topics_and_each_200_characters() {
+    let client = Client::start(Options {
+        queues: 501,
+        ..quiet()
+    })
+    .await;
+    let (id, _) = client.channel().await;
+    let path = format!("notifications/channels/{id}/subscriptions");
+    let topics = |count: usize| -> Value {
+        let names = ["users", "conversations"];
+        let all = client.sim.queues().iter().flat_map(|queue| {
+            names.map(|name| json!({"id": format!("v2.routing.queues.{}.{name}", queue.id)}))
+        });
+        all.take(count).collect()
+    };
+    assert_eq!(client.api("PUT", &path, Some(topics(1000))).await.0, 200);
+    let (status, body) = client.api("PUT", &path, Some(topics(1001))).await;
+    let code = "notification.subscription.too.many.subscriptions";
+    assert_eq!((status, &body["code"]), (400, &json!(code)));
+    let long = json!([{"id": format!("v2.users.{}", "x".repeat(200))}]);
+    let (status, body) = client.api("PUT", &path, Some(long)).await;
+    assert_eq!(
+        (status, &body["code"]),
+        (400, &json!("notification.invalid.topic"))
+    );
+}
+
+#[tokio::test]
+async fn a_forbidden_topic_names_the_permission_that_is_missing() {
+    let client = Client::start(quiet()).await;
+    let (id, _) = client.channel().await;
+    client
+        .control("forbid", json!({"topics": [".users"]}))
+        .await;
+    let path = format!("notifications/channels/{id}/subscriptions");
+    let asked = json!([{"id": client.users_topic()}]);
+    let (status, body) = client.api("PUT", &path, Some(asked.clone())).await;
+    assert_eq!(
+        (status, &body["code"]),
+        (403, &json!("notification.unauthorized.topic"))
+    );
+    let path = format!("{path}?ignoreErrors=true");
+    let (_, body) = client.api("PUT", &path, Some(asked.clone())).await;
+    assert_eq!(
+        body["entities"][0]["missingPermissions"],
+        json!(["routing:queue:view"])
+    );
+    client.control("allow", json!({})).await;
+    assert_eq!(
+        client.api("PUT", &path, Some(asked)).await.1["entities"][0]["state"],
+        "Permitted"
+    );
+}
+
+#[tokio::test]
+async fn queries_agree_with_what_has_been_emitted() {
+    let client = Client::start(Options {
+        queues: 1,
+        rate: 400.0,
+        ..Options::default()
+    })
+    .await;
+    eventually(|| (client.sim.journal().emissions.len() > 400).then_some(())).await;
+    client.control("traffic", json!({"state": "pause"})).await;
+    let journal = client.sim.journal();
+    let queue = &client.sim.queues()[0].id;
+    let mut joined = std::collections::BTreeMap::new();
+    let mut stages = std::collections::BTreeMap::new();
+    for emission in &journal.emissions {
+        let body: Value = serde_json::from_str(emission.body.get()).unwrap();
+        if emission.topic.ends_with(".users") {
+            joined.insert(
+                body["id"].as_str().unwrap().to_owned(),
+                body["joined"].clone(),
+            );
+        } else if emission.topic.ends_with(".conversations") {
+            stages.insert(body["id"].as_str().unwrap().to_owned(), body);
+        }
+    }
+    let path = format!("routing/queues/{queue}/members?pageSize=100");
+    let (_, members) = client.api("GET", &path, None).await;
+    for member in members["entities"].as_array().unwrap() {
+        if let Some(joined) = joined.get(member["id"].as_str().unwrap()) {
+            assert_eq!(&member["joined"], joined);
+        }
+    }
+    let now = &journal.emissions[0].time;
+    let asked = json!({"interval": format!("{now}/{now}"), "paging": {"pageSize": 100}});
+    let (_, found) = client
+        .api("POST", "analytics/conversations/details/query", Some(asked))
+        .await;
+    assert_eq!(found["totalHits"], stages.len());
+    let interacting = stages
+        .values()
+        .filter(|body| {
+            let agent = &body["participants"][2];
+            let media = ["calls", "callbacks", "chats", "emails", "messages"];
+            media
+                .iter()
+                .any(|media| agent[media][0]["state"] == "connected")
+        })
+        .count();
+    let asked = json!({"filter": {"predicates": []}, "metrics": ["oInteracting"]});
+    let (_, observed) = client
+        .api("POST", "analytics/queues/observations/query", Some(asked))
+        .await;
+    let counted: u64 = observed["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| group["data"][0]["stats"]["count"].as_u64().unwrap())
+        .sum();
+    assert_eq!(counted, interacting as u64);
 }

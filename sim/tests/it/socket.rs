@@ -1,5 +1,7 @@
 //! What a well-behaved socket does.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -85,4 +87,82 @@ async fn a_time_stamp_instead_of_a_message_is_ignored() {
     let mut socket = client.listen(&[]).await;
     socket.say(json!("2026-11-24T15:00:00Z")).await;
     socket.ping().await;
+}
+
+#[tokio::test]
+async fn a_socket_may_subscribe_for_itself_and_is_answered_in_strings() {
+    let client = Client::start(quiet()).await;
+    let topic = client.users_topic();
+    let mut socket = client.listen(&[]).await;
+    socket
+        .say(json!({"message": "subscribe", "topics": [topic], "correlationId": "c1"}))
+        .await;
+    let answer = socket.hear().await;
+    let expected = json!({"result": "200", "status": "subscribed", "correlationId": "c1"});
+    assert_eq!(answer, expected);
+    client.emit(&topic, json!({})).await;
+    assert_eq!(socket.hear().await["topicName"], topic);
+    socket
+        .say(json!({"message": "subscribe", "topics": ["nonsense"]}))
+        .await;
+    let answer = socket.hear().await;
+    assert_eq!(
+        (&answer["result"], &answer["status"]),
+        (&json!("400"), &json!("failure"))
+    );
+}
+
+#[tokio::test]
+async fn the_heart_beats_on_the_metadata_topic() {
+    let options = tieline_sim::Options {
+        heartbeat: Duration::from_millis(50),
+        ..quiet()
+    };
+    let client = Client::start(options).await;
+    let mut socket = client.listen(&[]).await;
+    for _ in 0..2 {
+        let beat = socket.hear().await;
+        assert_eq!(beat["topicName"], "channel.metadata");
+        assert_eq!(beat["eventBody"]["message"], "WebSocket Heartbeat");
+    }
+    client.control("heartbeats", json!({"skip": 1000})).await;
+    socket.ping().await;
+}
+
+#[tokio::test]
+async fn an_rfc_6455_ping_is_answered_at_once() {
+    let client = Client::start(quiet()).await;
+    let mut socket = client.listen(&[]).await;
+    socket.send(Message::Ping("hello".into())).await;
+    assert_eq!(
+        socket.next().await.unwrap().unwrap(),
+        Message::Pong("hello".into())
+    );
+}
+
+#[tokio::test]
+async fn an_expired_channel_is_refused_and_subscribing_makes_it_live_longer() {
+    let channel_ttl = Duration::from_secs(2);
+    let client = Client::start(tieline_sim::Options {
+        channel_ttl,
+        ..quiet()
+    })
+    .await;
+    let (id, uri) = client.channel().await;
+    let mut socket = client.connect(&id, &uri).await;
+    client.subscribe(&id, &[client.users_topic()]).await;
+    assert!(matches!(
+        socket.next().await,
+        Some(Ok(Message::Close(Some(_))))
+    ));
+    assert!(tokio_tungstenite::connect_async(&uri).await.is_err());
+    let sessions = client.sim.journal().sessions;
+    let time = |text: &str| humantime::parse_rfc3339(text).unwrap();
+    let closed = eventually(|| client.sim.journal().sessions[0].closed.clone()).await;
+    assert!(
+        time(&closed)
+            .duration_since(time(&sessions[0].opened))
+            .unwrap()
+            >= channel_ttl
+    );
 }

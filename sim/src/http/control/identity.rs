@@ -1,0 +1,115 @@
+//! Faults of who one is: new secrets, revoked tokens, channels that end.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{ChannelAsked, Done, NothingAsked, Problem, faulted, no_channel, sockets};
+use crate::clock;
+use crate::platform::{Client, Ending, Platform, State};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RotateAsked {
+    client_id: Option<String>,
+    secret: Option<String>,
+    /// As the switches say unless said here.
+    kill_tokens: Option<bool>,
+    kill_sockets: Option<bool>,
+}
+
+pub(super) fn rotate(platform: &Platform, asked: RotateAsked) -> Done {
+    let mut state = platform.state();
+    let kill_tokens = asked
+        .kill_tokens
+        .unwrap_or(state.switches.rotation_kills_tokens);
+    let kill_sockets = asked
+        .kill_sockets
+        .unwrap_or(state.switches.rotation_kills_sockets);
+    let client = state.rotate(asked.client_id.as_deref(), asked.secret);
+    let fault = rotated(&mut state, &client, kill_tokens, kill_sockets);
+    Ok(json!({
+        "client_id": client.id,
+        "client_secret": client.secret,
+        "fault": fault["fault"],
+    }))
+}
+
+/// What a new secret does to what the old one made; written down as a fault.
+pub(in crate::http) fn rotated(
+    state: &mut State,
+    client: &Client,
+    kill_tokens: bool,
+    kill_sockets: bool,
+) -> Value {
+    let mut hit = Vec::new();
+    if kill_tokens {
+        state.forget_tokens(&client.id);
+    }
+    if kill_sockets {
+        hit = sockets(state, None).unwrap_or_default();
+        hit.retain(|(id, _)| {
+            state
+                .channels
+                .get(id)
+                .is_some_and(|channel| channel.client_id == client.id)
+        });
+        for (id, _) in &hit {
+            state.end_socket(id, Ending::TokenRevoked);
+        }
+    }
+    let now = clock::now();
+    faulted(state, "rotate", now, Some(now), hit)
+}
+
+pub(super) fn revoke(platform: &Platform, _: NothingAsked) -> Done {
+    let mut state = platform.state();
+    let before = sockets(&state, None).unwrap_or_default();
+    let count = state.end_tokens(None);
+    let hit = before
+        .into_iter()
+        .filter(|(id, _)| {
+            state
+                .channels
+                .get(id)
+                .is_none_or(|channel| channel.socket.is_none())
+        })
+        .collect();
+    let now = clock::now();
+    let mut answer = faulted(&mut state, "revoke", now, Some(now), hit);
+    answer["tokens"] = count.into();
+    Ok(answer)
+}
+
+/// The channel's time is over.
+pub(super) fn expire(platform: &Platform, asked: ChannelAsked) -> Done {
+    end(platform, asked, "expire", Ending::ChannelExpired)
+}
+
+/// As if a sibling had made one channel too many.
+pub(super) fn evict(platform: &Platform, asked: ChannelAsked) -> Done {
+    end(platform, asked, "evict", Ending::Evicted)
+}
+
+fn end(platform: &Platform, asked: ChannelAsked, kind: &str, ending: Ending) -> Done {
+    let mut state = platform.state();
+    let id = match asked.channel {
+        Some(id) => id,
+        // Scenarios cannot know an id: theirs is the first channel that has a socket.
+        None => state
+            .channels
+            .values()
+            .find(|channel| channel.socket.is_some())
+            .map(|channel| channel.id.clone())
+            .ok_or_else(|| Problem::new(404, "not.found", "there is no channel with a socket"))?,
+    };
+    let channel = state.channels.get(&id).ok_or_else(|| no_channel(&id))?;
+    let hit = channel
+        .socket
+        .clone()
+        .map(|socket| (id.clone(), socket))
+        .into_iter()
+        .collect();
+    state.end_channel(&id, ending);
+    let now = clock::now();
+    Ok(faulted(&mut state, kind, now, Some(now), hit))
+}
