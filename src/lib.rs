@@ -29,3 +29,6 @@ pub mod exit;
 
 pub mod app;
 pub mod cli;
+
+#[cfg(feature = "demo")]
+pub mod demo;

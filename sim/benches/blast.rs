@@ -3,10 +3,7 @@
 //!
 //! `cargo bench -p tieline-sim` prints one line of JSON; `FRAMES=n` says how many.
 
-#![expect(
-    clippy::expect_used,
-    reason = "a benchmark that cannot run says why and ends"
-)]
+#![expect(clippy::expect_used, reason = "a benchmark that cannot run says why and ends")]
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -20,15 +17,9 @@ const FRAME: u64 = 904;
 
 fn main() {
     let frames = std::env::var("FRAMES").map_or(2_000_000, |text| text.parse().expect("FRAMES"));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let options = Options {
-        rate: 0.0,
-        blast: Some(frames),
-        ..Options::default()
-    };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let options = Options { rate: 0.0, blast: Some(frames), ..Options::default() };
     let sim = runtime.block_on(Sim::start(options)).expect("a simulator");
     let (address, id, secret, queue) = (
         sim.api_url().replace("http://", ""),

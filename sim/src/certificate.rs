@@ -47,10 +47,7 @@ pub enum Error {
 
 impl From<Files> for Tls {
     fn from(files: Files) -> Self {
-        Self {
-            certificate: files.certificate,
-            key: files.key,
-        }
+        Self { certificate: files.certificate, key: files.key }
     }
 }
 
@@ -62,10 +59,8 @@ impl From<Files> for Tls {
 /// When the domain is no name, or a file cannot be written.
 pub fn make(folder: &Path, domain: &str) -> Result<Files, Error> {
     let made = sign(domain);
-    let (authority, chain, key) = made.map_err(|source| Error::Make {
-        domain: domain.to_owned(),
-        source,
-    })?;
+    let (authority, chain, key) =
+        made.map_err(|source| Error::Make { domain: domain.to_owned(), source })?;
     let files = Files {
         authority: folder.join("ca.pem"),
         certificate: folder.join("certificate.pem"),
@@ -76,11 +71,9 @@ pub fn make(folder: &Path, domain: &str) -> Result<Files, Error> {
         move |source| Error::Write { file, source }
     };
     fs::create_dir_all(folder).map_err(wrong(folder))?;
-    for (file, text) in [
-        (&files.authority, authority),
-        (&files.certificate, chain),
-        (&files.key, key),
-    ] {
+    for (file, text) in
+        [(&files.authority, authority), (&files.certificate, chain), (&files.key, key)]
+    {
         fs::write(file, text).map_err(wrong(file))?;
     }
     Ok(files)
@@ -89,9 +82,7 @@ pub fn make(folder: &Path, domain: &str) -> Result<Files, Error> {
 /// The authority, the chain and its key, as PEM.
 fn sign(domain: &str) -> Result<(String, String, String), rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "tieline-sim test authority");
+    params.distinguished_name.push(DnType::CommonName, "tieline-sim test authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     be_valid(&mut params);

@@ -12,11 +12,9 @@ pub(crate) type Chance = Xoshiro256PlusPlus;
 /// changes nothing in another.
 pub(crate) fn stream(seed: u64, purpose: &str) -> Chance {
     // FNV-1a: a fixed and well-known hash, because the standard library's may change.
-    let label = purpose
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+    let label = purpose.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     Chance::seed_from_u64(seed ^ label)
 }
 
@@ -40,9 +38,7 @@ pub(crate) fn uuid(chance: &mut Chance) -> String {
 /// `length` characters of lower-case letters and digits, as channel ids use them.
 pub(crate) fn token(chance: &mut Chance, length: usize) -> String {
     const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
-    (0..length)
-        .map(|_| char::from(ALPHABET[chance.random_range(0..ALPHABET.len())]))
-        .collect()
+    (0..length).map(|_| char::from(ALPHABET[chance.random_range(0..ALPHABET.len())])).collect()
 }
 
 fn hex(nibble: u8) -> char {

@@ -133,13 +133,7 @@ impl Log {
         body: std::ops::Range<usize>,
         correlation_id: String,
     ) -> u64 {
-        self.emissions.push(Emitted {
-            topic,
-            time,
-            frame,
-            body,
-            correlation_id,
-        });
+        self.emissions.push(Emitted { topic, time, frame, body, correlation_id });
         self.releases.push(clock::now());
         self.emitted_count()
     }
@@ -157,13 +151,12 @@ impl Log {
     /// Writes that these emissions were flushed to this socket.
     pub(crate) fn delivered(&mut self, numbers: &[u64], channel: &Utf8Bytes, session: u64) {
         let at = clock::now();
-        self.deliveries
-            .extend(numbers.iter().map(|&number| Delivered {
-                number,
-                channel: channel.clone(),
-                session,
-                at,
-            }));
+        self.deliveries.extend(numbers.iter().map(|&number| Delivered {
+            number,
+            channel: channel.clone(),
+            session,
+            at,
+        }));
     }
 
     /// Writes a fault and answers its number.
@@ -198,12 +191,7 @@ impl Log {
 
     /// Writes that a socket ended.
     pub(crate) fn closed(&mut self, session: u64, reason: &str) {
-        if let Some(entry) = self
-            .sessions
-            .iter_mut()
-            .rev()
-            .find(|entry| entry.session == session)
-        {
+        if let Some(entry) = self.sessions.iter_mut().rev().find(|entry| entry.session == session) {
             entry.closed = Some(clock::rfc3339(clock::now()));
             entry.reason = Some(reason.to_owned());
         }
@@ -214,16 +202,11 @@ impl Log {
         let first = usize::try_from(from.saturating_sub(1)).unwrap_or(usize::MAX);
         let numbered = || (1_u64..).zip(&self.emissions).skip(first);
         Journal {
-            emissions: numbered()
-                .filter_map(|(number, emitted)| emitted.read(number))
-                .collect(),
+            emissions: numbered().filter_map(|(number, emitted)| emitted.read(number)).collect(),
             releases: (1_u64..)
                 .zip(&self.releases)
                 .skip(first)
-                .map(|(number, &at)| Release {
-                    number,
-                    at: clock::rfc3339(at),
-                })
+                .map(|(number, &at)| Release { number, at: clock::rfc3339(at) })
                 .collect(),
             deliveries: self
                 .deliveries
@@ -265,10 +248,7 @@ impl Delivered {
 
 /// The last id in a topic, else the whole topic. An id is a part of UUID shape.
 pub(crate) fn key_of(topic: &str) -> &str {
-    topic
-        .rsplit(['.', '?'])
-        .find(|part| is_uuid(part))
-        .unwrap_or(topic)
+    topic.rsplit(['.', '?']).find(|part| is_uuid(part)).unwrap_or(topic)
 }
 
 /// Whether `text` has the shape of a UUID.
@@ -288,9 +268,6 @@ mod tests {
     fn the_key_is_the_last_id_of_a_topic() {
         let id = "0f2a4c6e-0f2a-4c6e-8f2a-4c6e0f2a4c6e";
         assert_eq!(key_of(&format!("v2.routing.queues.{id}.users")), id);
-        assert_eq!(
-            key_of("v2.system.socket_closing"),
-            "v2.system.socket_closing"
-        );
+        assert_eq!(key_of("v2.system.socket_closing"), "v2.system.socket_closing");
     }
 }

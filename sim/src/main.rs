@@ -109,9 +109,7 @@ impl TryFrom<Arguments> for Options {
     fn try_from(arguments: Arguments) -> anyhow::Result<Self> {
         let mut switches = Switches::default();
         for text in &arguments.switches {
-            switches = switches
-                .turned(text)
-                .with_context(|| format!("cannot turn {text:?}"))?;
+            switches = switches.turned(text).with_context(|| format!("cannot turn {text:?}"))?;
         }
         let (certificate, key) = (arguments.tls_cert, arguments.tls_key);
         Ok(Self {
@@ -134,12 +132,8 @@ impl TryFrom<Arguments> for Options {
             start: arguments.start,
             blast: arguments.blast,
             switches,
-            public_url: arguments
-                .public_url
-                .map(|url| url.trim_end_matches('/').to_owned()),
-            tls: certificate
-                .zip(key)
-                .map(|(certificate, key)| Tls { certificate, key }),
+            public_url: arguments.public_url.map(|url| url.trim_end_matches('/').to_owned()),
+            tls: certificate.zip(key).map(|(certificate, key)| Tls { certificate, key }),
         })
     }
 }
@@ -147,10 +141,7 @@ impl TryFrom<Arguments> for Options {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let arguments = Arguments::parse();
     if let Some(Command::Certificate { dir, domain }) = &arguments.command {
         certificate::make(dir, domain)?;
@@ -174,9 +165,7 @@ fn announce(sim: &Sim) -> anyhow::Result<()> {
         "queues": sim.queues(),
     });
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{ready}")
-        .and_then(|()| out.flush())
-        .context("cannot write the ready line")
+    writeln!(out, "{ready}").and_then(|()| out.flush()).context("cannot write the ready line")
 }
 
 async fn stop_asked_for() -> anyhow::Result<()> {

@@ -87,54 +87,35 @@ struct File {
 impl Scenario {
     /// Reads a file and checks every step before the first is taken.
     pub(crate) fn load(file: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(file).map_err(|source| Error::Read {
-            file: file.to_owned(),
-            source,
-        })?;
-        let read: File = toml::from_str(&text).map_err(|source| Error::Parse {
-            file: file.to_owned(),
-            source: Box::new(source),
-        })?;
+        let text = std::fs::read_to_string(file)
+            .map_err(|source| Error::Read { file: file.to_owned(), source })?;
+        let read: File = toml::from_str(&text)
+            .map_err(|source| Error::Parse { file: file.to_owned(), source: Box::new(source) })?;
         let steps = (1..)
             .zip(read.step)
             .map(|(number, fields)| {
                 Step::read(fields).map_err(|reason| {
                     let file = file.to_owned();
-                    Error::Step {
-                        file,
-                        number,
-                        reason,
-                    }
+                    Error::Step { file, number, reason }
                 })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self {
-            about: read.about,
-            switches: Value::Object(read.switches),
-            steps,
-        })
+        Ok(Self { about: read.about, switches: Value::Object(read.switches), steps })
     }
 
     /// Takes the emissions out: the traffic's own schedule plays those, in its virtual time, so
     /// that they repeat to the byte.
     pub(crate) fn take_emissions(&mut self) -> Vec<Scripted> {
         let mut scripted = Vec::new();
-        self.steps.retain(
-            |step| match (Asked::read(&step.call, &step.fields), step.when) {
-                (Ok(Asked::Emit(asked)), When::At(at)) => {
-                    let (topic, body) = (asked.topic, asked.body.get().to_owned());
-                    let correlation_id = asked.correlation_id;
-                    scripted.push(Scripted {
-                        at,
-                        topic,
-                        body,
-                        correlation_id,
-                    });
-                    false
-                }
-                (_, _) => true,
-            },
-        );
+        self.steps.retain(|step| match (Asked::read(&step.call, &step.fields), step.when) {
+            (Ok(Asked::Emit(asked)), When::At(at)) => {
+                let (topic, body) = (asked.topic, asked.body.get().to_owned());
+                let correlation_id = asked.correlation_id;
+                scripted.push(Scripted { at, topic, body, correlation_id });
+                false
+            }
+            (_, _) => true,
+        });
         scripted.sort_by_key(|emission| emission.at);
         scripted
     }
@@ -149,10 +130,7 @@ impl Step {
         };
         let call = text("call")?.ok_or("it has no call")?;
         if !CALLS.contains(&call.as_str()) {
-            return Err(format!(
-                "there is no call {call:?}; there are {}",
-                CALLS.join(", ")
-            ));
+            return Err(format!("there is no call {call:?}; there are {}", CALLS.join(", ")));
         }
         let when = match (text("at")?, text("pause")?, text("until")?) {
             (Some(at), None, None) => When::At(duration(&at)?),
@@ -164,7 +142,7 @@ impl Step {
         };
         if matches!(when, When::Paused(from, to, _) if from.is_zero() || to < from) {
             return Err(
-                "pause must be a duration, or a range from a short one to a long one".into(),
+                "pause must be a duration, or a range from a short one to a long one".into()
             );
         }
         let fields = Value::Object(fields);
@@ -182,9 +160,7 @@ pub(crate) async fn play(platform: Arc<Platform>, scenario: Scenario) {
     tracing::info!(about = scenario.about, "playing a scenario");
     for (number, step) in (1..).zip(scenario.steps) {
         let chance = chance::stream(platform.options.seed, &format!("step {number}"));
-        platform
-            .tasks
-            .spawn(play_step(Arc::clone(&platform), step, chance));
+        platform.tasks.spawn(play_step(Arc::clone(&platform), step, chance));
     }
 }
 
@@ -195,11 +171,7 @@ async fn play_step(platform: Arc<Platform>, step: Step, mut chance: Chance) {
         When::At(at) => at,
         When::Paused(from, to, _) => between(&mut chance, from, to),
     };
-    while stopped
-        .run_until_cancelled(tokio::time::sleep_until(began + next))
-        .await
-        .is_some()
-    {
+    while stopped.run_until_cancelled(tokio::time::sleep_until(began + next)).await.is_some() {
         take(&platform, &step);
         match step.when {
             When::At(_) => return,

@@ -63,31 +63,20 @@ impl Sim {
     /// # Errors
     /// When the address cannot be bound, or the scenario or the certificate cannot be read.
     pub async fn start(mut options: Options) -> Result<Self, Error> {
-        let mut scenario = options
-            .scenario
-            .as_deref()
-            .map(Scenario::load)
-            .transpose()?;
+        let mut scenario = options.scenario.as_deref().map(Scenario::load).transpose()?;
         let mut scripted = Vec::new();
         if let Some(scenario) = &mut scenario {
             scripted = scenario.take_emissions();
-            options.switches = options
-                .switches
-                .with(&scenario.switches)
-                .map_err(Error::Switches)?;
+            options.switches =
+                options.switches.with(&scenario.switches).map_err(Error::Switches)?;
         }
         let acceptor = options.tls.as_ref().map(acceptor).transpose()?;
-        let listen = |source| Error::Listen {
-            address: options.listen,
-            source,
-        };
+        let listen = |source| Error::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let scheme = if acceptor.is_some() { "https" } else { "http" };
-        let base_url = options
-            .public_url
-            .clone()
-            .unwrap_or_else(|| format!("{scheme}://{address}"));
+        let base_url =
+            options.public_url.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
         let platform = Arc::new(Platform::new(options, base_url, scripted));
         let (client_id, client_secret) = platform
             .state()
@@ -95,21 +84,13 @@ impl Sim {
             .first()
             .map(|client| (client.id.clone(), client.secret.clone()))
             .unwrap_or_default();
-        platform
-            .tasks
-            .spawn(accept(Arc::clone(&platform), listener, acceptor));
+        platform.tasks.spawn(accept(Arc::clone(&platform), listener, acceptor));
         platform.tasks.spawn(traffic::drive(Arc::clone(&platform)));
         platform.tasks.spawn(expire(Arc::clone(&platform)));
         if let Some(scenario) = scenario {
-            platform
-                .tasks
-                .spawn(scenario::play(Arc::clone(&platform), scenario));
+            platform.tasks.spawn(scenario::play(Arc::clone(&platform), scenario));
         }
-        Ok(Self {
-            platform,
-            client_id,
-            client_secret,
-        })
+        Ok(Self { platform, client_id, client_secret })
     }
 
     /// Where tokens are asked for, without a slash at the end.
@@ -151,10 +132,7 @@ impl Sim {
     pub async fn stop(self) {
         self.platform.stopped.cancel();
         self.platform.tasks.close();
-        if tokio::time::timeout(STOP_MAX, self.platform.tasks.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(STOP_MAX, self.platform.tasks.wait()).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
     }
@@ -166,9 +144,7 @@ async fn accept(platform: Arc<Platform>, listener: TcpListener, acceptor: Option
         match accepted {
             Ok((stream, _)) => {
                 let connection = connection(Arc::clone(&platform), stream, acceptor.clone());
-                platform
-                    .tasks
-                    .spawn(stopped.clone().run_until_cancelled_owned(connection));
+                platform.tasks.spawn(stopped.clone().run_until_cancelled_owned(connection));
             }
             // Out of file descriptors: others have to end first.
             Err(error) => {
@@ -219,8 +195,5 @@ async fn expire(platform: Arc<Platform>) {
 fn acceptor(tls: &Tls) -> Result<TlsAcceptor, Error> {
     crate::tls::config(tls)
         .map(|config| TlsAcceptor::from(Arc::new(config)))
-        .map_err(|source| Error::Certificate {
-            certificate: tls.certificate.clone(),
-            source,
-        })
+        .map_err(|source| Error::Certificate { certificate: tls.certificate.clone(), source })
 }

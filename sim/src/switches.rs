@@ -27,6 +27,11 @@ pub struct Switches {
     pub refused_with: u16,
     /// How long after the reply a changed subscription takes effect, in milliseconds.
     pub settle_ms: u64,
+    /// Handshakes that are answered in a second, more getting 429 with `Retry-After: 1`; 0 for any
+    /// number.
+    pub handshakes_per_second: u32,
+    /// Token requests that are answered in a second, in the same way.
+    pub logins_per_second: u32,
     /// How `Retry-After` is written.
     pub retry_after: RetryAfter,
 }
@@ -78,6 +83,8 @@ impl Default for Switches {
             evicted_sees: Evicted::Message,
             refused_with: 404,
             settle_ms: 0,
+            handshakes_per_second: 0,
+            logins_per_second: 0,
             retry_after: RetryAfter::Seconds,
         }
     }
@@ -113,15 +120,10 @@ mod tests {
 
     #[test]
     fn a_switch_is_turned_by_name() {
-        let turned = Switches::default()
-            .turned("evicted_sees=reset")
-            .expect("known");
+        let turned = Switches::default().turned("evicted_sees=reset").expect("known");
         assert_eq!(turned.evicted_sees, Evicted::Reset);
         let turned = turned.turned("settle_ms=1500").expect("known");
-        assert_eq!(
-            (turned.settle_ms, turned.evicted_sees),
-            (1500, Evicted::Reset)
-        );
+        assert_eq!((turned.settle_ms, turned.evicted_sees), (1500, Evicted::Reset));
         assert!(turned.turned("evicted_sees=maybe").is_err());
         assert!(turned.turned("no_such_switch=true").is_err());
     }

@@ -125,14 +125,14 @@ fn exit_of(kind: clap::error::ErrorKind) -> Exit {
 
 /// The shortest story in which every fault fits, with time to recover.
 #[cfg(feature = "demo")]
-const STORY_MIN: Duration = Duration::from_secs(10);
+const STORY_MIN: Duration = Duration::from_secs(20);
 
 #[cfg(feature = "demo")]
 fn story_time(text: &str) -> Result<Duration, String> {
     let length = humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write a number and a unit, such as 60s"))?;
     if length < STORY_MIN {
-        return Err("the story needs at least 10s".into());
+        return Err("the story needs at least 20s".into());
     }
     Ok(length)
 }

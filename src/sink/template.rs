@@ -50,14 +50,6 @@ impl Template {
         &self.0
     }
 
-    /// Whether every event has the same name; then this is it.
-    pub fn constant(&self) -> Option<&str> {
-        match self.0.as_slice() {
-            [Part::Text(text)] => Some(text),
-            _ => None,
-        }
-    }
-
     /// Writes the name for events on `topic` to `out`, characters of values that are not `legal` replaced by `_`.
     pub fn render(&self, topic: &Topic, legal: fn(char) -> bool, out: &mut String) {
         out.clear();

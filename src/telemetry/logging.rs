@@ -5,7 +5,9 @@
 
 use crate::mistake::Mistake;
 use serde::Deserialize;
+use std::fs::File;
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::field::MakeExt as _;
@@ -95,7 +97,19 @@ pub fn init(config: &Config) -> Result<(), Mistake> {
         Format::Json => false,
     };
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let subscriber = subscriber(config, human, colour, std::io::stderr)?;
+    begin(subscriber(config, human, colour, std::io::stderr)?)
+}
+
+/// As `init`, but into a file; for people unless the configuration asks for JSON.
+///
+/// # Errors
+/// As `init`.
+pub fn init_file(config: &Config, file: File) -> Result<(), Mistake> {
+    let human = config.format != Format::Json;
+    begin(subscriber(config, human, false, Arc::new(file))?)
+}
+
+fn begin(subscriber: impl Subscriber + Send + Sync) -> Result<(), Mistake> {
     tracing::subscriber::set_global_default(subscriber).map_err(|error| {
         Mistake::new(
             "format",

@@ -101,10 +101,7 @@ struct Paging {
 
 impl Default for Paging {
     fn default() -> Self {
-        Self {
-            page_size: 25,
-            page_number: 1,
-        }
+        Self { page_size: 25, page_number: 1 }
     }
 }
 
@@ -116,22 +113,11 @@ pub(super) fn details(platform: &Platform, call: &Call) -> Answer {
     }
     let query: DetailQuery = call.json()?;
     let (from, to) = interval(&query.interval).ok_or_else(|| {
-        Problem::new(
-            400,
-            "invalid.value",
-            "interval must be two times with a slash between",
-        )
+        Problem::new(400, "invalid.value", "interval must be two times with a slash between")
     })?;
-    let Paging {
-        page_size: size,
-        page_number: number,
-    } = query.paging;
+    let Paging { page_size: size, page_number: number } = query.paging;
     if size == 0 || size > 100 || number == 0 {
-        return Err(Problem::new(
-            400,
-            "invalid.value",
-            "pageSize is 1 to 100, pageNumber from 1",
-        ));
+        return Err(Problem::new(400, "invalid.value", "pageSize is 1 to 100, pageNumber from 1"));
     }
     if size.saturating_mul(number) > DEPTH_MAX {
         return Err(Problem::new(400, "bad.request", "the page lies too deep"));
@@ -140,14 +126,8 @@ pub(super) fn details(platform: &Platform, call: &Call) -> Answer {
     let mut found: Vec<Details> = platform.traffic.details();
     found.retain(|details| {
         (first_day..last_day).contains(&details.start)
-            && query
-                .segment_filters
-                .iter()
-                .all(|filter| is_segment(details, filter))
-            && query
-                .conversation_filters
-                .iter()
-                .all(|filter| is_conversation(details, filter))
+            && query.segment_filters.iter().all(|filter| is_segment(details, filter))
+            && query.conversation_filters.iter().all(|filter| is_conversation(details, filter))
     });
     found.sort_by_key(|details| details.start);
     if query.order.as_deref() == Some("desc") {

@@ -11,19 +11,12 @@ pub(super) fn list(call: &Call) -> Answer {
     if call.method != Method::GET {
         return Err(Problem::method_not_allowed());
     }
-    let expand: Vec<&str> = call
-        .query("expand")
-        .unwrap_or_default()
-        .split(',')
-        .collect();
+    let expand: Vec<&str> = call.query("expand").unwrap_or_default().split(',').collect();
     let entities: Vec<Value> = TEMPLATES
         .iter()
         .map(|template| {
-            let transports: &[&str] = if template.on_sockets {
-                &["All"]
-            } else {
-                &["EventBridge", "ProcessAutomation"]
-            };
+            let transports: &[&str] =
+                if template.on_sockets { &["All"] } else { &["EventBridge", "ProcessAutomation"] };
             let mut entity = json!({"id": template.name});
             let mut add = |name: &str, value: Value| {
                 if expand.contains(&name) {
@@ -45,10 +38,7 @@ pub(super) fn list(call: &Call) -> Answer {
                 }]),
             );
             add("publicApiTemplateUriPaths", json!([]));
-            add(
-                "topicParameters",
-                vec!["id"; template.name.matches("{id}").count()].into(),
-            );
+            add("topicParameters", vec!["id"; template.name.matches("{id}").count()].into());
             entity
         })
         .collect();

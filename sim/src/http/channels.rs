@@ -22,11 +22,7 @@ pub(super) fn collection(platform: &Platform, call: &Call, caller: &Caller) -> A
         None | Some("token") => false,
         Some("oauthclient") => true,
         Some(_) => {
-            return Err(Problem::new(
-                400,
-                "invalid.value",
-                "includechannels is not valid",
-            ));
+            return Err(Problem::new(400, "invalid.value", "includechannels is not valid"));
         }
     };
     let state = platform.state();
@@ -50,10 +46,7 @@ pub(super) fn one(platform: &Platform, call: &Call, caller: &Caller, id: &str) -
         return Err(Problem::method_not_allowed());
     }
     let mut state = platform.state();
-    if state
-        .channel(id, &caller.client_id, &caller.token)
-        .is_none()
-    {
+    if state.channel(id, &caller.client_id, &caller.token).is_none() {
         return Err(Problem::not_found());
     }
     if call.method == Method::HEAD {

@@ -27,31 +27,16 @@ pub(super) fn answer(
         .ok_or_else(|| Problem::new(400, "bad.request", "not a WebSocket handshake"))?
         .clone();
     let (handle, ends) = Socket::new();
-    let serial = platform
-        .state()
-        .open(id, handle)
-        .map_err(|refused| match refused {
-            Refused::NoSuchChannel(status) => Problem::no_channel(status),
-        })?;
+    let serial = platform.state().open(id, handle).map_err(|refused| match refused {
+        Refused::NoSuchChannel(status) => Problem::no_channel(status),
+    })?;
     let upgrade = hyper::upgrade::on(request);
-    platform.tasks.spawn(take_over(
-        Arc::clone(platform),
-        id.to_owned(),
-        serial,
-        ends,
-        upgrade,
-    ));
+    platform.tasks.spawn(take_over(Arc::clone(platform), id.to_owned(), serial, ends, upgrade));
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONNECTION,
-        header::HeaderValue::from_static("Upgrade"),
-    );
-    headers.insert(
-        header::UPGRADE,
-        header::HeaderValue::from_static("websocket"),
-    );
+    headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
     if let Ok(accept) = derive_accept_key(key.as_bytes()).parse() {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }

@@ -25,9 +25,7 @@ pub(super) fn me(platform: &Platform, call: &Call, caller: &Caller) -> Answer {
             })))
         }
         Method::DELETE => {
-            platform
-                .state()
-                .end_token(&caller.token, Ending::TokenRevoked);
+            platform.state().end_token(&caller.token, Ending::TokenRevoked);
             Ok(Reply::empty(200))
         }
         _ => Err(Problem::method_not_allowed()),

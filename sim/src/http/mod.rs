@@ -24,7 +24,7 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use crate::clock;
-use crate::platform::{Platform, Target};
+use crate::platform::{MINUTE, Platform, Target};
 
 pub(crate) use self::control::{Asked, CALLS};
 pub(crate) use self::reply::{Problem, Reply};
@@ -55,10 +55,7 @@ pub(crate) type Answer = Result<Reply, Problem>;
 impl Call {
     /// The first value of a query parameter.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// A header as text.
@@ -76,17 +73,9 @@ impl Call {
     pub(crate) fn number(&self, name: &str, default: usize) -> Result<usize, Problem> {
         match self.query(name) {
             None => Ok(default),
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|&number| number > 0)
-                .ok_or_else(|| {
-                    Problem::new(
-                        400,
-                        "invalid.value",
-                        format!("{name} must be a positive number"),
-                    )
-                }),
+            Some(text) => text.parse().ok().filter(|&number| number > 0).ok_or_else(|| {
+                Problem::new(400, "invalid.value", format!("{name} must be a positive number"))
+            }),
         }
     }
 }
@@ -108,13 +97,15 @@ pub(crate) async fn handle(
             Err(problem) => problem.reply(&correlation_id).response(&correlation_id),
         };
     }
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let answer = match read(request).await {
         Ok(call) => route(&platform, &call).await,
         Err(problem) => Err(problem),
     };
-    answer
-        .unwrap_or_else(|problem| problem.reply(&correlation_id))
-        .response(&correlation_id)
+    let response =
+        answer.unwrap_or_else(|problem| problem.reply(&correlation_id)).response(&correlation_id);
+    tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
+    response
 }
 
 async fn read(request: http::Request<Incoming>) -> Result<Call, Problem> {
@@ -190,34 +181,23 @@ fn authenticate(
             "No authentication bearer token specified in authorization header.",
         ));
     };
-    let token = header
-        .strip_prefix("Bearer ")
-        .or_else(|| header.strip_prefix("bearer "));
+    let token = header.strip_prefix("Bearer ").or_else(|| header.strip_prefix("bearer "));
     let now = clock::now();
     let mut state = platform.state();
     let grant = token
         .and_then(|token| state.tokens.get_mut(token))
         .filter(|grant| grant.expires > now)
         .ok_or_else(|| Problem::new(401, "bad.credentials", "Invalid login credentials."))?;
-    let budget = grant.usage.count(now, platform.options.rate_limit);
+    let budget = grant.usage.count(now, platform.options.rate_limit, MINUTE);
     let client_id = grant.client_id.clone();
-    Ok((
-        Caller {
-            token: token.unwrap_or_default().to_owned(),
-            client_id,
-        },
-        budget,
-    ))
+    Ok((Caller { token: token.unwrap_or_default().to_owned(), client_id }, budget))
 }
 
 /// Keeps a request waiting as a throttle asks, and answers the error it asks for.
 async fn hold(platform: &Platform, target: Target) -> Result<(), Problem> {
     let (effect, dated) = {
         let mut state = platform.state();
-        (
-            state.throttled(target, clock::now()),
-            state.switches.retry_after,
-        )
+        (state.throttled(target, clock::now()), state.switches.retry_after)
     };
     if effect.hangs {
         // Whoever hangs up first ends it: the client, or the simulator's own end.

@@ -14,11 +14,7 @@ pub(super) fn token(platform: &Platform, call: &Call) -> Answer {
         return Err(Problem::method_not_allowed());
     }
     let form = form(&String::from_utf8_lossy(&call.body));
-    let field = |name: &str| {
-        form.iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
-    };
+    let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value);
     match field("grant_type").map(String::as_str) {
         Some("client_credentials") => {}
         Some(_) => {
@@ -29,11 +25,7 @@ pub(super) fn token(platform: &Platform, call: &Call) -> Answer {
             ));
         }
         None => {
-            return Err(Problem::oauth(
-                400,
-                "invalid_request",
-                "grant_type is missing",
-            ));
+            return Err(Problem::oauth(400, "invalid_request", "grant_type is missing"));
         }
     }
     let (id, secret) = basic(call)
@@ -45,16 +37,12 @@ pub(super) fn token(platform: &Platform, call: &Call) -> Answer {
             "token_type": "bearer",
             "expires_in": seconds,
         }))),
-        Err(Denied::UnknownClient) => Err(Problem::oauth(
-            400,
-            "invalid_client",
-            "client not found: no such client id",
-        )),
-        Err(Denied::WrongSecret) => Err(Problem::oauth(
-            401,
-            "invalid_client",
-            "authentication failed",
-        )),
+        Err(Denied::UnknownClient) => {
+            Err(Problem::oauth(400, "invalid_client", "client not found: no such client id"))
+        }
+        Err(Denied::WrongSecret) => {
+            Err(Problem::oauth(401, "invalid_client", "authentication failed"))
+        }
     }
 }
 
@@ -112,14 +100,6 @@ mod tests {
     fn forms_are_decoded() {
         let pairs = form("a=1%202&b=x+y&c&d=%zz");
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(
-            pairs,
-            [
-                pair("a", "1 2"),
-                pair("b", "x y"),
-                pair("c", ""),
-                pair("d", "%zz")
-            ]
-        );
+        assert_eq!(pairs, [pair("a", "1 2"), pair("b", "x y"), pair("c", ""), pair("d", "%zz")]);
     }
 }

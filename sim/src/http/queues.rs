@@ -21,12 +21,7 @@ pub(super) fn list(platform: &Platform, call: &Call) -> Answer {
         .filter(|queue| name.is_none_or(|name| is_named(&queue.name, name)))
         .map(|queue| body(platform, queue))
         .collect();
-    Ok(Reply::json(&page(
-        &entities,
-        size,
-        number,
-        "/api/v2/routing/queues",
-    )))
+    Ok(Reply::json(&page(&entities, size, number, "/api/v2/routing/queues")))
 }
 
 /// One queue.
@@ -34,14 +29,8 @@ pub(super) fn one(platform: &Platform, call: &Call, id: &str) -> Answer {
     if call.method != Method::GET {
         return Err(Problem::method_not_allowed());
     }
-    let queue = platform
-        .traffic
-        .queues()
-        .iter()
-        .find(|queue| queue.id == id);
-    queue
-        .map(|queue| Reply::json(&body(platform, queue)))
-        .ok_or_else(Problem::not_found)
+    let queue = platform.traffic.queues().iter().find(|queue| queue.id == id);
+    queue.map(|queue| Reply::json(&body(platform, queue))).ok_or_else(Problem::not_found)
 }
 
 /// The members of a queue, optionally only those who have `joined` it or have not.
@@ -52,17 +41,10 @@ pub(super) fn members(platform: &Platform, call: &Call, id: &str) -> Answer {
         Some("true") => Some(true),
         Some("false") => Some(false),
         Some(_) => {
-            return Err(Problem::new(
-                400,
-                "invalid.value",
-                "joined is true or false",
-            ));
+            return Err(Problem::new(400, "invalid.value", "joined is true or false"));
         }
     };
-    let members = platform
-        .traffic
-        .members(id)
-        .ok_or_else(Problem::not_found)?;
+    let members = platform.traffic.members(id).ok_or_else(Problem::not_found)?;
     let entities: Vec<Value> = members
         .into_iter()
         .filter(|member| joined.is_none_or(|joined| member["joined"] == joined))
@@ -82,11 +64,7 @@ fn paging(call: &Call) -> Result<(usize, usize), Problem> {
     }
     let size = call.number("pageSize", PAGE)?;
     if size > 500 {
-        return Err(Problem::new(
-            400,
-            "invalid.value",
-            "pageSize may be at most 500",
-        ));
+        return Err(Problem::new(400, "invalid.value", "pageSize may be at most 500"));
     }
     Ok((size, call.number("pageNumber", 1)?))
 }

@@ -37,30 +37,19 @@ impl Reply {
     pub(crate) fn json(body: &impl Serialize) -> Self {
         // Every type that is answered here can be written as JSON.
         let body = serde_json::to_vec(body).unwrap_or_default();
-        Self {
-            status: 200,
-            headers: vec![("content-type", JSON.into())],
-            body: body.into(),
-        }
+        Self { status: 200, headers: vec![("content-type", JSON.into())], body: body.into() }
     }
 
     /// A status without a body.
     pub(crate) fn empty(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Bytes::new(),
-        }
+        Self { status, headers: Vec::new(), body: Bytes::new() }
     }
 
     /// Adds what the rate limit headers say.
     pub(crate) fn budget(mut self, budget: Budget) -> Self {
-        self.headers
-            .push(("inin-ratelimit-count", budget.count.to_string()));
-        self.headers
-            .push(("inin-ratelimit-allowed", budget.allowed.to_string()));
-        self.headers
-            .push(("inin-ratelimit-reset", budget.reset.to_string()));
+        self.headers.push(("inin-ratelimit-count", budget.count.to_string()));
+        self.headers.push(("inin-ratelimit-allowed", budget.allowed.to_string()));
+        self.headers.push(("inin-ratelimit-reset", budget.reset.to_string()));
         self
     }
 
@@ -104,10 +93,7 @@ impl Problem {
             "description": description,
             "error_description": description,
         });
-        Self {
-            body: Some(Box::new(body)),
-            ..Self::new(status, error, description)
-        }
+        Self { body: Some(Box::new(body)), ..Self::new(status, error, description) }
     }
 
     pub(crate) fn not_found() -> Self {
@@ -125,11 +111,7 @@ impl Problem {
     }
 
     pub(crate) fn method_not_allowed() -> Self {
-        Self::new(
-            405,
-            "method.not.allowed",
-            "The method is not allowed for this resource.",
-        )
+        Self::new(405, "method.not.allowed", "The method is not allowed for this resource.")
     }
 
     /// The error a throttle asks for, or an overdrawn budget.
@@ -141,41 +123,23 @@ impl Problem {
                     "Rate limit exceeded the maximum. Retry the request in [{seconds}] seconds"
                 ),
             ),
-            (429, None) => (
-                "too.many.requests",
-                "Rate limit exceeded the maximum.".to_owned(),
-            ),
+            (429, None) => ("too.many.requests", "Rate limit exceeded the maximum.".to_owned()),
             (503, _) => ("service.unavailable", "Service Unavailable".to_owned()),
-            (504, _) => (
-                "authentication.request.timeout",
-                "Gateway Timeout".to_owned(),
-            ),
-            (_, _) => (
-                "internal.server.error",
-                "The request could not be served.".to_owned(),
-            ),
+            (504, _) => ("authentication.request.timeout", "Gateway Timeout".to_owned()),
+            (_, _) => ("internal.server.error", "The request could not be served.".to_owned()),
         };
         let retry_after = retry_after.map(|seconds| (seconds, dated));
-        Self {
-            retry_after,
-            ..Self::new(status, code, message)
-        }
+        Self { retry_after, ..Self::new(status, code, message) }
     }
 
     /// Adds `details`, an array.
     pub(crate) fn details(self, details: Value) -> Self {
-        Self {
-            details: Some(Box::new(details)),
-            ..self
-        }
+        Self { details: Some(Box::new(details)), ..self }
     }
 
     /// Adds what the rate limit headers say.
     pub(crate) fn budget(self, budget: Budget) -> Self {
-        Self {
-            budget: Some(budget),
-            ..self
-        }
+        Self { budget: Some(budget), ..self }
     }
 
     pub(crate) fn status(&self) -> u16 {
@@ -198,15 +162,14 @@ impl Problem {
                 "errors": [],
             })
         });
-        let mut reply = Reply {
-            status: self.status,
-            ..Reply::json(&body)
-        };
+        let mut reply = Reply { status: self.status, ..Reply::json(&body) };
         if let Some((seconds, dated)) = self.retry_after {
             let value = match dated {
                 RetryAfter::Seconds => seconds.to_string(),
                 RetryAfter::Date => {
-                    httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(seconds))
+                    // Dates have whole seconds: this one must not be too early.
+                    let wait = Duration::from_secs(seconds + 1);
+                    httpdate::fmt_http_date(SystemTime::now() + wait)
                 }
             };
             reply.headers.push(("retry-after", value));

@@ -27,8 +27,7 @@ impl<'de> Deserialize<'de> for Topic {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(from)?;
         let id = value.as_str().or_else(|| value["id"].as_str());
-        id.map(|id| Self(id.to_owned()))
-            .ok_or_else(|| serde::de::Error::custom("not a topic"))
+        id.map(|id| Self(id.to_owned())).ok_or_else(|| serde::de::Error::custom("not a topic"))
     }
 }
 

@@ -36,9 +36,8 @@ pub(crate) struct Flaw {
 /// Answers all four methods.
 pub(super) fn answer(platform: &Arc<Platform>, call: &Call, caller: &Caller, id: &str) -> Answer {
     let mut state = platform.state();
-    let channel = state
-        .channel(id, &caller.client_id, &caller.token)
-        .ok_or_else(Problem::not_found)?;
+    let channel =
+        state.channel(id, &caller.client_id, &caller.token).ok_or_else(Problem::not_found)?;
     if call.method == Method::GET {
         return Ok(Reply::json(&entities(channel.topics.iter(), &[])));
     }
@@ -54,9 +53,7 @@ pub(super) fn answer(platform: &Arc<Platform>, call: &Call, caller: &Caller, id:
     drop(state);
     let asked: Vec<Asked> = call.json()?;
     let asked: Vec<String> = asked.into_iter().map(|asked| asked.id).collect();
-    let ignore = call
-        .query("ignoreErrors")
-        .is_some_and(|value| value == "true");
+    let ignore = call.query("ignoreErrors").is_some_and(|value| value == "true");
     subscribe(platform, id, asked, replaces, ignore).map(|body| Reply::json(&body))
 }
 
@@ -76,10 +73,7 @@ fn subscribe(
     replaces: bool,
     ignore: bool,
 ) -> Result<Value, Problem> {
-    let flaws: Vec<Flaw> = asked
-        .iter()
-        .flat_map(|topic| check(platform, topic))
-        .collect();
+    let flaws: Vec<Flaw> = asked.iter().flat_map(|topic| check(platform, topic)).collect();
     if let Some(flaw) = flaws.first().filter(|_| !ignore) {
         return Err(flaw.problem(replaces));
     }
@@ -87,18 +81,12 @@ fn subscribe(
     let good: Vec<String> = asked
         .into_iter()
         .filter(|topic| {
-            topics::expand(topic)
-                .iter()
-                .any(|part| !flaws.iter().any(|flaw| flaw.is(topic, part)))
+            topics::expand(topic).iter().any(|part| !flaws.iter().any(|flaw| flaw.is(topic, part)))
         })
         .collect();
     let mut state = platform.state();
     let channel = state.channels.get_mut(id).ok_or_else(Problem::not_found)?;
-    let count = if replaces {
-        good.len()
-    } else {
-        channel.count_with(&good)
-    };
+    let count = if replaces { good.len() } else { channel.count_with(&good) };
     if count > TOPICS_MAX {
         return Err(Problem::new(
             400,
@@ -132,15 +120,9 @@ fn settle(platform: &Arc<Platform>, mut state: MutexGuard<'_, State>, id: &str) 
 /// What is wrong with a topic, part by part.
 pub(crate) fn check(platform: &Platform, topic: &str) -> Vec<Flaw> {
     if topic.chars().count() > TOPIC_CHARS_MAX {
-        return vec![Flaw::invalid(
-            topic,
-            "the topic is longer than 200 characters",
-        )];
+        return vec![Flaw::invalid(topic, "the topic is longer than 200 characters")];
     }
-    topics::expand(topic)
-        .iter()
-        .filter_map(|part| check_single(platform, part))
-        .collect()
+    topics::expand(topic).iter().filter_map(|part| check_single(platform, part)).collect()
 }
 
 fn check_single(platform: &Platform, topic: &str) -> Option<Flaw> {
@@ -171,10 +153,7 @@ fn check_single(platform: &Platform, topic: &str) -> Option<Flaw> {
         status: 403,
         code: "notification.unauthorized.topic",
         missing: template.permissions.to_vec(),
-        ..Flaw::invalid(
-            topic,
-            "the caller is not permitted to subscribe to this topic",
-        )
+        ..Flaw::invalid(topic, "the caller is not permitted to subscribe to this topic")
     })
 }
 

@@ -129,10 +129,7 @@ impl State {
     /// Makes a channel for a token of `client_id`, and evicts one if that makes too many. Answers
     /// the new id.
     pub(crate) fn make_channel(&mut self, client_id: &str, token: &str) -> String {
-        let mine = self
-            .channels
-            .values()
-            .filter(|channel| channel.client_id == client_id);
+        let mine = self.channels.values().filter(|channel| channel.client_id == client_id);
         if mine.clone().count() >= CHANNELS_MAX {
             let victim = mine
                 .min_by_key(|channel| (channel.socket.is_some(), channel.used))
@@ -208,11 +205,7 @@ impl State {
             && channel.blasted != socket.serial
         {
             channel.blasted = socket.serial;
-            socket.queue(Item::Blast(Blast {
-                frames,
-                bytes: BLAST_BYTES,
-                topic,
-            }));
+            socket.queue(Item::Blast(Blast { frames, bytes: BLAST_BYTES, topic }));
         }
     }
 
@@ -251,10 +244,7 @@ impl State {
     pub(crate) fn close(&mut self, id: &str, serial: u64, reason: &str) {
         self.log.closed(serial, reason);
         if let Some(channel) = self.channels.get_mut(id)
-            && channel
-                .socket
-                .as_ref()
-                .is_some_and(|socket| socket.serial == serial)
+            && channel.socket.as_ref().is_some_and(|socket| socket.serial == serial)
         {
             channel.socket = None;
         }
@@ -276,11 +266,7 @@ impl State {
             return;
         };
         let (system, code, reason) = match ending {
-            Ending::Replaced => (
-                Some("no_longer_subscribed"),
-                1001,
-                "another socket was opened",
-            ),
+            Ending::Replaced => (Some("no_longer_subscribed"), 1001, "another socket was opened"),
             Ending::Evicted => (Some("no_longer_subscribed"), 1001, "channel evicted"),
             Ending::ChannelExpired => (None, 1001, "channel expired"),
             Ending::TokenExpired => (None, 1001, "token expired"),

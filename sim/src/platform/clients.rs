@@ -34,11 +34,8 @@ pub(crate) enum Denied {
 impl State {
     /// Issues a token and answers it with its life in seconds.
     pub(crate) fn grant(&mut self, id: &str, secret: &str) -> Result<(String, u64), Denied> {
-        let client = self
-            .clients
-            .iter()
-            .find(|client| client.id == id)
-            .ok_or(Denied::UnknownClient)?;
+        let client =
+            self.clients.iter().find(|client| client.id == id).ok_or(Denied::UnknownClient)?;
         if client.secret != secret {
             return Err(Denied::WrongSecret);
         }
@@ -47,14 +44,7 @@ impl State {
         let ttl = self.options.token_ttl;
         let expires = clock::now() + u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let usage = super::Usage::default();
-        self.tokens.insert(
-            token.clone(),
-            Grant {
-                client_id,
-                expires,
-                usage,
-            },
-        );
+        self.tokens.insert(token.clone(), Grant { client_id, expires, usage });
         Ok((token, ttl.as_secs()))
     }
 
@@ -70,10 +60,7 @@ impl State {
             client.secret = secret;
             return client.clone();
         }
-        let client = Client {
-            id: id.unwrap_or_default().to_owned(),
-            secret,
-        };
+        let client = Client { id: id.unwrap_or_default().to_owned(), secret };
         self.clients.push(client.clone());
         client
     }

@@ -3,6 +3,7 @@
 //! The journal of emissions is the truth and never disturbed. Within one channel each key keeps its
 //! order whatever the lag; between channels there is none to keep.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -58,7 +59,8 @@ pub(crate) struct Disturbance {
     pub(crate) left: Option<u64>,
     pub(crate) lag: Duration,
     pub(crate) until: Millis,
-    pub(crate) seen: u64,
+    /// Frames seen so far, by channel.
+    pub(crate) seen: BTreeMap<String, u64>,
 }
 
 /// What becomes of one frame on one channel.
@@ -111,8 +113,12 @@ impl Disturbance {
         if !concerned || self.until <= now || self.left == Some(0) {
             return false;
         }
-        self.seen += 1;
-        let hit = self.seen.is_multiple_of(self.every);
+        // Without a channel of its own each channel begins its count elsewhere, so that siblings do
+        // not lose the same frame.
+        let begin = if self.channel.is_some() { 0 } else { hash(channel, "") % self.every };
+        let seen = self.seen.entry(channel.to_owned()).or_insert(begin);
+        *seen += 1;
+        let hit = seen.is_multiple_of(self.every);
         if hit && let Some(left) = &mut self.left {
             *left -= 1;
         }
@@ -122,14 +128,16 @@ impl Disturbance {
 
 /// A part of `lag` that is always the same for a key on a channel.
 fn share(lag: Duration, channel: &str, key: &str) -> Duration {
-    let hash = channel
-        .bytes()
-        .chain(key.bytes())
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    let thousandths = u32::try_from(hash >> 32 & 0xffff_ffff).unwrap_or_default() % 1001;
+    let thousandths = u32::try_from(hash(channel, key) % 1001).unwrap_or_default();
     lag * thousandths / 1000
+}
+
+/// FNV-1a, whose low bits alone are not mixed well enough.
+fn hash(channel: &str, key: &str) -> u64 {
+    let mixed = channel.bytes().chain(key.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    mixed >> 32
 }
 
 /// When a frame goes out so that it does not overtake an older one of its key.
@@ -163,7 +171,7 @@ mod tests {
             left: None,
             lag: Duration::from_secs(1),
             until: 100,
-            seen: 0,
+            seen: BTreeMap::new(),
         }
     }
 

@@ -29,7 +29,7 @@ use crate::traffic::{Scripted, Traffic};
 pub(crate) use self::channels::{Channel, Ending, Refused, TOPICS_MAX};
 pub(crate) use self::clients::{Client, Denied, Grant};
 pub(crate) use self::disturb::{Disturbance, Fate, What};
-pub(crate) use self::limits::{Budget, Usage};
+pub(crate) use self::limits::{Budget, MINUTE, Usage};
 pub(crate) use self::throttle::{Effect, Target, Throttle};
 
 /// What every task of one simulator shares.
@@ -61,6 +61,9 @@ pub(crate) struct State {
     correlations: Chance,
     options: Options,
     base_url: String,
+    /// Handshakes and logins of the current second.
+    handshakes: Usage,
+    logins: Usage,
     uses: u64,
     sessions: u64,
     channels_made: u64,
@@ -132,14 +135,9 @@ impl Platform {
 impl State {
     fn new(options: &Options, base_url: &str) -> Self {
         let mut chance = chance::stream(options.seed, "platform");
-        let id = options
-            .client_id
-            .clone()
-            .unwrap_or_else(|| chance::uuid(&mut chance));
-        let secret = options
-            .client_secret
-            .clone()
-            .unwrap_or_else(|| chance::token(&mut chance, 43));
+        let id = options.client_id.clone().unwrap_or_else(|| chance::uuid(&mut chance));
+        let secret =
+            options.client_secret.clone().unwrap_or_else(|| chance::token(&mut chance, 43));
         Self {
             clients: vec![Client { id, secret }],
             tokens: BTreeMap::new(),
@@ -153,6 +151,8 @@ impl State {
             correlations: chance::stream(options.seed, "correlations"),
             options: options.clone(),
             base_url: base_url.to_owned(),
+            handshakes: Usage::default(),
+            logins: Usage::default(),
             uses: 0,
             sessions: 0,
             channels_made: 0,
@@ -180,9 +180,7 @@ impl State {
     ) -> u64 {
         let (text, range) = frames::notification(topic, body, &correlation_id);
         let frame = Utf8Bytes::from(text);
-        let number = self
-            .log
-            .emitted(topic.to_owned(), time, frame.clone(), range, correlation_id);
+        let number = self.log.emitted(topic.to_owned(), time, frame.clone(), range, correlation_id);
         if self.disturbances.is_empty() {
             for channel in self.channels.values_mut() {
                 channel.deliver(topic, number, &frame, &Fate::default());

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::clock::Millis;
 
 use super::State;
+use super::limits::SECOND;
 
 /// Which requests a throttle hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -68,6 +69,19 @@ impl State {
                 }
             }
         }
+        if effect == Effect::default() && self.is_too_fast(target, now) {
+            effect = Effect { status: Some(429), retry_after: Some(1), ..effect };
+        }
         effect
+    }
+
+    /// Counts a handshake or a login, and answers whether the switches allow no more this second.
+    fn is_too_fast(&mut self, target: Target, now: Millis) -> bool {
+        let (usage, allowed) = match target {
+            Target::Handshake => (&mut self.handshakes, self.switches.handshakes_per_second),
+            Target::Token => (&mut self.logins, self.switches.logins_per_second),
+            Target::Rest | Target::All => return false,
+        };
+        allowed > 0 && usage.count(now, allowed, SECOND).is_overdrawn()
     }
 }

@@ -30,53 +30,26 @@ const DETAIL_VIEW: &[&str] = &["analytics:conversationDetail:view"];
 const USER_VIEW: &[&str] = &["analytics:userObservation:view"];
 
 const fn queue(name: &'static str, permissions: &'static [&'static str]) -> Template {
-    Template {
-        name,
-        permissions,
-        subject: Subject::Queue,
-        on_sockets: true,
-    }
+    Template { name, permissions, subject: Subject::Queue, on_sockets: true }
 }
 
 const fn user(name: &'static str, permissions: &'static [&'static str]) -> Template {
-    Template {
-        name,
-        permissions,
-        subject: Subject::User,
-        on_sockets: true,
-    }
+    Template { name, permissions, subject: Subject::User, on_sockets: true }
 }
 
 const fn other(name: &'static str, permissions: &'static [&'static str]) -> Template {
-    Template {
-        name,
-        permissions,
-        subject: Subject::Other,
-        on_sockets: true,
-    }
+    Template { name, permissions, subject: Subject::Other, on_sockets: true }
 }
 
 /// Every family the simulator knows, by name.
 pub(crate) const TEMPLATES: &[Template] = &[
     other("v2.analytics.conversation.{id}.metrics", DETAIL_VIEW),
-    other(
-        "v2.analytics.conversations.details.jobs.availability",
-        DETAIL_VIEW,
-    ),
-    other(
-        "v2.analytics.flow.{id}.aggregates",
-        &["analytics:flowAggregate:view"],
-    ),
+    other("v2.analytics.conversations.details.jobs.availability", DETAIL_VIEW),
+    other("v2.analytics.flow.{id}.aggregates", &["analytics:flowAggregate:view"]),
     queue("v2.analytics.queues.{id}.activity", QUEUE_VIEW),
     queue("v2.analytics.queues.{id}.observations", QUEUE_VIEW),
-    user(
-        "v2.analytics.users.{id}.aggregates",
-        &["analytics:userAggregate:view"],
-    ),
-    other(
-        "v2.analytics.wrapup.{id}.aggregates",
-        &["analytics:conversationAggregate:view"],
-    ),
+    user("v2.analytics.users.{id}.aggregates", &["analytics:userAggregate:view"]),
+    other("v2.analytics.wrapup.{id}.aggregates", &["analytics:conversationAggregate:view"]),
     Template {
         name: "v2.audits.entitytype.{id}.entityid.{id}",
         permissions: &["audits:audit:view"],
@@ -89,70 +62,28 @@ pub(crate) const TEMPLATES: &[Template] = &[
     other("v2.detail.events.conversation.{id}.acw", DETAIL_VIEW),
     other("v2.detail.events.conversation.{id}.attributes", DETAIL_VIEW),
     other("v2.detail.events.conversation.{id}.contact", DETAIL_VIEW),
-    other(
-        "v2.detail.events.conversation.{id}.customer.end",
-        DETAIL_VIEW,
-    ),
-    other(
-        "v2.detail.events.conversation.{id}.customer.start",
-        DETAIL_VIEW,
-    ),
+    other("v2.detail.events.conversation.{id}.customer.end", DETAIL_VIEW),
+    other("v2.detail.events.conversation.{id}.customer.start", DETAIL_VIEW),
     other("v2.detail.events.conversation.{id}.flow.end", DETAIL_VIEW),
-    other(
-        "v2.detail.events.conversation.{id}.flow.outcome",
-        DETAIL_VIEW,
-    ),
+    other("v2.detail.events.conversation.{id}.flow.outcome", DETAIL_VIEW),
     other("v2.detail.events.conversation.{id}.flow.start", DETAIL_VIEW),
     other("v2.detail.events.conversation.{id}.outbound", DETAIL_VIEW),
     other("v2.detail.events.conversation.{id}.user.end", DETAIL_VIEW),
     other("v2.detail.events.conversation.{id}.user.start", DETAIL_VIEW),
-    other(
-        "v2.detail.events.conversation.{id}.voicemail.end",
-        DETAIL_VIEW,
-    ),
-    other(
-        "v2.detail.events.conversation.{id}.voicemail.start",
-        DETAIL_VIEW,
-    ),
+    other("v2.detail.events.conversation.{id}.voicemail.end", DETAIL_VIEW),
+    other("v2.detail.events.conversation.{id}.voicemail.start", DETAIL_VIEW),
     other("v2.detail.events.conversation.{id}.wrapup", DETAIL_VIEW),
     other("v2.operations.events.{id}", &[]),
     queue("v2.routing.queues.{id}.conversations", CONVERSATION_VIEW),
-    queue(
-        "v2.routing.queues.{id}.conversations.callbacks",
-        CONVERSATION_VIEW,
-    ),
-    queue(
-        "v2.routing.queues.{id}.conversations.calls",
-        CONVERSATION_VIEW,
-    ),
-    queue(
-        "v2.routing.queues.{id}.conversations.chats",
-        CONVERSATION_VIEW,
-    ),
-    queue(
-        "v2.routing.queues.{id}.conversations.cobrowseSessions",
-        CONVERSATION_VIEW,
-    ),
-    queue(
-        "v2.routing.queues.{id}.conversations.emails",
-        CONVERSATION_VIEW,
-    ),
-    queue(
-        "v2.routing.queues.{id}.conversations.messages",
-        CONVERSATION_VIEW,
-    ),
-    queue(
-        "v2.routing.queues.{id}.conversations.screenshares",
-        CONVERSATION_VIEW,
-    ),
-    queue(
-        "v2.routing.queues.{id}.conversations.socialexpressions",
-        CONVERSATION_VIEW,
-    ),
-    queue(
-        "v2.routing.queues.{id}.conversations.videos",
-        CONVERSATION_VIEW,
-    ),
+    queue("v2.routing.queues.{id}.conversations.callbacks", CONVERSATION_VIEW),
+    queue("v2.routing.queues.{id}.conversations.calls", CONVERSATION_VIEW),
+    queue("v2.routing.queues.{id}.conversations.chats", CONVERSATION_VIEW),
+    queue("v2.routing.queues.{id}.conversations.cobrowseSessions", CONVERSATION_VIEW),
+    queue("v2.routing.queues.{id}.conversations.emails", CONVERSATION_VIEW),
+    queue("v2.routing.queues.{id}.conversations.messages", CONVERSATION_VIEW),
+    queue("v2.routing.queues.{id}.conversations.screenshares", CONVERSATION_VIEW),
+    queue("v2.routing.queues.{id}.conversations.socialexpressions", CONVERSATION_VIEW),
+    queue("v2.routing.queues.{id}.conversations.videos", CONVERSATION_VIEW),
     queue("v2.routing.queues.{id}.users", ROUTING_VIEW),
     user("v2.users.{id}.activity", USER_VIEW),
     user("v2.users.{id}.conversations", CONVERSATION_VIEW),
@@ -170,10 +101,7 @@ pub(crate) const TEMPLATES: &[Template] = &[
 /// The single topics a subscription stands for: `prefix?a&b` is `prefix.a` and `prefix.b`.
 pub(crate) fn expand(topic: &str) -> Vec<String> {
     match topic.split_once('?') {
-        Some((prefix, parts)) => parts
-            .split('&')
-            .map(|part| format!("{prefix}.{part}"))
-            .collect(),
+        Some((prefix, parts)) => parts.split('&').map(|part| format!("{prefix}.{part}")).collect(),
         None => vec![topic.to_owned()],
     }
 }

@@ -52,10 +52,7 @@ fn template(blast: &Blast) -> (Vec<u8>, Vec<usize>) {
     let text = filled(&"x".repeat(blast.bytes.saturating_sub(bare)));
     let mut frame = header(text.len());
     frame.extend_from_slice(text.as_bytes());
-    let marks = text
-        .match_indices(MARK)
-        .map(|(at, _)| at + frame.len() - text.len())
-        .collect();
+    let marks = text.match_indices(MARK).map(|(at, _)| at + frame.len() - text.len()).collect();
     (frame, marks)
 }
 
@@ -83,11 +80,7 @@ mod tests {
     #[test]
     fn a_blast_frame_is_a_notification_of_the_size_asked_for() {
         let topic = "v2.routing.queues.q.conversations".to_owned();
-        let (frame, marks) = template(&Blast {
-            frames: 1,
-            bytes: 900,
-            topic,
-        });
+        let (frame, marks) = template(&Blast { frames: 1, bytes: 900, topic });
         assert_eq!(frame.len(), 904);
         assert_eq!(marks.len(), 2);
         let text: serde_json::Value = serde_json::from_slice(&frame[4..]).expect("JSON");

@@ -80,10 +80,7 @@ fn spaced(body: &str) -> String {
 
 fn correlation_of(frame: &str) -> String {
     let frame: Value = serde_json::from_str(frame).unwrap_or_default();
-    frame["metadata"]["CorrelationId"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned()
+    frame["metadata"]["CorrelationId"].as_str().unwrap_or_default().to_owned()
 }
 
 /// The heartbeat of an idle socket.

@@ -35,11 +35,7 @@ pub(crate) struct Socket {
 #[derive(Debug)]
 pub(crate) enum Item {
     /// An emission, to be written down once it is flushed; kept back until it is due.
-    Emission {
-        number: u64,
-        frame: Utf8Bytes,
-        due: Option<Instant>,
-    },
+    Emission { number: u64, frame: Utf8Bytes, due: Option<Instant> },
     /// Anything else the platform says.
     Text(Utf8Bytes),
     /// A binary frame, which no client asks for.
@@ -92,20 +88,8 @@ impl Socket {
         let (items, items_end) = mpsc::channel(WAITING_MAX);
         let (orders, orders_end) = mpsc::unbounded_channel();
         let (cuts, cuts_end) = mpsc::unbounded_channel();
-        let ends = Ends {
-            items: items_end,
-            orders: orders_end,
-            cuts: cuts_end,
-        };
-        (
-            Self {
-                serial: 0,
-                items,
-                orders,
-                cuts,
-            },
-            ends,
-        )
+        let ends = Ends { items: items_end, orders: orders_end, cuts: cuts_end };
+        (Self { serial: 0, items, orders, cuts }, ends)
     }
 
     /// The same handle under its serial number.

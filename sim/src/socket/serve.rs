@@ -53,9 +53,9 @@ struct Session {
 }
 
 /// Why the loop ended, in words for the journal.
-type End = ControlFlow<&'static str>;
+type End = ControlFlow<Utf8Bytes>;
 
-const LOST: End = ControlFlow::Break("connection lost");
+const LOST: End = ControlFlow::Break(Utf8Bytes::from_static("connection lost"));
 const GOES_ON: End = ControlFlow::Continue(());
 
 /// Serves a socket until it ends; `early` is what the client sent before its handshake was
@@ -88,17 +88,17 @@ pub(crate) async fn serve(
         speaks_again: None,
     };
     let reason = session.run(ends.cuts).await;
-    platform.state().close(&channel, serial, reason);
+    platform.state().close(&channel, serial, &reason);
     session.linger().await;
 }
 
 impl Session {
-    async fn run(&mut self, mut cuts: mpsc::UnboundedReceiver<Cut>) -> &'static str {
+    async fn run(&mut self, mut cuts: mpsc::UnboundedReceiver<Cut>) -> Utf8Bytes {
         let stopped = self.platform.stopped.clone();
         loop {
             let end = tokio::select! {
                 biased;
-                () = stopped.cancelled() => ControlFlow::Break("simulator stopped"),
+                () = stopped.cancelled() => ControlFlow::Break("simulator stopped".into()),
                 Some(cut) = cuts.recv() => self.cut(cut),
                 end = self.step() => end,
             };
@@ -128,9 +128,9 @@ impl Session {
         match cut {
             Cut::Reset => {
                 wire.arm_reset().ok();
-                ControlFlow::Break("reset")
+                ControlFlow::Break("reset".into())
             }
-            Cut::Finish => ControlFlow::Break("finished"),
+            Cut::Finish => ControlFlow::Break("finished".into()),
             Cut::Vanish => {
                 wire.muted = true;
                 wire.deaf = true;
@@ -190,7 +190,7 @@ impl Session {
             Some(Ok(Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => GOES_ON,
             Some(Ok(Message::Close(_))) => {
                 self.stream.flush().await.ok();
-                ControlFlow::Break("closed by the client")
+                ControlFlow::Break("closed by the client".into())
             }
             Some(Err(_)) | None => LOST,
         }
@@ -210,20 +210,12 @@ impl Session {
 
     async fn write_one(&mut self, item: Item) -> End {
         match item {
-            Item::Emission {
-                number,
-                frame,
-                due: Some(due),
-            } => {
+            Item::Emission { number, frame, due: Some(due) } => {
                 self.arrivals += 1;
                 self.late.insert((due, self.arrivals), (number, frame));
                 GOES_ON
             }
-            Item::Emission {
-                number,
-                frame,
-                due: None,
-            } => {
+            Item::Emission { number, frame, due: None } => {
                 self.feed(frame).await?;
                 self.unflushed.push(number);
                 GOES_ON
@@ -239,18 +231,13 @@ impl Session {
             }
             Item::Blast(blast) => {
                 self.flush().await?;
-                blast::write(&blast, self.stream.get_mut())
-                    .await
-                    .map_or(LOST, |()| GOES_ON)
+                blast::write(&blast, self.stream.get_mut()).await.map_or(LOST, |()| GOES_ON)
             }
             Item::Close { code, reason } => {
                 self.flush().await?;
-                let frame = CloseFrame {
-                    code: CloseCode::from(code),
-                    reason,
-                };
+                let frame = CloseFrame { code: CloseCode::from(code), reason: reason.clone() };
                 self.stream.close(Some(frame)).await.ok();
-                ControlFlow::Break("closed by the platform")
+                ControlFlow::Break(reason)
             }
         }
     }
@@ -313,10 +300,7 @@ impl Session {
         }
         let numbers = std::mem::take(&mut self.unflushed);
         if !numbers.is_empty() && !self.stream.get_ref().muted {
-            self.platform
-                .state()
-                .log
-                .delivered(&numbers, &self.channel, self.serial);
+            self.platform.state().log.delivered(&numbers, &self.channel, self.serial);
         }
         GOES_ON
     }

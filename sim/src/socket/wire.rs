@@ -51,13 +51,7 @@ impl Wire {
     }
 
     fn over(transport: Transport) -> Self {
-        Self {
-            transport,
-            muted: false,
-            deaf: false,
-            pace: None,
-            doomed: false,
-        }
+        Self { transport, muted: false, deaf: false, pace: None, doomed: false }
     }
 
     /// Sends this many bytes at a time from now on, with a pause between.

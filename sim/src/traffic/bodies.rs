@@ -42,10 +42,7 @@ pub(super) fn activity(desk: &Desk) -> String {
 /// `v2.analytics.queues.{id}.observations` of the kind that says how it is now.
 pub(super) fn instant(desk: &Desk, now: Millis) -> String {
     let users = |joined: bool, busy: bool| {
-        desk.agents
-            .iter()
-            .filter(|agent| agent.joined == joined && agent.busy == busy)
-            .count()
+        desk.agents.iter().filter(|agent| agent.joined == joined && agent.busy == busy).count()
     };
     let metric = |metric: &str, count: usize| json!({"metric": metric, "stats": {"count": count}});
     let qualified = |qualifier: &str, count: usize| {
@@ -133,24 +130,14 @@ fn customer(conversation: &Conversation) -> Value {
     };
     let party = &conversation.customer;
     let mut body = participant(party, "customer");
-    body.insert(
-        "name".into(),
-        format!("Caller {:07}", conversation.caller).into(),
-    );
-    body.insert(
-        "address".into(),
-        format!("tel:+1555{:07}", conversation.caller).into(),
-    );
+    body.insert("name".into(), format!("Caller {:07}", conversation.caller).into());
+    body.insert("address".into(), format!("tel:+1555{:07}", conversation.caller).into());
     with_media(body, conversation, party, state)
 }
 
 fn acd(conversation: &Conversation, queue_id: &str) -> Value {
     let party = &conversation.acd;
-    let state = if party.ended.is_some() {
-        "disconnected"
-    } else {
-        "connected"
-    };
+    let state = if party.ended.is_some() { "disconnected" } else { "connected" };
     let mut body = participant(party, "acd");
     body.insert("queueId".into(), queue_id.into());
     body.insert(
@@ -249,14 +236,7 @@ fn count(desk: &Desk, media: Option<Media>, stage: Stage) -> usize {
 }
 
 /// A share rounded to three digits.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts of half an hour are small"
-)]
+#[expect(clippy::cast_precision_loss, reason = "counts of half an hour are small")]
 fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        1.0
-    } else {
-        (part as f64 / whole as f64 * 1000.0).round() / 1000.0
-    }
+    if whole == 0 { 1.0 } else { (part as f64 / whole as f64 * 1000.0).round() / 1000.0 }
 }

@@ -67,14 +67,8 @@ impl Conversation {
             id: chance::uuid(chance),
             media,
             stage: Stage::Waiting,
-            customer: Party {
-                connected: Some(now),
-                ..Party::new(chance, now)
-            },
-            acd: Party {
-                connected: Some(now),
-                ..Party::new(chance, now)
-            },
+            customer: Party { connected: Some(now), ..Party::new(chance, now) },
+            acd: Party { connected: Some(now), ..Party::new(chance, now) },
             agent: None,
             priority: chance.random_range(0..5),
             held: false,
@@ -128,13 +122,8 @@ impl Party {
 }
 
 impl Media {
-    pub(super) const ALL: [Self; 5] = [
-        Self::Voice,
-        Self::Callback,
-        Self::Chat,
-        Self::Email,
-        Self::Message,
-    ];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Voice, Self::Callback, Self::Chat, Self::Email, Self::Message];
 
     /// Its name in this family of topics: lower case, unlike in detail events.
     pub(super) fn name(self) -> &'static str {

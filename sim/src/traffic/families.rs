@@ -30,11 +30,9 @@ impl Change<'_> {
                 self.event("customer.start", &after.customer, json!({})),
                 self.event("acd.start", &after.acd, self.routing()),
             ],
-            (Some(Stage::Waiting), Stage::Alerting) => self
-                .agent(after)
-                .map(|agent| self.user_start(agent))
-                .into_iter()
-                .collect(),
+            (Some(Stage::Waiting), Stage::Alerting) => {
+                self.agent(after).map(|agent| self.user_start(agent)).into_iter().collect()
+            }
             (Some(Stage::Alerting), Stage::Waiting) => {
                 let agent = self.before.and_then(|before| self.agent(before));
                 let alerting = |agent| self.user_end(agent, "alertingDurationMs", "TIMEOUT");
@@ -46,17 +44,11 @@ impl Change<'_> {
             (Some(Stage::Connected), Stage::WrappingUp) => {
                 let agent = self.agent(after);
                 let talking = |agent| self.user_end(agent, "interactingDurationMs", "PEER");
-                agent
-                    .map(talking)
-                    .into_iter()
-                    .chain([self.customer_end()])
-                    .collect()
+                agent.map(talking).into_iter().chain([self.customer_end()]).collect()
             }
-            (Some(Stage::WrappingUp), Stage::Finished) => self
-                .agent(after)
-                .map(|(_, party)| self.wrapup(party))
-                .into_iter()
-                .collect(),
+            (Some(Stage::WrappingUp), Stage::Finished) => {
+                self.agent(after).map(|(_, party)| self.wrapup(party)).into_iter().collect()
+            }
             (Some(Stage::Waiting), Stage::Abandoned) => {
                 vec![self.customer_end(), self.acd_end("ABANDON", "PEER")]
             }
@@ -70,11 +62,7 @@ impl Change<'_> {
     }
 
     fn user_start(&self, (agent, party): (&Agent, &Party)) -> Notification {
-        self.event(
-            "user.start",
-            party,
-            json!({"userId": agent.id, "queueId": self.queue_id}),
-        )
+        self.event("user.start", party, json!({"userId": agent.id, "queueId": self.queue_id}))
     }
 
     fn user_end(&self, (agent, party): (&Agent, &Party), spent: &str, why: &str) -> Notification {

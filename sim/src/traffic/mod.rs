@@ -128,19 +128,9 @@ impl Traffic {
         detailed: impl Fn(&str) -> bool,
     ) -> Vec<Value> {
         let schedule = self.schedule();
-        let asked = snapshot::Asked {
-            media: &media,
-            metric: &metric,
-            detailed: &detailed,
-        };
-        let desks = schedule
-            .world
-            .desks
-            .iter()
-            .filter(|desk| queue(&desk.queue.id));
-        desks
-            .flat_map(|desk| snapshot::observations(desk, &asked))
-            .collect()
+        let asked = snapshot::Asked { media: &media, metric: &metric, detailed: &detailed };
+        let desks = schedule.world.desks.iter().filter(|desk| queue(&desk.queue.id));
+        desks.flat_map(|desk| snapshot::observations(desk, &asked)).collect()
     }
 
     /// Every conversation, living or remembered.
@@ -151,11 +141,7 @@ impl Traffic {
     /// The members of a queue, if there is such a queue.
     pub(crate) fn members(&self, queue_id: &str) -> Option<Vec<Value>> {
         let schedule = self.schedule();
-        let desk = schedule
-            .world
-            .desks
-            .iter()
-            .find(|desk| desk.queue.id == queue_id)?;
+        let desk = schedule.world.desks.iter().find(|desk| desk.queue.id == queue_id)?;
         Some(snapshot::members(desk))
     }
 
@@ -197,15 +183,10 @@ impl Schedule {
     fn release(&mut self, platform: &Platform, elapsed: u64) {
         while let Some(due) = self.due().filter(|due| *due <= elapsed) {
             let time = self.start + due / 1000;
-            let is_scripted = self
-                .scripted
-                .front()
-                .is_some_and(|next| micros(next.at) <= due);
+            let is_scripted = self.scripted.front().is_some_and(|next| micros(next.at) <= due);
             if is_scripted && let Some(emission) = self.scripted.pop_front() {
                 let mut state = platform.state();
-                let id = emission
-                    .correlation_id
-                    .unwrap_or_else(|| state.correlation_id());
+                let id = emission.correlation_id.unwrap_or_else(|| state.correlation_id());
                 state.emit(&emission.topic, &emission.body, time, id);
                 continue;
             }
@@ -215,10 +196,7 @@ impl Schedule {
             state.emit(&notification.topic, &notification.body, time, id);
             // From half the mean to one and a half of it: lively, and the rate still holds.
             let pause = self.pause.unwrap_or(u64::MAX / 4);
-            self.next += self
-                .chance
-                .random_range(pause / 2..=pause + pause / 2)
-                .max(1);
+            self.next += self.chance.random_range(pause / 2..=pause + pause / 2).max(1);
         }
     }
 }
@@ -230,21 +208,11 @@ impl Schedule {
 /// # Errors
 /// When the scenario cannot be read.
 pub fn rehearse(options: &Options, length: Duration) -> Result<Vec<Emission>, scenario::Error> {
-    let mut scenario = options
-        .scenario
-        .as_deref()
-        .map(Scenario::load)
-        .transpose()?;
-    let scripted = scenario
-        .as_mut()
-        .map(Scenario::take_emissions)
-        .unwrap_or_default();
+    let mut scenario = options.scenario.as_deref().map(Scenario::load).transpose()?;
+    let scripted = scenario.as_mut().map(Scenario::take_emissions).unwrap_or_default();
     let platform = Platform::new(options.clone(), String::new(), scripted);
     platform.traffic.begin(0);
-    platform
-        .traffic
-        .schedule()
-        .release(&platform, micros(length));
+    platform.traffic.schedule().release(&platform, micros(length));
     Ok(platform.state().log.read(1).emissions)
 }
 
@@ -254,11 +222,7 @@ pub(crate) async fn drive(platform: Arc<Platform>) {
     // Traffic time that had passed when the traffic was paused last, in microseconds.
     let mut passed = 0;
     let stopped = platform.stopped.clone();
-    while stopped
-        .run_until_cancelled(running.wait_for(|running| *running))
-        .await
-        .is_some()
-    {
+    while stopped.run_until_cancelled(running.wait_for(|running| *running)).await.is_some() {
         let since = Instant::now();
         platform.traffic.begin(passed);
         let mut paused = platform.traffic.running.subscribe();

@@ -33,10 +33,7 @@ pub(super) fn observations(desk: &Desk, asked: &Asked<'_>) -> Vec<Value> {
     if !users.is_empty() {
         results.push(json!({"group": {"queueId": desk.queue.id}, "data": users}));
     }
-    for media in Media::ALL
-        .into_iter()
-        .filter(|media| (asked.media)(media.name()))
-    {
+    for media in Media::ALL.into_iter().filter(|media| (asked.media)(media.name())) {
         let stages = [
             ("oWaiting", Stage::Waiting),
             ("oAlerting", Stage::Alerting),
@@ -61,36 +58,12 @@ fn users(desk: &Desk, asked: &Asked<'_>) -> Vec<Value> {
     let rows = [
         ("oMemberUsers", None, count(&|_| true)),
         ("oActiveUsers", None, count(&|agent| agent.joined)),
-        (
-            "oOnQueueUsers",
-            Some("IDLE"),
-            count(&|agent| agent.joined && !agent.busy),
-        ),
-        (
-            "oOnQueueUsers",
-            Some("INTERACTING"),
-            count(&|agent| agent.busy),
-        ),
-        (
-            "oOffQueueUsers",
-            Some("AVAILABLE"),
-            count(&|agent| !agent.joined),
-        ),
-        (
-            "oUserRoutingStatuses",
-            Some("IDLE"),
-            count(&|agent| agent.joined && !agent.busy),
-        ),
-        (
-            "oUserRoutingStatuses",
-            Some("INTERACTING"),
-            count(&|agent| agent.busy),
-        ),
-        (
-            "oUserRoutingStatuses",
-            Some("OFF_QUEUE"),
-            count(&|agent| !agent.joined),
-        ),
+        ("oOnQueueUsers", Some("IDLE"), count(&|agent| agent.joined && !agent.busy)),
+        ("oOnQueueUsers", Some("INTERACTING"), count(&|agent| agent.busy)),
+        ("oOffQueueUsers", Some("AVAILABLE"), count(&|agent| !agent.joined)),
+        ("oUserRoutingStatuses", Some("IDLE"), count(&|agent| agent.joined && !agent.busy)),
+        ("oUserRoutingStatuses", Some("INTERACTING"), count(&|agent| agent.busy)),
+        ("oUserRoutingStatuses", Some("OFF_QUEUE"), count(&|agent| !agent.joined)),
     ];
     rows.into_iter()
         .filter(|(metric, _, _)| (asked.metric)(metric))
@@ -105,11 +78,8 @@ fn users(desk: &Desk, asked: &Asked<'_>) -> Vec<Value> {
 }
 
 fn observed(desk: &Desk, media: Media, metric: &str, stage: Stage, asked: &Asked<'_>) -> Value {
-    let all: Vec<&Conversation> = desk
-        .live
-        .iter()
-        .filter(|entry| entry.media == media && entry.stage == stage)
-        .collect();
+    let all: Vec<&Conversation> =
+        desk.live.iter().filter(|entry| entry.media == media && entry.stage == stage).collect();
     let mut row = json!({"metric": metric, "stats": {"count": all.len()}});
     if (asked.detailed)(metric) {
         row["truncated"] = false.into();
@@ -136,25 +106,13 @@ fn observed(desk: &Desk, media: Media, metric: &str, stage: Stage, asked: &Asked
 
 /// Every conversation, living or remembered.
 pub(super) fn details(world: &World) -> Vec<Details> {
-    let live = world.desks.iter().flat_map(|desk| {
-        desk.live
-            .iter()
-            .map(move |entry| detail(world, desk, entry, None))
+    let live = world
+        .desks
+        .iter()
+        .flat_map(|desk| desk.live.iter().map(move |entry| detail(world, desk, entry, None)));
+    let past = world.past.iter().filter_map(|Past { desk, conversation, ended }| {
+        Some(detail(world, world.desks.get(*desk)?, conversation, Some(*ended)))
     });
-    let past = world.past.iter().filter_map(
-        |Past {
-             desk,
-             conversation,
-             ended,
-         }| {
-            Some(detail(
-                world,
-                world.desks.get(*desk)?,
-                conversation,
-                Some(*ended),
-            ))
-        },
-    );
     past.chain(live).collect()
 }
 

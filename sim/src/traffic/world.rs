@@ -106,10 +106,7 @@ impl World {
         let division = chance::uuid(&mut ids);
         let desks = (1..=queues)
             .map(|number| Desk {
-                queue: Queue {
-                    id: chance::uuid(&mut ids),
-                    name: format!("Queue {number:02}"),
-                },
+                queue: Queue { id: chance::uuid(&mut ids), name: format!("Queue {number:02}") },
                 agents: (0..live_max / 2)
                     .map(|place| Agent {
                         id: chance::uuid(&mut ids),
@@ -140,11 +137,7 @@ impl World {
     }
 
     pub(super) fn users(&self) -> Vec<String> {
-        self.desks
-            .iter()
-            .flat_map(|desk| &desk.agents)
-            .map(|agent| agent.id.clone())
-            .collect()
+        self.desks.iter().flat_map(|desk| &desk.agents).map(|agent| agent.id.clone()).collect()
     }
 
     pub(super) fn division(&self) -> &str {
@@ -174,11 +167,7 @@ impl World {
         desk.tally.begin(now);
         match self.chance.random_range(0..100) {
             0..8 => {
-                let agents = if self.families.users {
-                    desk.agents.clone()
-                } else {
-                    Vec::new()
-                };
+                let agents = if self.families.users { desk.agents.clone() } else { Vec::new() };
                 self.pending.extend(desk.shift(&mut self.chance));
                 self.tell_of_agents(place, &agents, now);
             }
@@ -192,19 +181,11 @@ impl World {
         let Some(desk) = self.desks.get_mut(place) else {
             return;
         };
-        let agents = if self.families.users {
-            desk.agents.clone()
-        } else {
-            Vec::new()
-        };
+        let agents = if self.families.users { desk.agents.clone() } else { Vec::new() };
         let Some(worked) = desk.work(&mut self.chance, now) else {
             return;
         };
-        let Worked {
-            before,
-            mut after,
-            live,
-        } = worked;
+        let Worked { before, mut after, live } = worked;
         let queue_id = desk.queue.id.as_str();
         let change = Change {
             before: before.as_ref(),
@@ -223,11 +204,7 @@ impl World {
         match live {
             Some(at) => desk.live[at] = after,
             None => {
-                self.past.push_back(Past {
-                    desk: place,
-                    conversation: after,
-                    ended: now,
-                });
+                self.past.push_back(Past { desk: place, conversation: after, ended: now });
                 if self.past.len() > PAST_MAX {
                     self.past.pop_front();
                 }
@@ -284,11 +261,7 @@ impl Desk {
             let after = Conversation::arriving(chance, now);
             self.tally.offered += 1;
             self.live.push(after.clone());
-            return Some(Worked {
-                before: None,
-                after,
-                live: Some(self.live.len() - 1),
-            });
+            return Some(Worked { before: None, after, live: Some(self.live.len() - 1) });
         }
         let place = chance.random_range(0..self.live.len());
         let before = self.live.get(place)?.clone();
@@ -296,17 +269,9 @@ impl Desk {
         let after = self.live.get(place)?.clone();
         if matches!(after.stage, Stage::Finished | Stage::Abandoned) {
             self.live.swap_remove(place);
-            return Some(Worked {
-                before: Some(before),
-                after,
-                live: None,
-            });
+            return Some(Worked { before: Some(before), after, live: None });
         }
-        Some(Worked {
-            before: Some(before),
-            after,
-            live: Some(place),
-        })
+        Some(Worked { before: Some(before), after, live: Some(place) })
     }
 
     fn proceed(&mut self, place: usize, chance: &mut Chance, now: Millis) {
@@ -352,10 +317,7 @@ impl Desk {
     }
 
     fn said(&self, body: String) -> Notification {
-        Notification {
-            topic: format!("v2.routing.queues.{}.conversations", self.queue.id),
-            body,
-        }
+        Notification { topic: format!("v2.routing.queues.{}.conversations", self.queue.id), body }
     }
 
     /// A statistic that has changed and may be told again.
@@ -368,11 +330,7 @@ impl Desk {
         }
         if self.observations.take(now) {
             self.grows = !self.grows;
-            let body = if self.grows {
-                bodies::growing(self)
-            } else {
-                bodies::instant(self, now)
-            };
+            let body = if self.grows { bodies::growing(self) } else { bodies::instant(self, now) };
             return Some(Notification {
                 topic: format!("v2.analytics.queues.{}.observations", self.queue.id),
                 body,
@@ -397,10 +355,7 @@ impl Statistic {
     fn take(&mut self, now: Millis) -> bool {
         let due = self.changed && self.told.is_none_or(|told| now >= told + STATISTICS_PAUSE);
         if due {
-            *self = Self {
-                changed: false,
-                told: Some(now),
-            };
+            *self = Self { changed: false, told: Some(now) };
         }
         due
     }
@@ -411,10 +366,7 @@ impl Tally {
     fn begin(&mut self, now: Millis) {
         let began = now - now % INTERVAL;
         if began != self.began {
-            *self = Self {
-                began,
-                ..Self::default()
-            };
+            *self = Self { began, ..Self::default() };
         }
     }
 
@@ -428,11 +380,9 @@ impl Tally {
 fn idle(agents: &[Agent], chance: &mut Chance) -> Option<usize> {
     let from = chance.random_range(0..agents.len());
     let places = (from..agents.len()).chain(0..from);
-    places.into_iter().find(|&place| {
-        agents
-            .get(place)
-            .is_some_and(|agent| agent.joined && !agent.busy)
-    })
+    places
+        .into_iter()
+        .find(|&place| agents.get(place).is_some_and(|agent| agent.joined && !agent.busy))
 }
 
 /// Conversations that a queue has at most, so that each lasts for some tens of seconds at this

@@ -56,13 +56,7 @@ fn a_rehearsal_repeats_to_the_byte() {
     let second = rehearse(&options(&file), Duration::from_secs(60)).unwrap();
     assert!(first.len() > 20_000);
     assert_eq!(text(&first), text(&second));
-    let other = rehearse(
-        &Options {
-            seed: 43,
-            ..options(&file)
-        },
-        Duration::from_secs(60),
-    );
+    let other = rehearse(&Options { seed: 43, ..options(&file) }, Duration::from_secs(60));
     assert_ne!(text(&first), text(&other.unwrap()));
 }
 
@@ -77,13 +71,12 @@ async fn two_live_runs_and_a_rehearsal_say_the_same() {
             let journal = sim.journal();
             (journal.emissions.len() >= count).then_some(journal)
         });
-        told.push(journal.await.emissions);
+        let journal = journal.await;
+        assert!(journal.faults.iter().any(|fault| fault.kind == "throttle.rest.429"));
+        told.push(journal.emissions);
         sim.stop().await;
     }
-    let told: Vec<String> = told
-        .iter()
-        .map(|emissions| text(&emissions[..count]))
-        .collect();
+    let told: Vec<String> = told.iter().map(|emissions| text(&emissions[..count])).collect();
     assert!(told[0].contains("PURECLOUD"));
     assert_eq!(told[0], told[1]);
     assert_eq!(told[1], told[2]);
@@ -91,23 +84,12 @@ async fn two_live_runs_and_a_rehearsal_say_the_same() {
 
 #[test]
 fn the_rate_holds_and_statistics_come_at_most_once_a_second() {
-    let options = Options {
-        rate: 100.0,
-        start: Some(start()),
-        ..Options::default()
-    };
+    let options = Options { rate: 100.0, start: Some(start()), ..Options::default() };
     let emissions = rehearse(&options, Duration::from_secs(100)).unwrap();
-    assert!(
-        (9_800..10_200).contains(&emissions.len()),
-        "{}",
-        emissions.len()
-    );
+    assert!((9_800..10_200).contains(&emissions.len()), "{}", emissions.len());
     for queue in ["observations", "activity"] {
         let mut last = std::collections::HashMap::new();
-        for emission in emissions
-            .iter()
-            .filter(|emission| emission.topic.ends_with(queue))
-        {
+        for emission in emissions.iter().filter(|emission| emission.topic.ends_with(queue)) {
             let time = humantime::parse_rfc3339(&emission.time).unwrap();
             if let Some(before) = last.insert(&emission.key, time) {
                 assert!(time.duration_since(before).unwrap() >= Duration::from_secs(1));
@@ -119,20 +101,13 @@ fn the_rate_holds_and_statistics_come_at_most_once_a_second() {
 
 #[test]
 fn bodies_repeat_legally_and_correlation_ids_do_not() {
-    let options = Options {
-        rate: 100.0,
-        ..Options::default()
-    };
+    let options = Options { rate: 100.0, ..Options::default() };
     let emissions = rehearse(&options, Duration::from_secs(60)).unwrap();
-    let bodies: std::collections::HashSet<_> = emissions
-        .iter()
-        .map(|emission| (&emission.topic, emission.body.get()))
-        .collect();
+    let bodies: std::collections::HashSet<_> =
+        emissions.iter().map(|emission| (&emission.topic, emission.body.get())).collect();
     assert!(bodies.len() + 100 < emissions.len());
-    let ids: std::collections::HashSet<_> = emissions
-        .iter()
-        .map(|emission| &emission.correlation_id)
-        .collect();
+    let ids: std::collections::HashSet<_> =
+        emissions.iter().map(|emission| &emission.correlation_id).collect();
     assert_eq!(ids.len(), emissions.len());
 }
 
@@ -142,11 +117,7 @@ fn every_scenario_of_the_folder_can_be_played() {
     let mut count = 0;
     for entry in folder.read_dir().unwrap() {
         let scenario = Some(entry.unwrap().path());
-        let options = Options {
-            scenario,
-            rate: 0.0,
-            ..Options::default()
-        };
+        let options = Options { scenario, rate: 0.0, ..Options::default() };
         rehearse(&options, Duration::from_secs(60)).unwrap();
         count += 1;
     }

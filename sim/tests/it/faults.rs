@@ -14,50 +14,26 @@ async fn a_socket_ends_as_it_is_told_to() {
     let client = Client::start(quiet()).await;
     let mut socket = client.listen(&[]).await;
     socket.ping().await;
-    client
-        .control("close", json!({"channel": socket.channel, "mode": "rst"}))
-        .await;
+    client.control("close", json!({"channel": socket.channel, "mode": "rst"})).await;
     assert!(matches!(socket.next().await, Some(Err(Error::Io(_)))));
 
     let mut socket = client.listen(&[]).await;
     socket.ping().await;
-    client
-        .control("close", json!({"channel": socket.channel, "mode": "fin"}))
-        .await;
+    client.control("close", json!({"channel": socket.channel, "mode": "fin"})).await;
     let lost = socket.next().await;
     assert!(
-        matches!(
-            &lost,
-            Some(Err(Error::Protocol(
-                ProtocolError::ResetWithoutClosingHandshake
-            )))
-        ),
+        matches!(&lost, Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)))),
         "{lost:?}"
     );
 
     let mut socket = client.listen(&[]).await;
     socket.ping().await;
-    client
-        .control(
-            "close",
-            json!({"mode": "code", "code": 1012, "reason": "restart"}),
-        )
-        .await;
-    let Some(Ok(Message::Close(Some(frame)))) = socket.next().await else {
-        panic!("no close")
-    };
-    assert_eq!(
-        (u16::from(frame.code), frame.reason.as_str()),
-        (1012, "restart")
-    );
+    client.control("close", json!({"mode": "code", "code": 1012, "reason": "restart"})).await;
+    let Some(Ok(Message::Close(Some(frame)))) = socket.next().await else { panic!("no close") };
+    assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1012, "restart"));
 
-    let kinds: Vec<String> = client
-        .sim
-        .journal()
-        .faults
-        .into_iter()
-        .map(|fault| fault.kind)
-        .collect();
+    let kinds: Vec<String> =
+        client.sim.journal().faults.into_iter().map(|fault| fault.kind).collect();
     assert_eq!(kinds, ["close.rst", "close.fin", "close.1012"]);
 }
 
@@ -72,18 +48,10 @@ async fn a_silenced_socket_drops_what_it_should_have_said() {
     client.emit(&topic, json!({"joined": true})).await;
     other.hear().await;
     let journal = client.sim.journal();
-    let heard = |channel: &str| {
-        journal
-            .deliveries
-            .iter()
-            .any(|entry| entry.channel == channel)
-    };
+    let heard = |channel: &str| journal.deliveries.iter().any(|entry| entry.channel == channel);
     eventually(|| {
         let delivered = client.sim.journal().deliveries;
-        delivered
-            .iter()
-            .any(|entry| entry.channel == other.channel)
-            .then_some(())
+        delivered.iter().any(|entry| entry.channel == other.channel).then_some(())
     })
     .await;
     assert!(!heard(&silenced.channel));
@@ -95,9 +63,7 @@ async fn a_silence_that_resumes_lets_later_notifications_through() {
     let topic = client.users_topic();
     let mut socket = client.listen(std::slice::from_ref(&topic)).await;
     socket.ping().await;
-    client
-        .control("silence", json!({"for_ms": 100, "resume": true}))
-        .await;
+    client.control("silence", json!({"for_ms": 1500, "resume": true})).await;
     client.emit(&topic, json!({"heard": false})).await;
     let mut tick = tokio::time::interval(Duration::from_millis(40));
     loop {
@@ -116,19 +82,11 @@ async fn a_closing_notice_is_followed_by_the_close() {
     let client = Client::start(quiet()).await;
     let mut socket = client.listen(&[]).await;
     socket.ping().await;
-    client
-        .control("socket-closing", json!({"after_ms": 50}))
-        .await;
+    client.control("socket-closing", json!({"after_ms": 50})).await;
     assert_eq!(socket.hear().await["topicName"], "v2.system.socket_closing");
-    assert!(matches!(
-        socket.next().await,
-        Some(Ok(Message::Close(Some(_))))
-    ));
+    assert!(matches!(socket.next().await, Some(Ok(Message::Close(Some(_))))));
     let fault = &client.sim.journal().faults[0];
-    assert_eq!(
-        (fault.kind.as_str(), fault.to.is_some()),
-        ("socket-closing", true)
-    );
+    assert_eq!((fault.kind.as_str(), fault.to.is_some()), ("socket-closing", true));
 }
 
 #[tokio::test]
@@ -144,10 +102,7 @@ async fn a_throttle_refuses_handshakes_and_says_when_to_come_back() {
         }
         other => panic!("not refused: {other:?}"),
     }
-    assert_eq!(
-        client.raw("GET", "routing/queues", None).await.status(),
-        200
-    );
+    assert_eq!(client.raw("GET", "routing/queues", None).await.status(), 200);
 }
 
 #[tokio::test]
@@ -156,21 +111,9 @@ async fn a_rotation_makes_the_old_secret_wrong_and_kills_nothing() {
     let mut socket = client.listen(&[]).await;
     let rotated = client.control("rotate", json!({"secret": "second"})).await;
     assert_eq!(rotated["client_secret"], "second");
-    assert_eq!(
-        client
-            .ask_token(client.sim.client_id(), client.sim.client_secret())
-            .await
-            .0,
-        401
-    );
-    assert_eq!(
-        client.ask_token(client.sim.client_id(), "second").await.0,
-        200
-    );
-    assert_eq!(
-        client.raw("GET", "routing/queues", None).await.status(),
-        200
-    );
+    assert_eq!(client.ask_token(client.sim.client_id(), client.sim.client_secret()).await.0, 401);
+    assert_eq!(client.ask_token(client.sim.client_id(), "second").await.0, 200);
+    assert_eq!(client.raw("GET", "routing/queues", None).await.status(), 200);
     socket.ping().await;
 }
 
@@ -180,18 +123,9 @@ async fn a_revoked_token_closes_the_sockets_of_its_channels_and_the_channels_liv
     let mut socket = client.listen(&[]).await;
     client.control("revoke", json!({})).await;
     let told = socket.hear().await;
-    assert_eq!(
-        told["topicName"],
-        format!("v2.system.token_revoked.{}", socket.channel)
-    );
-    assert!(matches!(
-        socket.next().await,
-        Some(Ok(Message::Close(Some(_))))
-    ));
-    assert_eq!(
-        client.raw("GET", "routing/queues", None).await.status(),
-        401
-    );
+    assert_eq!(told["topicName"], format!("v2.system.token_revoked.{}", socket.channel));
+    assert!(matches!(socket.next().await, Some(Ok(Message::Close(Some(_))))));
+    assert_eq!(client.raw("GET", "routing/queues", None).await.status(), 401);
     client.token = client.log_in().await;
     let path = format!("notifications/channels/{}", socket.channel);
     assert_eq!(client.raw("HEAD", &path, None).await.status(), 200);
@@ -199,14 +133,38 @@ async fn a_revoked_token_closes_the_sockets_of_its_channels_and_the_channels_liv
 
 #[tokio::test]
 async fn an_expired_token_closes_the_sockets_of_its_channels() {
-    let options = Options {
-        token_ttl: Duration::from_millis(300),
-        ..quiet()
-    };
+    let options = Options { token_ttl: Duration::from_secs(3), ..quiet() };
     let client = Client::start(options).await;
     let mut socket = client.listen(&[]).await;
-    assert!(matches!(
-        socket.next().await,
-        Some(Ok(Message::Close(Some(_))))
-    ));
+    assert!(matches!(socket.next().await, Some(Ok(Message::Close(Some(_))))));
+}
+
+#[tokio::test]
+async fn headers_are_spelt_as_clients_look_them_up() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let client = Client::start(quiet()).await;
+    let asked = json!({"what": "token", "retry_after_s": 7, "for_ms": 60_000});
+    client.control("throttle", asked).await;
+    let address = client.sim.login_url().strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = b"POST /oauth/token HTTP/1.1\r\nhost: sim\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.contains("\r\nRetry-After: 7\r\n"), "{reply}");
+}
+
+#[tokio::test]
+async fn a_channel_can_be_meant_by_the_age_of_its_socket() {
+    let client = Client::start(quiet()).await;
+    let mut first = client.listen(&[]).await;
+    let mut second = client.listen(&[]).await;
+    first.ping().await;
+    let hit = client.control("close", json!({"channel": "#1", "mode": "code"})).await;
+    assert_eq!(hit["channels"], json!([first.channel]));
+    assert!(matches!(first.next().await, Some(Ok(Message::Close(_)))));
+    second.ping().await;
+    let url = format!("{}/sim/close", client.sim.control_url());
+    let wrong = json!({"channel": "#9", "mode": "rst"});
+    assert_eq!(client.http.post(url).json(&wrong).send().await.unwrap().status(), 404);
 }

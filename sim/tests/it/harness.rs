@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// How long anything may take before the test fails.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 pub struct Client {
     pub sim: Sim,
@@ -25,33 +25,22 @@ pub struct Socket {
 
 /// No traffic of its own, so that a test hears only what it asks for.
 pub fn quiet() -> Options {
-    Options {
-        rate: 0.0,
-        ..Options::default()
-    }
+    Options { rate: 0.0, ..Options::default() }
 }
 
 impl Client {
     /// A simulator and a client that is logged in.
     pub async fn start(options: Options) -> Self {
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .ok();
+        rustls::crypto::ring::default_provider().install_default().ok();
         let sim = Sim::start(options).await.unwrap();
         let http = reqwest::Client::new();
-        let mut client = Self {
-            sim,
-            http,
-            token: String::new(),
-        };
+        let mut client = Self { sim, http, token: String::new() };
         client.token = client.log_in().await;
         client
     }
 
     pub async fn log_in(&self) -> String {
-        let reply = self
-            .ask_token(self.sim.client_id(), self.sim.client_secret())
-            .await;
+        let reply = self.ask_token(self.sim.client_id(), self.sim.client_secret()).await;
         assert_eq!(reply.0, 200, "{}", reply.1);
         reply.1["access_token"].as_str().unwrap().to_owned()
     }
@@ -69,10 +58,7 @@ impl Client {
 
     pub async fn raw(&self, method: &str, path: &str, body: Option<Value>) -> reqwest::Response {
         let url = format!("{}/api/v2/{path}", self.sim.api_url());
-        let mut request = self
-            .http
-            .request(method.parse().unwrap(), url)
-            .bearer_auth(&self.token);
+        let mut request = self.http.request(method.parse().unwrap(), url).bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -89,9 +75,7 @@ impl Client {
 
     /// A new channel: its id and its address.
     pub async fn channel(&self) -> (String, String) {
-        let (status, reply) = self
-            .api("POST", "notifications/channels", Some(Value::Null))
-            .await;
+        let (status, reply) = self.api("POST", "notifications/channels", Some(Value::Null)).await;
         assert_eq!(status, 200, "{reply}");
         let text = |field: &str| reply[field].as_str().unwrap().to_owned();
         (text("id"), text("connectUri"))
@@ -107,10 +91,7 @@ impl Client {
 
     pub async fn connect(&self, channel: &str, uri: &str) -> Socket {
         let (stream, _) = tokio_tungstenite::connect_async(uri).await.unwrap();
-        Socket {
-            channel: channel.to_owned(),
-            stream,
-        }
+        Socket { channel: channel.to_owned(), stream }
     }
 
     /// A socket on a new channel with these topics.
@@ -126,9 +107,7 @@ impl Client {
     }
 
     pub async fn emit(&self, topic: &str, body: Value) -> u64 {
-        let reply = self
-            .control("emit", json!({"topic": topic, "body": body}))
-            .await;
+        let reply = self.control("emit", json!({"topic": topic, "body": body})).await;
         reply["number"].as_u64().unwrap()
     }
 }
@@ -144,9 +123,7 @@ impl Socket {
 
     /// Whatever comes next.
     pub async fn next(&mut self) -> Option<Result<Message, tungstenite::Error>> {
-        tokio::time::timeout(DEADLINE, self.stream.next())
-            .await
-            .expect("nothing came in time")
+        tokio::time::timeout(DEADLINE, self.stream.next()).await.expect("nothing came in time")
     }
 
     pub async fn send(&mut self, message: Message) {
@@ -154,10 +131,7 @@ impl Socket {
     }
 
     pub async fn say(&mut self, body: Value) {
-        self.stream
-            .send(Message::text(body.to_string()))
-            .await
-            .unwrap();
+        self.stream.send(Message::text(body.to_string())).await.unwrap();
     }
 
     pub async fn ping(&mut self) {
@@ -177,9 +151,7 @@ pub async fn eventually<T>(mut ready: impl FnMut() -> Option<T>) -> T {
             }
         }
     };
-    tokio::time::timeout(DEADLINE, found)
-        .await
-        .expect("it did not become so in time")
+    tokio::time::timeout(DEADLINE, found).await.expect("it did not become so in time")
 }
 
 async fn read(response: reqwest::Response) -> (u16, Value) {

@@ -15,17 +15,8 @@ use crate::harness::{Client, quiet};
 fn every_emitted_body_is_valid() {
     let schemas = Schemas::read(include_str!("../schemas/topics.json"));
     for seed in 0..4 {
-        let families = Families {
-            users: true,
-            details: true,
-        };
-        let options = Options {
-            seed,
-            queues: 4,
-            rate: 50.0,
-            families,
-            ..Options::default()
-        };
+        let families = Families { users: true, details: true };
+        let options = Options { seed, queues: 4, rate: 50.0, families, ..Options::default() };
         let emissions = rehearse(&options, Duration::from_secs(120)).unwrap();
         assert!(emissions.len() > 5000);
         let mut seen = BTreeSet::new();
@@ -45,27 +36,17 @@ async fn every_system_message_is_valid() {
     let schemas = Schemas::read(include_str!("../schemas/topics.json"));
     let client = Client::start(quiet()).await;
     let mut socket = client.listen(&[]).await;
-    client
-        .control("socket-closing", json!({"close": false}))
-        .await;
+    client.control("socket-closing", json!({"close": false})).await;
     client.control("revoke", json!({})).await;
     for _ in 0..2 {
-        schemas.hold(
-            "SystemMessageSystemMessage",
-            &socket.hear().await["eventBody"],
-        );
+        schemas.hold("SystemMessageSystemMessage", &socket.hear().await["eventBody"]);
     }
 }
 
 #[tokio::test]
 async fn every_answer_of_the_api_is_valid() {
     let schemas = Schemas::read(include_str!("../schemas/rest.json"));
-    let client = Client::start(Options {
-        queues: 3,
-        rate: 500.0,
-        ..Options::default()
-    })
-    .await;
+    let client = Client::start(Options { queues: 3, rate: 500.0, ..Options::default() }).await;
     let hold = async |name: &str, method: &str, path: &str, body: Option<Value>| {
         let (_, answer) = client.api(method, path, body).await;
         assert_ne!(answer, Value::Null, "{path}");
@@ -74,13 +55,7 @@ async fn every_answer_of_the_api_is_valid() {
     };
     let channel = hold("Channel", "POST", "notifications/channels", None).await;
     let id = channel["id"].as_str().unwrap();
-    hold(
-        "ChannelEntityListing",
-        "GET",
-        "notifications/channels",
-        None,
-    )
-    .await;
+    hold("ChannelEntityListing", "GET", "notifications/channels", None).await;
     let path = format!("notifications/channels/{id}/subscriptions?ignoreErrors=true");
     let topics = json!([{"id": client.users_topic()}, {"id": "nonsense"}]);
     hold("ChannelTopicEntityListing", "PUT", &path, Some(topics)).await;
@@ -99,13 +74,7 @@ async fn every_answer_of_the_api_is_valid() {
     let now = client.sim.journal().emissions[0].time.clone();
     let asked = json!({"interval": format!("{now}/{now}"), "paging": {"pageSize": 100}});
     let path = "analytics/conversations/details/query";
-    hold(
-        "AnalyticsConversationQueryResponse",
-        "POST",
-        path,
-        Some(asked),
-    )
-    .await;
+    hold("AnalyticsConversationQueryResponse", "POST", path, Some(asked)).await;
     hold("TokenInfo", "GET", "tokens/me", None).await;
     let path = format!("oauth/clients/{}/secret", client.sim.client_id());
     hold("OAuthClient", "POST", &path, None).await;
@@ -117,11 +86,7 @@ fn an_invented_field_and_a_wrong_word_are_found() {
     let schemas = Schemas::read(include_str!("../schemas/topics.json"));
     let member = &schemas.all["definitions"]["QueueUserEventTopicQueueMember"];
     assert!(schemas.check(member, &json!({"joined": true}), "").is_ok());
-    assert!(
-        schemas
-            .check(member, &json!({"joined": "yes"}), "")
-            .is_err()
-    );
+    assert!(schemas.check(member, &json!({"joined": "yes"}), "").is_err());
     assert!(schemas.check(member, &json!({"left": true}), "").is_err());
 }
 
@@ -131,9 +96,7 @@ struct Schemas {
 
 impl Schemas {
     fn read(text: &str) -> Self {
-        Self {
-            all: serde_json::from_str(text).unwrap(),
-        }
+        Self { all: serde_json::from_str(text).unwrap() }
     }
 
     /// Panics with the path of whatever the schema does not allow.
@@ -165,26 +128,18 @@ impl Schemas {
             Some(other) => return Err(format!("{path}: unknown type {other}")),
             None => true,
         };
-        if fits {
-            Ok(())
-        } else {
-            Err(format!("{path}: {value} is no {}", schema["type"]))
-        }
+        if fits { Ok(()) } else { Err(format!("{path}: {value} is no {}", schema["type"])) }
     }
 
     fn check_array(&self, schema: &Value, value: &Value, path: &str) -> Result<(), String> {
-        let elements = value
-            .as_array()
-            .ok_or_else(|| format!("{path}: no array"))?;
+        let elements = value.as_array().ok_or_else(|| format!("{path}: no array"))?;
         elements.iter().enumerate().try_for_each(|(at, element)| {
             self.check(&schema["items"], element, &format!("{path}[{at}]"))
         })
     }
 
     fn check_object(&self, schema: &Value, value: &Value, path: &str) -> Result<(), String> {
-        let members = value
-            .as_object()
-            .ok_or_else(|| format!("{path}: no object"))?;
+        let members = value.as_object().ok_or_else(|| format!("{path}: no object"))?;
         for (name, member) in members {
             let path = format!("{path}.{name}");
             let known = &schema["properties"][name];

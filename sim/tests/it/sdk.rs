@@ -16,9 +16,7 @@ async fn the_javascript_sdk_cannot_tell_the_difference() {
         for file in ["package.json", "package-lock.json"] {
             std::fs::copy(source.join(file), folder.join(file)).unwrap();
         }
-        run(Command::new("npm")
-            .args(["ci", "--no-audit", "--no-fund"])
-            .current_dir(folder));
+        run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(folder));
     });
     // Node looks for packages beside the program.
     let copy = folder.join("main.js");
@@ -33,12 +31,7 @@ async fn the_python_sdk_cannot_tell_the_difference() {
         run(Command::new("python3").args(["-m", "venv"]).arg(folder));
         let requirements = source.join("requirements.txt");
         run(Command::new(folder.join("bin/pip"))
-            .args([
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--requirement",
-            ])
+            .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
             .arg(requirements));
     });
     against_the_simulator(Command::new(folder.join("bin/python")).arg(program)).await;
@@ -59,17 +52,13 @@ async fn against_the_simulator(command: &mut Command) {
 }
 
 fn program(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/sdk")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(name)
 }
 
 /// Installs unless the folder holds what `pins` asks for already.
 fn install(language: &str, pins: &str, install: impl FnOnce(&Path, &Path)) -> PathBuf {
     let source = program(language);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../.servers/sdk")
-        .join(language);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.servers/sdk").join(language);
     let wanted = std::fs::read_to_string(source.join(pins)).unwrap();
     let installed = folder.join("installed");
     if std::fs::read_to_string(&installed).is_ok_and(|found| found == wanted) {
@@ -82,11 +71,7 @@ fn install(language: &str, pins: &str, install: impl FnOnce(&Path, &Path)) -> Pa
 }
 
 fn run(command: &mut Command) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("the program can be started");
+    let Output { status, stdout, stderr } = command.output().expect("the program can be started");
     assert!(
         status.success(),
         "{command:?} ended with {status}\n{}{}",

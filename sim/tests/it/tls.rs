@@ -12,24 +12,12 @@ use crate::harness::quiet;
 
 #[tokio::test]
 async fn one_port_serves_the_login_and_api_names_of_a_test_domain() {
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .ok();
+    rustls::crypto::ring::default_provider().install_default().ok();
     let folder = tempfile::tempdir().unwrap();
     let files = certificate::make(folder.path(), "genesys.test").unwrap();
     let authority = std::fs::read(&files.authority).unwrap();
-    let sim = Sim::start(Options {
-        tls: Some(files.into()),
-        ..quiet()
-    })
-    .await
-    .unwrap();
-    let address: SocketAddr = sim
-        .api_url()
-        .strip_prefix("https://")
-        .unwrap()
-        .parse()
-        .unwrap();
+    let sim = Sim::start(Options { tls: Some(files.into()), ..quiet() }).await.unwrap();
+    let address: SocketAddr = sim.api_url().strip_prefix("https://").unwrap().parse().unwrap();
     let port = address.port();
     let http = reqwest::Client::builder()
         .tls_certs_only([reqwest::Certificate::from_pem(&authority).unwrap()])
@@ -47,9 +35,7 @@ async fn one_port_serves_the_login_and_api_names_of_a_test_domain() {
         .unwrap();
     let token: Value = token.json().await.unwrap();
     let channel = http
-        .post(format!(
-            "https://api.genesys.test:{port}/api/v2/notifications/channels"
-        ))
+        .post(format!("https://api.genesys.test:{port}/api/v2/notifications/channels"))
         .bearer_auth(token["access_token"].as_str().unwrap())
         .send()
         .await
@@ -63,22 +49,13 @@ async fn one_port_serves_the_login_and_api_names_of_a_test_domain() {
         tokio_tungstenite::connect_async_tls_with_config(uri, None, false, Some(connector))
             .await
             .unwrap();
-    socket
-        .send(Message::text(json!({"message": "ping"}).to_string()))
-        .await
-        .unwrap();
-    let Some(Ok(Message::Text(pong))) = socket.next().await else {
-        panic!("no pong")
-    };
+    socket.send(Message::text(json!({"message": "ping"}).to_string())).await.unwrap();
+    let Some(Ok(Message::Text(pong))) = socket.next().await else { panic!("no pong") };
     assert!(pong.contains("pong"));
 
     // Faults below the protocol work under TLS too.
     let url = format!("https://api.genesys.test:{port}/sim/close");
-    http.post(url)
-        .json(&json!({"mode": "rst"}))
-        .send()
-        .await
-        .unwrap();
+    http.post(url).json(&json!({"mode": "rst"})).send().await.unwrap();
     assert!(matches!(socket.next().await, Some(Err(_))));
 }
 
@@ -86,10 +63,6 @@ fn trusting(authority: &[u8]) -> rustls::ClientConfig {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
     let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(authority).unwrap())
-        .unwrap();
-    rustls::ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth()
+    roots.add(CertificateDer::from_pem_slice(authority).unwrap()).unwrap();
+    rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
 }

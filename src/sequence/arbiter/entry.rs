@@ -11,7 +11,9 @@ pub(super) type Legs = u64;
 pub(super) struct Entry {
     /// When the chain began: there was no sight of the body for at least `hold` before. A chain that began `hold` after a leg
     /// did is counted exactly between that leg and those before it; in an older one the leg may have missed the first ones.
-    pub(super) born: Time,
+    born: Time,
+    /// When the body was last seen on any leg.
+    touched: Time,
     /// The fingerprint of the topic's key.
     pub(super) key: u64,
     /// Oldest first.
@@ -41,14 +43,21 @@ pub(super) enum State {
 
 impl Entry {
     pub(super) fn new(born: Time, key: u64) -> Self {
-        Self { born, key, occurrences: VecDeque::new(), early: Vec::new() }
+        Self { born, touched: born, key, occurrences: VecDeque::new(), early: Vec::new() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.occurrences.is_empty()
+    /// Whether nothing is left of it and the body has not been seen since `until`.
+    pub(super) fn is_over(&self, until: Time) -> bool {
+        self.occurrences.is_empty() && self.touched <= until
+    }
+
+    /// The body was seen.
+    pub(super) fn touch(&mut self, now: Time) {
+        self.touched = self.touched.max(now);
     }
 
     pub(super) fn push(&mut self, at: Time, seen: Legs, state: State) {
+        self.touch(at);
         self.occurrences.push_back(Occurrence { at, seen, state });
     }
 

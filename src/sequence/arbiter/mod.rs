@@ -3,7 +3,7 @@
 //! A *leg* is a session while its socket is connected; a *sight* is one notification on one leg. While a shard has one leg,
 //! keyless notifications pass untouched. While it has several, sights of one body are paired by counting: the n-th on one leg
 //! is the n-th on the other. The leg that began first leads: its sights go out at once. A follower's sight is held until the
-//! leader shows it too, until `hold` has passed, or until the follower has become the leader. docs/decisions/0003-arbitration.md
+//! leader shows it too, until `hold` has passed, or until the follower has become the leader. docs/decisions/0003-arbitration-counts-sights.md
 //! has the reasoning, case by case.
 //!
 //! What follows from the construction, whatever is lost: a leg's sight is paired with at most one occurrence that this leg has
@@ -18,6 +18,7 @@
 //! Does not number, filter or name gaps, and knows nothing of channels.
 
 mod entry;
+mod place;
 mod recent;
 mod shard;
 mod window;

@@ -1,6 +1,7 @@
 //! Arbitration within one shard: who leads, what is held, what has been seen.
 
 use super::entry::{Entry, Legs, State};
+use super::place::{Held, Place};
 use super::recent::Recent;
 use super::{Desk, Leg};
 use crate::event::{Family, Marks, Notification};
@@ -28,65 +29,6 @@ pub(super) struct Shard {
     follower_doubt: Time,
     /// Until then a leader's sight may be one whose pair was forgotten for want of room.
     leader_doubt: Time,
-}
-
-#[derive(Debug)]
-struct Place {
-    leg: Leg,
-    bit: Legs,
-    began: Time,
-    /// When it took the lead over from another leg, if it did.
-    promoted: Option<Time>,
-    /// For each key: how many occurrences have gone out that this leg has not shown and may be about to show. None is left out.
-    behind: HashMap<u64, usize>,
-}
-
-impl Place {
-    fn is_behind(&self, key: u64) -> bool {
-        self.behind.contains_key(&key)
-    }
-
-    fn fall_behind(&mut self, key: u64, by: usize) {
-        if by > 0 {
-            *self.behind.entry(key).or_default() += by;
-        }
-    }
-
-    fn catch_up(&mut self, key: u64) {
-        if let Some(count) = self.behind.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                self.behind.remove(&key);
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Held {
-    identity: u128,
-    notification: Notification,
-    leg: Leg,
-    since: Time,
-    /// Which legs have shown it, each with the number of its sight.
-    sights: Vec<(Legs, u64)>,
-    /// Whether something of its key has gone out that is not known to be older.
-    overtaken: bool,
-}
-
-impl Held {
-    /// Whether some leg showed `self` before `sights`, and none the other way round.
-    fn is_before(&self, sights: &[(Legs, u64)]) -> Option<bool> {
-        let mut before = None;
-        for (leg, number) in &self.sights {
-            for (other, later) in sights {
-                if leg == other {
-                    before = Some(before.unwrap_or(true) && number < later);
-                }
-            }
-        }
-        before
-    }
 }
 
 impl Shard {
@@ -210,6 +152,7 @@ impl Shard {
             return desk.duplicate(notification.topic, leg);
         }
         if alone {
+            self.recent.push(&notification, now, desk.hold);
             desk.window.insert(identity, now);
             return desk.publish(notification, Marks::default());
         }
@@ -257,14 +200,17 @@ impl Shard {
             }
             None => self.hold(at, identity, notification, now),
         }
-        self.count_early(at, identity, now, desk.hold);
+        self.note_sight(at, identity, now, desk.hold);
     }
 
-    /// Tells the entry of a sight on an earlier leg for which later ones may have begun too late.
-    fn count_early(&mut self, at: usize, identity: u128, now: Time, hold: Duration) {
+    /// Tells the entry of a sight, and for which later legs it may have come too early. The sight keeps the chain alive for
+    /// `hold`, whatever it was paired with.
+    fn note_sight(&mut self, at: usize, identity: u128, now: Time, hold: Duration) {
         let Some(entry) = self.entries.get_mut(&identity) else {
             return;
         };
+        entry.touch(now);
+        self.expiry.push_back((now + hold, identity));
         for later in &self.legs[at + 1..] {
             if now < later.began + hold {
                 entry.count_early(later.bit);
@@ -453,14 +399,16 @@ impl Shard {
     fn forget_oldest(&mut self, until: Time) -> Option<Legs> {
         let (_, identity) = self.expiry.pop_front()?;
         let entry = self.entries.get_mut(&identity)?;
-        let seen = entry.forget(until)?;
-        for place in self.legs.iter_mut().filter(|place| place.bit & seen == 0) {
-            place.catch_up(entry.key);
+        let seen = entry.forget(until);
+        for place in &mut self.legs {
+            if seen.is_some_and(|seen| place.bit & seen == 0) {
+                place.catch_up(entry.key);
+            }
         }
-        if entry.is_empty() {
+        if entry.is_over(until) {
             self.entries.remove(&identity);
         }
-        Some(seen)
+        seen
     }
 
     /// Keeps the count of what is remembered within its bound; what that may double is marked.

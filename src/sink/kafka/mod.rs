@@ -11,7 +11,7 @@ mod topic;
 pub use config::{Config, Delivery};
 
 use super::cloudevents::Encoder;
-use super::template::Template;
+use super::template::{Part, Template};
 use super::{Error, Record, Resume, Sink, Verdict};
 use crate::event::Epoch;
 use async_trait::async_trait;
@@ -48,7 +48,7 @@ impl Sink for Kafka {
     async fn open(&mut self, _: &Epoch) -> Result<Resume, Error> {
         self.retire().await;
         let config = self.config.clone();
-        let name = self.topic.as_ref().and_then(Template::constant).map(str::to_owned);
+        let name = self.topic.as_ref().and_then(constant).map(str::to_owned);
         let opened = spawn_blocking(move || Link::open(&config, name)).await;
         self.link = Some(opened.unwrap_or_else(|panic| Err(Error::retry("open", panic)))?);
         Ok(Resume::default())
@@ -123,4 +123,12 @@ impl fmt::Debug for Kafka {
 /// What the name of a topic may hold.
 fn legal(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+/// The topic, where all events go to the same.
+fn constant(template: &Template) -> Option<&str> {
+    match template.parts() {
+        [Part::Text(topic)] => Some(topic),
+        _ => None,
+    }
 }

@@ -82,7 +82,8 @@ fn look_up(
     admin: &AdminClient<Heard>,
     topic: &str,
 ) -> Result<Option<RDKafkaErrorCode>, Error> {
-    let metadata = admin.inner().fetch_metadata(Some(topic), ANSWER);
+    // All of them are listed: to ask for one by name makes a broker with auto.create.topics.enable create it.
+    let metadata = admin.inner().fetch_metadata(None, ANSWER);
     let metadata = metadata.map_err(|error| unreachable(config, admin.inner().context(), error))?;
     let answer = metadata.topics().iter().find(|found| found.name() == topic);
     let missing = Some(RDKafkaErrorCode::UnknownTopicOrPartition);

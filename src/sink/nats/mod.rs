@@ -87,7 +87,7 @@ impl Sink for Nats {
             return Err(Error::retry("publish", "the sink is not open"));
         };
         let room = self.config.window.saturating_sub(link.window.len());
-        if link.window.is_empty() {
+        if link.window.len() == 0 {
             link.patience = Box::pin(sleep(PATIENCE));
         }
         for record in records.iter().take(room) {
@@ -118,7 +118,7 @@ impl Sink for Nats {
                     format!("publish to stream {} at {}", self.config.stream, link.addresses);
                 return Err(Error::retry(operation, reason));
             }
-            if link.window.is_empty() {
+            if link.window.len() == 0 {
                 return future::pending().await;
             }
             link.listen().await;

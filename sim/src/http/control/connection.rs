@@ -32,10 +32,7 @@ pub(super) fn close(platform: &Platform, asked: CloseAsked) -> Done {
     let mut state = platform.state();
     let sockets = sockets(&state, asked.channel.as_deref())?;
     let code = asked.code.unwrap_or(1001);
-    let reason: Utf8Bytes = asked
-        .reason
-        .unwrap_or_else(|| "closed by hand".to_owned())
-        .into();
+    let reason: Utf8Bytes = asked.reason.unwrap_or_else(|| "closed by hand".to_owned()).into();
     for (_, socket) in &sockets {
         match asked.mode {
             CloseMode::Rst => socket.cut(Cut::Reset),
@@ -78,10 +75,7 @@ pub(super) fn socket_closing(platform: &Arc<Platform>, asked: ClosingAsked) -> D
     let sockets = sockets(&state, asked.channel.as_deref())?;
     for (id, socket) in sockets.iter().filter(|_| asked.notice) {
         let correlation_id = state.uuid();
-        let client_id = state
-            .channels
-            .get(id)
-            .map_or("", |channel| channel.client_id.as_str());
+        let client_id = state.channels.get(id).map_or("", |channel| channel.client_id.as_str());
         let text = frames::system("socket_closing", id, client_id, &correlation_id);
         socket.say(text.into());
     }
@@ -110,10 +104,7 @@ pub(crate) struct SilenceAsked {
 pub(super) fn silence(platform: &Platform, asked: SilenceAsked) -> Done {
     let mut state = platform.state();
     let sockets = sockets(&state, asked.channel.as_deref())?;
-    let resume = asked
-        .for_ms
-        .filter(|_| asked.resume)
-        .map(Duration::from_millis);
+    let resume = asked.for_ms.filter(|_| asked.resume).map(Duration::from_millis);
     for (_, socket) in &sockets {
         socket.order(Order::Mute { resume });
     }
@@ -128,13 +119,7 @@ pub(super) fn half_open(platform: &Platform, asked: ChannelAsked) -> Done {
     for (_, socket) in &sockets {
         socket.cut(Cut::Vanish);
     }
-    Ok(faulted(
-        &mut state,
-        "half-open",
-        clock::now(),
-        None,
-        sockets,
-    ))
+    Ok(faulted(&mut state, "half-open", clock::now(), None, sockets))
 }
 
 #[derive(Debug, Deserialize)]
@@ -146,14 +131,7 @@ pub(crate) struct StallAsked {
 
 pub(super) fn stall(platform: &Arc<Platform>, asked: StallAsked) -> Done {
     let on = Order::Deaf(true);
-    for_a_while(
-        platform,
-        "stall",
-        asked.channel,
-        asked.for_ms,
-        on,
-        Order::Deaf(false),
-    )
+    for_a_while(platform, "stall", asked.channel, asked.for_ms, on, Order::Deaf(false))
 }
 
 #[derive(Debug, Deserialize)]
@@ -178,14 +156,7 @@ fn short() -> Millis {
 
 pub(super) fn slow(platform: &Arc<Platform>, asked: SlowAsked) -> Done {
     let on = Order::Pace(Some((asked.bytes, Duration::from_millis(asked.pause_ms))));
-    for_a_while(
-        platform,
-        "slow",
-        asked.channel,
-        asked.for_ms,
-        on,
-        Order::Pace(None),
-    )
+    for_a_while(platform, "slow", asked.channel, asked.for_ms, on, Order::Pace(None))
 }
 
 #[derive(Debug, Deserialize)]
@@ -199,14 +170,7 @@ pub(crate) struct FragmentAsked {
 
 pub(super) fn fragment(platform: &Arc<Platform>, asked: FragmentAsked) -> Done {
     let on = Order::Fragment(Some(asked.bytes));
-    for_a_while(
-        platform,
-        "fragment",
-        asked.channel,
-        asked.for_ms,
-        on,
-        Order::Fragment(None),
-    )
+    for_a_while(platform, "fragment", asked.channel, asked.for_ms, on, Order::Fragment(None))
 }
 
 #[derive(Debug, Deserialize)]
@@ -226,18 +190,9 @@ pub(super) fn heartbeats(platform: &Platform, asked: HeartbeatsAsked) -> Done {
     let all = if asked.delay_ms == 0 { u32::MAX } else { 0 };
     let skip = asked.skip.unwrap_or(all);
     for (_, socket) in &sockets {
-        socket.order(Order::Heartbeats {
-            skip,
-            delay: Duration::from_millis(asked.delay_ms),
-        });
+        socket.order(Order::Heartbeats { skip, delay: Duration::from_millis(asked.delay_ms) });
     }
-    Ok(faulted(
-        &mut state,
-        "heartbeats",
-        clock::now(),
-        None,
-        sockets,
-    ))
+    Ok(faulted(&mut state, "heartbeats", clock::now(), None, sockets))
 }
 
 /// Gives an order now and takes it back later.

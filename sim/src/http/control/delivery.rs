@@ -1,6 +1,7 @@
 //! What is delivered, and what happens to it on the way: traffic, emissions by hand, disturbances,
 //! frames that are none of the platform's.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Done, Problem, faulted, sockets};
+use super::{Done, Problem, faulted, resolve, sockets};
 use crate::clock::{self, Millis};
 use crate::platform::{Disturbance, Platform, What};
 use crate::socket::{Blast, Item, frames};
@@ -67,32 +68,23 @@ fn each() -> u64 {
 
 pub(super) fn disturb(platform: &Platform, asked: DisturbAsked) -> Done {
     if asked.every == 0 {
-        return Err(Problem::new(
-            400,
-            "invalid.value",
-            "every must be at least 1",
-        ));
+        return Err(Problem::new(400, "invalid.value", "every must be at least 1"));
     }
     let mut state = platform.state();
     let sockets = sockets(&state, asked.channel.as_deref())?;
     let now = clock::now();
     let to = asked.for_ms.map(|length| now + length);
+    let channel = resolve(&state, asked.channel.as_deref())?;
     state.disturbances.push(Disturbance {
         what: asked.what,
-        channel: asked.channel,
+        channel,
         every: asked.every,
         left: asked.count,
         lag: Duration::from_millis(asked.lag_ms),
         until: to.unwrap_or(Millis::MAX),
-        seen: 0,
+        seen: BTreeMap::new(),
     });
-    Ok(faulted(
-        &mut state,
-        format!("disturb.{}", asked.what.name()),
-        now,
-        to,
-        sockets,
-    ))
+    Ok(faulted(&mut state, format!("disturb.{}", asked.what.name()), now, to, sockets))
 }
 
 #[derive(Debug, Deserialize)]
@@ -136,13 +128,7 @@ pub(super) fn frame(platform: &Platform, asked: FrameAsked) -> Done {
         socket.queue(strange(&asked));
     }
     let now = clock::now();
-    Ok(faulted(
-        &mut state,
-        format!("frame.{:?}", asked.what),
-        now,
-        Some(now),
-        sockets,
-    ))
+    Ok(faulted(&mut state, format!("frame.{:?}", asked.what), now, Some(now), sockets))
 }
 
 /// The size of a frame that common clients refuse: their bound is 16 MiB.
@@ -159,17 +145,11 @@ fn strange(asked: &FrameAsked) -> Item {
         Strange::Oversized => {
             let filler = "x".repeat(asked.bytes.unwrap_or(OVERSIZED));
             let body = json!({"filler": filler}).to_string();
-            Item::Text(
-                frames::notification("v2.oversized", &body, "oversized")
-                    .0
-                    .into(),
-            )
+            Item::Text(frames::notification("v2.oversized", &body, "oversized").0.into())
         }
-        Strange::UnknownTopic => Item::Text(
-            frames::notification("v2.unheard.of", "{}", "unheard of")
-                .0
-                .into(),
-        ),
+        Strange::UnknownTopic => {
+            Item::Text(frames::notification("v2.unheard.of", "{}", "unheard of").0.into())
+        }
         Strange::UnknownVersion => text(
             "{\"topicName\":\"v3.future\",\"version\":\"3\",\"eventBody\":{\"new\":[1,2]},\
              \"metadata\":{\"CorrelationId\":\"future\"}}",
@@ -203,19 +183,9 @@ fn usual() -> usize {
 }
 
 pub(super) fn blast(platform: &Platform, asked: BlastAsked) -> Done {
-    let queue = platform
-        .traffic
-        .queues()
-        .first()
-        .map_or("none", |queue| queue.id.as_str());
-    let topic = asked
-        .topic
-        .unwrap_or_else(|| format!("v2.routing.queues.{queue}.conversations"));
-    let blast = Blast {
-        frames: asked.frames,
-        bytes: asked.bytes,
-        topic,
-    };
+    let queue = platform.traffic.queues().first().map_or("none", |queue| queue.id.as_str());
+    let topic = asked.topic.unwrap_or_else(|| format!("v2.routing.queues.{queue}.conversations"));
+    let blast = Blast { frames: asked.frames, bytes: asked.bytes, topic };
     let sockets = sockets(&platform.state(), asked.channel.as_deref())?;
     for (_, socket) in &sockets {
         socket.queue(Item::Blast(blast.clone()));

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ChannelAsked, Done, NothingAsked, Problem, faulted, no_channel, sockets};
+use super::{ChannelAsked, Done, NothingAsked, faulted, resolve, sockets};
 use crate::clock;
 use crate::platform::{Client, Ending, Platform, State};
 
@@ -19,12 +19,8 @@ pub(crate) struct RotateAsked {
 
 pub(super) fn rotate(platform: &Platform, asked: RotateAsked) -> Done {
     let mut state = platform.state();
-    let kill_tokens = asked
-        .kill_tokens
-        .unwrap_or(state.switches.rotation_kills_tokens);
-    let kill_sockets = asked
-        .kill_sockets
-        .unwrap_or(state.switches.rotation_kills_sockets);
+    let kill_tokens = asked.kill_tokens.unwrap_or(state.switches.rotation_kills_tokens);
+    let kill_sockets = asked.kill_sockets.unwrap_or(state.switches.rotation_kills_sockets);
     let client = state.rotate(asked.client_id.as_deref(), asked.secret);
     let fault = rotated(&mut state, &client, kill_tokens, kill_sockets);
     Ok(json!({
@@ -48,10 +44,7 @@ pub(in crate::http) fn rotated(
     if kill_sockets {
         hit = sockets(state, None).unwrap_or_default();
         hit.retain(|(id, _)| {
-            state
-                .channels
-                .get(id)
-                .is_some_and(|channel| channel.client_id == client.id)
+            state.channels.get(id).is_some_and(|channel| channel.client_id == client.id)
         });
         for (id, _) in &hit {
             state.end_socket(id, Ending::TokenRevoked);
@@ -67,12 +60,7 @@ pub(super) fn revoke(platform: &Platform, _: NothingAsked) -> Done {
     let count = state.end_tokens(None);
     let hit = before
         .into_iter()
-        .filter(|(id, _)| {
-            state
-                .channels
-                .get(id)
-                .is_none_or(|channel| channel.socket.is_none())
-        })
+        .filter(|(id, _)| state.channels.get(id).is_none_or(|channel| channel.socket.is_none()))
         .collect();
     let now = clock::now();
     let mut answer = faulted(&mut state, "revoke", now, Some(now), hit);
@@ -92,23 +80,11 @@ pub(super) fn evict(platform: &Platform, asked: ChannelAsked) -> Done {
 
 fn end(platform: &Platform, asked: ChannelAsked, kind: &str, ending: Ending) -> Done {
     let mut state = platform.state();
-    let id = match asked.channel {
-        Some(id) => id,
-        // Scenarios cannot know an id: theirs is the first channel that has a socket.
-        None => state
-            .channels
-            .values()
-            .find(|channel| channel.socket.is_some())
-            .map(|channel| channel.id.clone())
-            .ok_or_else(|| Problem::new(404, "not.found", "there is no channel with a socket"))?,
-    };
-    let channel = state.channels.get(&id).ok_or_else(|| no_channel(&id))?;
-    let hit = channel
-        .socket
-        .clone()
-        .map(|socket| (id.clone(), socket))
-        .into_iter()
-        .collect();
+    // Scenarios leave the channel out and mean the first that has a socket.
+    let name = asked.channel.as_deref().unwrap_or("#1");
+    let id = resolve(&state, Some(name))?.unwrap_or_default();
+    let socket = state.channels.get(&id).and_then(|channel| channel.socket.clone());
+    let hit = socket.map(|socket| (id.clone(), socket)).into_iter().collect();
     state.end_channel(&id, ending);
     let now = clock::now();
     Ok(faulted(&mut state, kind, now, Some(now), hit))

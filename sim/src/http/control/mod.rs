@@ -38,14 +38,8 @@ pub(super) fn answer(platform: &Arc<Platform>, call: &Call, name: &str) -> Answe
         }
         (&Method::GET, "switches") => Ok(Reply::json(&platform.state().switches)),
         (&Method::POST, _) => {
-            let body = if call.body.is_empty() {
-                json!({})
-            } else {
-                call.json()?
-            };
-            Asked::read(name, &body)?
-                .perform(platform)
-                .map(|value| Reply::json(&value))
+            let body = if call.body.is_empty() { json!({}) } else { call.json()? };
+            Asked::read(name, &body)?.perform(platform).map(|value| Reply::json(&value))
         }
         (_, _) => Err(Problem::method_not_allowed()),
     }
@@ -180,23 +174,36 @@ pub(crate) struct ChannelAsked {
     channel: Option<String>,
 }
 
+/// The id of the channel that a call names. Scenarios cannot know ids: `#1` is the channel whose
+/// socket is the oldest, `#2` the next.
+fn resolve(state: &State, channel: Option<&str>) -> Result<Option<String>, Problem> {
+    let Some(name) = channel else { return Ok(None) };
+    let id = match name.strip_prefix('#') {
+        None => state.channels.contains_key(name).then(|| name.to_owned()),
+        Some(place) => {
+            let mut open: Vec<(u64, &String)> = state
+                .channels
+                .values()
+                .filter_map(|entry| Some((entry.socket.as_ref()?.serial, &entry.id)))
+                .collect();
+            open.sort_unstable();
+            let place = place.parse::<usize>().ok().and_then(|place| place.checked_sub(1));
+            place.and_then(|place| open.get(place)).map(|(_, id)| (*id).clone())
+        }
+    };
+    let reason = || Problem::new(404, "not.found", format!("there is no channel {name:?}"));
+    id.map(Some).ok_or_else(reason)
+}
+
 /// The open sockets that a call means: one channel's, or all.
 fn sockets(state: &State, channel: Option<&str>) -> Result<Vec<(String, Socket)>, Problem> {
-    if let Some(id) = channel
-        && !state.channels.contains_key(id)
-    {
-        return Err(no_channel(id));
-    }
+    let channel = resolve(state, channel)?;
     Ok(state
         .channels
         .values()
-        .filter(|entry| channel.is_none_or(|id| id == entry.id))
+        .filter(|entry| channel.as_ref().is_none_or(|id| *id == entry.id))
         .filter_map(|entry| Some((entry.id.clone(), entry.socket.clone()?)))
         .collect())
-}
-
-fn no_channel(id: &str) -> Problem {
-    Problem::new(404, "not.found", format!("there is no channel {id:?}"))
 }
 
 /// Writes a fault down and answers its number and whom it hit.

@@ -34,11 +34,7 @@ fn each() -> u64 {
 }
 
 pub(super) fn throttle(platform: &Platform, asked: ThrottleAsked) -> Done {
-    if asked
-        .status
-        .is_some_and(|status| !(400..600).contains(&status))
-        || asked.every == 0
-    {
+    if asked.status.is_some_and(|status| !(400..600).contains(&status)) || asked.every == 0 {
         let reason = "status must be from 400 to 599, every at least 1";
         return Err(Problem::new(400, "invalid.value", reason));
     }
@@ -58,13 +54,7 @@ pub(super) fn throttle(platform: &Platform, asked: ThrottleAsked) -> Done {
     let until = now + asked.for_ms;
     let mut state = platform.state();
     let (target, every) = (asked.what, asked.every);
-    state.throttles.push(Throttle {
-        target,
-        effect,
-        every,
-        until,
-        seen: 0,
-    });
+    state.throttles.push(Throttle { target, effect, every, until, seen: 0 });
     let kind = format!("throttle.{}.{kind}", target.name());
     Ok(faulted(&mut state, kind, now, Some(until), Vec::new()))
 }
@@ -100,9 +90,7 @@ pub(super) fn allow(platform: &Platform, asked: TopicsAsked) -> Done {
     if asked.topics.is_empty() {
         state.forbidden.clear();
     }
-    state
-        .forbidden
-        .retain(|topic| !asked.topics.contains(topic));
+    state.forbidden.retain(|topic| !asked.topics.contains(topic));
     Ok(json!({"forbidden": state.forbidden.len()}))
 }
 
@@ -113,9 +101,7 @@ pub(crate) struct SwitchAsked(Value);
 impl<'de> Deserialize<'de> for SwitchAsked {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let changes = Value::deserialize(from)?;
-        Switches::default()
-            .with(&changes)
-            .map_err(D::Error::custom)?;
+        Switches::default().with(&changes).map_err(D::Error::custom)?;
         Ok(Self(changes))
     }
 }

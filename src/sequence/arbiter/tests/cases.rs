@@ -1,4 +1,4 @@
-//! The cases that docs/decisions/0003-arbitration.md argues about, one by one.
+//! The cases that docs/decisions/0003-arbitration-counts-sights.md argues about, one by one.
 
 use super::super::{Arbiter, Leg, Verdict};
 use super::world::{HOLD, Occurrence, config, notification, topic};

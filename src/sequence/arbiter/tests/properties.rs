@@ -82,6 +82,19 @@ fn settle(mut carriers: Vec<Carrier>) -> Vec<Carrier> {
     carriers
 }
 
+/// Stretches lives until no leg ends between another's beginning and the moment at which that is known: there would be no overlap
+/// to arbitrate in.
+fn known_in_time(mut carriers: Vec<Carrier>) -> Vec<Carrier> {
+    for at in 1..carriers.len() {
+        let (earlier, later) = carriers.split_at_mut(at);
+        let begins = later[0].from + later[0].connect;
+        for earlier in earlier.iter_mut().filter(|earlier| earlier.to >= later[0].from) {
+            earlier.to = earlier.to.max(begins + 1);
+        }
+    }
+    carriers
+}
+
 /// Legs without loss whose lag is under the hold: each occurrence once, in the true order of its key, without a mark.
 fn each_once_in_order(
     judge: &mut impl Judge,
@@ -136,6 +149,7 @@ proptest! {
     fn with_loss_what_is_not_marked_late_is_in_true_order(
         seeds in seeds(), carriers in carriers(HOLD, prop::bool::weighted(0.3)),
     ) {
+        let carriers = known_in_time(carriers);
         let truth = truth(&seeds, |_| true);
         let steps = schedule(&truth, &carriers);
         let published = run(&mut Arbiter::new(&config()), &truth, &steps);
