@@ -215,7 +215,19 @@ impl App {
 
     /// Waits until the program must end by itself, and says why on the log. Cancel-safe.
     pub async fn failed(&mut self) -> Exit {
+        let mut ended = std::pin::pin!(async {
+            while let Some(ended) = self.publishers.join_next().await {
+                match ended {
+                    // The driver has closed the journal: it says why.
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => return misconfigured(error),
+                    Err(panic) => return bug(&panic),
+                }
+            }
+            std::future::pending().await
+        });
         tokio::select! {
+            biased;
             ending = &mut self.driver => match ending {
                 Ok(Ending::Stopped) => Exit::Success,
                 Ok(Ending::Unreachable(what)) => {
@@ -228,15 +240,7 @@ impl App {
                 }
                 Err(panic) => bug(&panic),
             },
-            Some(ended) = self.publishers.join_next() => match ended {
-                Ok(Ok(_)) => Exit::Success,
-                Ok(Err(error)) => {
-                    let error = anyhow::Error::from(error);
-                    tracing::error!("the configuration cannot work: {error:#}");
-                    Exit::Configuration
-                }
-                Err(panic) => bug(&panic),
-            },
+            exit = &mut ended => exit,
         }
     }
 
@@ -269,16 +273,18 @@ impl App {
         while let Some(ended) = self.publishers.join_next().await {
             match ended {
                 Ok(Ok(left)) => unacknowledged += left,
-                Ok(Err(error)) => {
-                    let error = anyhow::Error::from(error);
-                    tracing::error!("the configuration cannot work: {error:#}");
-                    exit = Exit::Configuration;
-                }
+                Ok(Err(error)) => exit = misconfigured(error),
                 Err(panic) => exit = bug(&panic),
             }
         }
         (unacknowledged, exit)
     }
+}
+
+fn misconfigured(error: bridge::PublishError) -> Exit {
+    let error = anyhow::Error::from(error);
+    tracing::error!("the configuration cannot work: {error:#}");
+    Exit::Configuration
 }
 
 fn bug(panic: &tokio::task::JoinError) -> Exit {

@@ -110,7 +110,7 @@ impl Report {
         }
         row("late", findings.late, "marked as coming after a younger one")?;
         row("rotations", findings.rotations, "planned changes, successor first, without a gap")?;
-        row("gaps named", findings.gaps.len() as u64, "")?;
+        row("gaps named", findings.gaps.len() as u64, "each with its fault")?;
         for gap in &findings.gaps {
             // Without the word that all refusals share, so that a row has room in 80 columns.
             let fault = gap.fault.as_deref().unwrap_or("no fault").replace("throttle.", "");

@@ -51,3 +51,19 @@ impl Reason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_on_the_lifecycle_has_this_table() {
+        let page = include_str!("../../docs/lifecycle.md");
+        for reason in Reason::ALL {
+            let begins = format!("| `{reason}` |");
+            let ends = format!("| {} |", reason.answer().as_str());
+            let row = page.lines().find(|line| line.starts_with(&begins));
+            assert!(row.is_some_and(|row| row.ends_with(&ends)), "{begins} … {ends}: {row:?}");
+        }
+    }
+}

@@ -25,6 +25,7 @@ pub struct Held {
     pub epoch: String,
     pub sequence: u64,
     pub late: bool,
+    pub time: String,
     pub body: String,
 }
 
@@ -50,6 +51,7 @@ impl Held {
             epoch: text("epoch"),
             sequence: text("sequence").parse().unwrap(),
             late: text("late") == "true",
+            time: text("time"),
             body: String::new(),
         }
     }
@@ -81,8 +83,8 @@ pub struct Verdict {
     pub missed: Vec<u64>,
     /// Those that it lacks outside of all gaps.
     pub lost: Vec<u64>,
-    /// Those that it holds more than once.
-    pub doubled: Vec<u64>,
+    /// Those that it holds more than once, with all their copies and where they were sent.
+    pub doubled: Vec<String>,
     /// Those that stand behind a younger one of their key, and are not marked as late.
     pub disordered: Vec<u64>,
     /// Events that nobody emitted, that were altered, or whose number does not follow the one before.
@@ -111,7 +113,7 @@ pub fn judge(
         verdict.emitted += 1;
         match copies.get(&emission.number) {
             Some(1) => {}
-            Some(_) => verdict.doubled.push(emission.number),
+            Some(_) => verdict.doubled.push(story(emission, journal, held)),
             None if is_excused(emission.number, journal, gaps) => {
                 verdict.missed.push(emission.number);
             }
@@ -119,6 +121,14 @@ pub fn judge(
         }
     }
     verdict
+}
+
+/// All that is known of an emission, for the words of a failure.
+fn story(emission: &Emission, journal: &Journal, held: &[Held]) -> String {
+    let name = |event: &&Held| event.correlation_id == emission.correlation_id;
+    let copies: Vec<&Held> = held.iter().filter(name).collect();
+    let sent = journal.deliveries.iter().filter(|one| one.number == emission.number);
+    format!("{emission:?}\nsent {:?}\nheld {copies:?}", sent.collect::<Vec<_>>())
 }
 
 /// Reads the sink from its beginning. Answers how many copies there are of each emission.

@@ -80,7 +80,7 @@ async fn every_sink_holds_the_same_events_by_every_client() {
     }
     for Message { event, key, subject, headers } in &of_nats {
         assert_eq!((key, subject), (&event.key, &format!("{name}.{}.{key}", family(event))));
-        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!(headers["ce-datacontenttype"], "application/json");
         assert_eq!(headers["ce-specversion"], "1.0");
         assert_eq!(headers["ce-source"], stand.sim.api_url());
     }

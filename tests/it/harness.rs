@@ -6,7 +6,7 @@
 use crate::books::{self, Gap, Held, Verdict};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -529,9 +529,10 @@ async fn listen(stream: impl AsyncRead + Unpin, say: watch::Sender<Vec<String>>)
     }
 }
 
+#[cfg(all(feature = "kafka", feature = "nats"))]
 /// Runs a reader of another language and answers its lines.
 pub async fn read_with(script: &str, args: &[&str]) -> Vec<Value> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/consumers");
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/consumers");
     let python = Command::new(here.join("install.sh")).output().await.unwrap();
     assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
     let python = String::from_utf8(python.stdout).unwrap();

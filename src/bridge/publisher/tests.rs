@@ -373,6 +373,17 @@ async fn the_deadline_ends_a_drain_and_what_is_left_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_with_nothing_in_hand_does_not_wait_for_a_sink_that_is_away() {
+    let away = Disposition::Retry { after: Some(Duration::from_secs(3600)) };
+    let mut bench = bench(move |_| Box::new(Stubborn { open: away, opens: false }));
+    let running = TaskTracker::new().spawn(bench.publisher.run());
+    bench.observations.recv().await.expect("a failure");
+    bench.journal.close();
+    let ended = tokio::time::timeout(Duration::from_secs(1), running).await.expect("at once");
+    assert_eq!(ended.expect("no panic").expect("no error"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_sink_that_takes_nothing_is_opened_again_and_not_waited_for() {
     let mut bench = bench(|_| Box::new(Stubborn { open: Disposition::Misconfigured, opens: true }));
     append(&mut bench.journal, 0..1);
