@@ -158,8 +158,8 @@ impl Stand {
     pub async fn delivered_all(&self, since: u64) {
         let topics = self.config.topics(&self.sim);
         let journal = self.sim.journal();
-        let counted = journal.emissions.iter().filter(|one| topics.contains(&one.topic));
-        let last = counted.filter(|one| one.number >= since).next_back();
+        let mut counted = journal.emissions.iter().filter(|one| topics.contains(&one.topic));
+        let last = counted.rfind(|one| one.number >= since);
         let last = last.expect("nothing was emitted").correlation_id.clone();
         eventually("the file holds the last notification", async || {
             self.held().iter().any(|event| event.correlation_id == last).then_some(())
