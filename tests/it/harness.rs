@@ -24,7 +24,8 @@ pub const DEADLINE: Duration = Duration::from_secs(45);
 /// How often a condition is looked at that nobody announces.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The bridge's times in these tests, short enough that a story takes seconds.
+/// The bridge's times in these tests, short enough that a story takes seconds. An overlap (settle and drain) must be much longer
+/// than `arbitration.hold`: in a shorter one repeats and second sights cannot be told apart, and both go out, marked.
 pub const DEAD_AFTER: Duration = Duration::from_millis(1_500);
 /// See `DEAD_AFTER`.
 pub const SETTLE: Duration = Duration::from_millis(500);
@@ -209,11 +210,13 @@ impl Config {
             ping_interval = "500ms"
             dead_after = "1500ms"
             settle = "500ms"
-            drain = "300ms"
+            drain = "700ms"
             backoff_base = "100ms"
             backoff_cap = "1s"
             stable_after = "1s"
             rotation_jitter = "200ms"
+            [arbitration]
+            hold = "400ms"
             [sink.jsonl]
             path = "{events}"
             [admin]
