@@ -74,9 +74,11 @@ pub(super) fn unanswered(call: &str, error: reqwest::Error) -> Refusal {
         error if error.is_builder() => Reason::Unexpected,
         _ => Reason::Cut,
     };
-    // The address of a channel is a credential.
+    // Where it went is told as far as the port: the path of a channel's address is a credential.
+    let origin = error.url().map(|url| url.origin().ascii_serialization());
+    let at = origin.map(|origin| format!(" at {origin}")).unwrap_or_default();
     let words = chain(&error.without_url());
-    refusal(reason, format!("{call}: {}", scrub(&words, &[])))
+    refusal(reason, format!("{call}{at}: {}", scrub(&words, &[])))
 }
 
 /// What a status means where no channel is concerned.

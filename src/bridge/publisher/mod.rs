@@ -20,7 +20,6 @@ use std::collections::VecDeque;
 use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -124,7 +123,9 @@ impl Publisher {
         // With nothing left to deliver, a broker that is away need not come back.
         while !self.setup.reader.is_finished() {
             let failed = match self.open().await {
-                Ok(()) => self.stream().await,
+                Ok(true) => self.stream().await,
+                // Nothing is left to deliver, so that the sink is not needed any more.
+                Ok(false) => return Ok(()),
                 Err(error) => Err(error),
             };
             match failed {
@@ -141,10 +142,14 @@ impl Publisher {
         Ok(())
     }
 
-    /// Opens the sink and forgets what its broker turns out to hold.
-    async fn open(&mut self) -> Result<(), sink::Error> {
+    /// Opens the sink and forgets what its broker turns out to hold. False when it need not be opened any more.
+    async fn open(&mut self) -> Result<bool, sink::Error> {
         self.in_flight.clear();
-        let resume = self.setup.sink.open(&self.setup.epoch).await?;
+        let resume = tokio::select! {
+            biased;
+            resume = self.setup.sink.open(&self.setup.epoch) => resume?,
+            () = is_over(&self.setup.reader) => return Ok(false),
+        };
         if let Some(position) = resume.last_position {
             // A refused event cannot hide among these: a sink that can resume stores nothing behind one until it was told.
             let known = self.setup.reader.skip_through(position);
@@ -156,7 +161,7 @@ impl Publisher {
             resumed_from: resume.last_position,
         })
         .await;
-        Ok(())
+        Ok(true)
     }
 
     /// Sends and settles until everything of a closed journal is settled.
@@ -270,12 +275,9 @@ impl Publisher {
         let retry_in = after + (self.setup.delay)(self.attempt);
         self.attempt = self.attempt.saturating_add(1);
         self.fail(&error, retry_in).await;
-        let mut waited = pin!(tokio::time::sleep(retry_in));
-        while !self.setup.reader.is_finished() {
-            tokio::select! {
-                () = &mut waited => break,
-                () = self.setup.reader.changed() => {}
-            }
+        tokio::select! {
+            () = tokio::time::sleep(retry_in) => {}
+            () = is_over(&self.setup.reader) => {}
         }
         Ok(())
     }
@@ -299,6 +301,13 @@ impl Publisher {
     async fn observe(&mut self, observation: Observation) {
         // Without a reader the process is past telling anything.
         self.setup.observations.send(observation).await.ok();
+    }
+}
+
+/// Waits until nothing is left to deliver and nothing more will come: a drain must not wait for a sink that is away then.
+async fn is_over(reader: &Reader) {
+    while !reader.is_closed() || reader.unacknowledged() > 0 {
+        reader.changed().await;
     }
 }
 

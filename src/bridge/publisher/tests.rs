@@ -373,15 +373,14 @@ async fn the_deadline_ends_a_drain_and_what_is_left_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broker_that_is_away_does_not_hold_up_an_end_with_nothing_to_deliver() {
-    let away = Disposition::Retry { after: Some(Duration::from_secs(60)) };
-    let mut bench = bench(|_| Box::new(Stubborn { open: away, opens: false }));
+async fn a_drain_with_nothing_in_hand_does_not_wait_for_a_sink_that_is_away() {
+    let away = Disposition::Retry { after: Some(Duration::from_secs(3600)) };
+    let mut bench = bench(move |_| Box::new(Stubborn { open: away, opens: false }));
     let running = TaskTracker::new().spawn(bench.publisher.run());
-    let failed = bench.observations.recv().await;
-    assert!(matches!(failed, Some(Observation::SinkFailed { .. })));
+    bench.observations.recv().await.expect("a failure");
     bench.journal.close();
-    let ended = tokio::time::timeout(Duration::from_secs(10), running).await;
-    assert_eq!(ended.expect("at once").expect("no panic").expect("no error"), 0);
+    let ended = tokio::time::timeout(Duration::from_secs(1), running).await.expect("at once");
+    assert_eq!(ended.expect("no panic").expect("no error"), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! `secret` against files, and against a real OpenBao through rotations, outages and refusals.
 
-mod bao;
+pub mod bao;
 
 use crate::logs::Logs;
 use crate::servers::Server;
@@ -361,7 +361,7 @@ fn approle(folder: &Path, address: &str, role_id: &str, poll_interval: Duration)
 }
 
 /// A watched source and what was told about it.
-struct Watched {
+pub struct Watched {
     secrets: Secrets,
     observations: mpsc::Receiver<Observation>,
     _end: DropGuard,
