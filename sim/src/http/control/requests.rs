@@ -51,7 +51,7 @@ pub(super) fn throttle(platform: &Platform, asked: ThrottleAsked) -> Done {
         (None, false) => "delay".to_owned(),
     };
     let now = clock::now();
-    let until = now + asked.for_ms;
+    let until = now.saturating_add(asked.for_ms);
     let mut state = platform.state();
     let (target, every) = (asked.what, asked.every);
     state.throttles.push(Throttle { target, effect, every, until, seen: 0 });
@@ -80,7 +80,7 @@ pub(super) fn forbid(platform: &Arc<Platform>, asked: TopicsAsked) -> Done {
             state.forbidden.retain(|topic| !topics.contains(topic));
         });
     }
-    let to = asked.for_ms.map(|length| now + length);
+    let to = asked.for_ms.map(|length| now.saturating_add(length));
     Ok(faulted(&mut state, "forbid", now, to, Vec::new()))
 }
 
