@@ -208,6 +208,8 @@ async fn hold(platform: &Platform, target: Target) -> Result<(), Problem> {
     }
     match effect.status {
         None => Ok(()),
-        Some(status) => Err(Problem::throttled(status, effect.retry_after, dated)),
+        Some(status) => {
+            Err(Problem::throttled(status, effect.retry_after, dated).coded(effect.code))
+        }
     }
 }

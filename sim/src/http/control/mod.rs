@@ -51,14 +51,14 @@ pub(super) fn answer(platform: &Arc<Platform>, call: &Call, name: &str) -> Answe
 /// A control call, read and understood but not done yet.
 #[derive(Debug)]
 pub(crate) enum Asked {
-    Allow(requests::TopicsAsked),
+    Allow(requests::AllowAsked),
     Blast(delivery::BlastAsked),
     Close(connection::CloseAsked),
     Disturb(delivery::DisturbAsked),
     Emit(EmitAsked),
     Evict(ChannelAsked),
     Expire(ChannelAsked),
-    Forbid(requests::TopicsAsked),
+    Forbid(requests::ForbidAsked),
     Fragment(connection::FragmentAsked),
     Frame(delivery::FrameAsked),
     HalfOpen(ChannelAsked),
