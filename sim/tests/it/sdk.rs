@@ -16,6 +16,7 @@ async fn the_javascript_sdk_cannot_tell_the_difference() {
         for file in ["package.json", "package-lock.json"] {
             std::fs::copy(source.join(file), folder.join(file)).unwrap();
         }
+        see_to(Command::new("npm").arg("--version"), &["nodejs", "npm"]);
         let mut npm = Command::new("npm");
         npm.args(["ci", "--no-audit", "--no-fund", "--fetch-retry-mintimeout=1000"]);
         run(npm.current_dir(folder), "needs Node, npm (Debian: nodejs, npm) and npm's registry");
@@ -30,6 +31,8 @@ async fn the_javascript_sdk_cannot_tell_the_difference() {
 async fn the_python_sdk_cannot_tell_the_difference() {
     let program = program("python/main.py");
     let folder = install("python", "requirements.txt", |source, folder| {
+        let python = ["python3", "python3-venv"];
+        see_to(Command::new("python3").args(["-c", "import venv, ensurepip"]), &python);
         let needs = "needs Python with venv (Debian: python3-venv) and the registry PyPI";
         run(Command::new("python3").args(["-m", "venv"]).arg(folder), needs);
         let mut pip = Command::new(folder.join("bin/pip"));
@@ -70,6 +73,16 @@ fn install(language: &str, pins: &str, install: impl FnOnce(&Path, &Path)) -> Pa
     install(&source, &folder);
     std::fs::write(installed, wanted).unwrap();
     folder
+}
+
+/// Installs Debian packages, unless this program runs already. On other systems it says what is
+/// missing and leaves it to the failure that follows.
+fn see_to(program: &mut Command, packages: &[&str]) {
+    if program.output().is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/servers/packages.sh");
+    run(Command::new(script).args(packages), "needs these packages");
 }
 
 /// Runs a program that must end well, or panics with what it said and what was asked of it.
