@@ -63,7 +63,8 @@ pub(crate) struct Scenario {
 struct Step {
     when: When,
     call: String,
-    fields: Value,
+    /// A JSON object.
+    fields: String,
 }
 
 /// Times since the simulator became ready.
@@ -145,7 +146,10 @@ impl Step {
                 "pause must be a duration, or a range from a short one to a long one".into()
             );
         }
-        let fields = Value::Object(fields);
+        if call == "emit" && matches!(when, When::Paused(..)) {
+            return Err("emit needs at, so that it repeats".to_owned());
+        }
+        let fields = Value::Object(fields).to_string();
         Asked::read(&call, &fields).map_err(|problem| problem.message().to_owned())?;
         Ok(Self { when, call, fields })
     }
@@ -217,5 +221,7 @@ mod tests {
         assert!(wrong("at = '1s'\ncall = 'close'\nmode = 'hard'").contains("unknown variant"));
         assert!(wrong("at = 'soon'\ncall = 'close'").contains("\"soon\" is no duration"));
         assert!(wrong("call = 'close'").contains("needs either"));
+        let again = "pause = '1s'\nuntil = '9s'\ncall = 'emit'\ntopic = 'v2.a'\nbody = {}";
+        assert!(wrong(again).contains("emit needs at"));
     }
 }

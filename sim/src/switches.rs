@@ -97,10 +97,15 @@ impl Switches {
     /// When a switch is not known or cannot be in that position.
     pub fn with(&self, changes: &Value) -> Result<Self, serde_json::Error> {
         let mut all = serde_json::to_value(self)?;
-        if let (Some(all), Some(changes)) = (all.as_object_mut(), changes.as_object()) {
+        let changes = changes.as_object().ok_or_else(|| wrong("switches are an object"))?;
+        if let Some(all) = all.as_object_mut() {
             all.extend(changes.clone());
         }
-        serde_json::from_value(all)
+        let turned: Self = serde_json::from_value(all)?;
+        if !(400..600).contains(&turned.refused_with) {
+            return Err(wrong("refused_with is a status from 400 to 599"));
+        }
+        Ok(turned)
     }
 
     /// The same switches with one turned, given as `name=position`.
@@ -112,6 +117,10 @@ impl Switches {
         let position = serde_json::from_str(position).unwrap_or_else(|_| Value::from(position));
         self.with(&serde_json::json!({ name: position }))
     }
+}
+
+fn wrong(what: &str) -> serde_json::Error {
+    serde::de::Error::custom(what)
 }
 
 #[cfg(test)]
@@ -126,5 +135,7 @@ mod tests {
         assert_eq!((turned.settle_ms, turned.evicted_sees), (1500, Evicted::Reset));
         assert!(turned.turned("evicted_sees=maybe").is_err());
         assert!(turned.turned("no_such_switch=true").is_err());
+        assert!(turned.turned("refused_with=200").is_err());
+        assert!(turned.with(&serde_json::json!([])).is_err());
     }
 }

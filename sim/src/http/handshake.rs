@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -18,6 +18,7 @@ use crate::socket::{self, Socket, Wire};
 pub(super) fn answer(
     platform: &Arc<Platform>,
     id: &str,
+    correlation_id: &str,
     request: &mut Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Problem> {
     let key = request
@@ -39,6 +40,9 @@ pub(super) fn answer(
     headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
     if let Ok(accept) = derive_accept_key(key.as_bytes()).parse() {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if let Ok(id) = correlation_id.parse() {
+        headers.insert("inin-correlation-id", id);
     }
     Ok(response)
 }
@@ -63,8 +67,9 @@ async fn take_over(
 }
 
 fn is_upgrade(request: &Request<Incoming>) -> bool {
-    request
+    let named = request
         .headers()
         .get(header::UPGRADE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    named && request.method() == Method::GET
 }

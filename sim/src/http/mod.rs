@@ -89,7 +89,7 @@ pub(crate) async fn handle(
     if let Some(id) = request.uri().path().strip_prefix("/channels/") {
         let id = id.to_owned();
         let answer = match hold(&platform, Target::Handshake).await {
-            Ok(()) => handshake::answer(&platform, &id, &mut request),
+            Ok(()) => handshake::answer(&platform, &id, &correlation_id, &mut request),
             Err(problem) => Err(problem),
         };
         return match answer {
@@ -208,6 +208,8 @@ async fn hold(platform: &Platform, target: Target) -> Result<(), Problem> {
     }
     match effect.status {
         None => Ok(()),
-        Some(status) => Err(Problem::throttled(status, effect.retry_after, dated)),
+        Some(status) => {
+            Err(Problem::throttled(status, effect.retry_after, dated).coded(effect.code))
+        }
     }
 }

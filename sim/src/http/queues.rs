@@ -74,7 +74,7 @@ fn body(platform: &Platform, queue: &Queue) -> Value {
         "id": queue.id,
         "name": queue.name,
         "division": {"id": platform.traffic.division(), "name": "Home"},
-        "memberCount": platform.traffic.members(&queue.id).map_or(0, |members| members.len()),
+        "memberCount": platform.traffic.member_count(&queue.id),
         "selfUri": format!("/api/v2/routing/queues/{}", queue.id),
     })
 }

@@ -1,5 +1,6 @@
 //! Replies and the one shape of every error: `ErrorBody`.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ pub(crate) struct Reply {
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: u16,
-    code: &'static str,
+    code: Cow<'static, str>,
     message: String,
     details: Option<Box<Value>>,
     retry_after: Option<(u64, RetryAfter)>,
@@ -77,7 +78,7 @@ impl Problem {
     pub(crate) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
-            code,
+            code: code.into(),
             message: message.into(),
             details: None,
             retry_after: None,
@@ -124,12 +125,22 @@ impl Problem {
                 ),
             ),
             (429, None) => ("too.many.requests", "Rate limit exceeded the maximum.".to_owned()),
+            (400, _) => ("bad.request", "The request could not be understood.".to_owned()),
+            (401, _) => ("bad.credentials", "Invalid login credentials.".to_owned()),
+            (403, _) => ("not.authorized", "You are not authorized.".to_owned()),
+            (404, _) => ("not.found", "The requested resource was not found.".to_owned()),
+            (408, _) => ("client.timeout", "The client did not produce a request.".to_owned()),
             (503, _) => ("service.unavailable", "Service Unavailable".to_owned()),
             (504, _) => ("authentication.request.timeout", "Gateway Timeout".to_owned()),
             (_, _) => ("internal.server.error", "The request could not be served.".to_owned()),
         };
         let retry_after = retry_after.map(|seconds| (seconds, dated));
         Self { retry_after, ..Self::new(status, code, message) }
+    }
+
+    /// Another code than the usual one of its status.
+    pub(crate) fn coded(self, code: Option<String>) -> Self {
+        Self { code: code.map_or(self.code, Cow::Owned), ..self }
     }
 
     /// Adds `details`, an array.

@@ -49,7 +49,7 @@ fn subscribe(platform: &Arc<Platform>, channel: &str, value: Value) -> String {
         Ok(said) => said,
         Err(error) => return reply("400", "error", &error.to_string(), correlation_id),
     };
-    if !platform.state().channels.contains_key(channel) {
+    if !may_subscribe(platform, channel) {
         return reply("404", "error", "The channel was not found.", correlation_id);
     }
     let topics = said.topics.into_iter().map(|topic| topic.0).collect();
@@ -57,6 +57,12 @@ fn subscribe(platform: &Arc<Platform>, channel: &str, value: Value) -> String {
         Ok(()) => reply("200", "subscribed", "", said.correlation_id.into()),
         Err(problem) => reply("400", "failure", problem.message(), correlation_id),
     }
+}
+
+/// Whether the channel is there, and the token that made it still is: a socket has no other.
+fn may_subscribe(platform: &Platform, channel: &str) -> bool {
+    let state = platform.state();
+    state.channels.get(channel).is_some_and(|channel| state.tokens.contains_key(&channel.token))
 }
 
 fn reply(result: &str, status: &str, message: &str, correlation_id: Value) -> String {

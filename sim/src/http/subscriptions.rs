@@ -7,7 +7,6 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use http::Method;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, Call, Caller, Problem, Reply};
@@ -16,12 +15,6 @@ use crate::platform::{Platform, State, TOPICS_MAX};
 
 /// The longest topic, in characters.
 const TOPIC_CHARS_MAX: usize = 200;
-
-/// What clients send: of each element only the id counts, since they send back what they got.
-#[derive(Debug, Deserialize)]
-struct Asked {
-    id: String,
-}
 
 /// A topic that cannot be had.
 #[derive(Debug)]
@@ -51,10 +44,20 @@ pub(super) fn answer(platform: &Arc<Platform>, call: &Call, caller: &Caller, id:
         return Err(Problem::method_not_allowed());
     }
     drop(state);
-    let asked: Vec<Asked> = call.json()?;
-    let asked: Vec<String> = asked.into_iter().map(|asked| asked.id).collect();
+    let asked = asked(call.json()?)?;
     let ignore = call.query("ignoreErrors").is_some_and(|value| value == "true");
     subscribe(platform, id, asked, replaces, ignore).map(|body| Reply::json(&body))
+}
+
+/// The topics in a body: of each element only the id counts, since clients send back what they got.
+fn asked(body: Vec<Value>) -> Result<Vec<String>, Problem> {
+    body.into_iter()
+        .map(|element| match element.get("id") {
+            Some(Value::String(id)) if !id.is_empty() => Ok(id.clone()),
+            Some(_) => Err(Problem::new(400, "invalid.value", "id must be the name of a topic")),
+            None => Err(Problem::new(400, "constraint.validation", "each topic needs an id")),
+        })
+        .collect()
 }
 
 /// What `{"message":"subscribe"}` does on a channel's own socket: it adds, all or nothing.
@@ -148,10 +151,10 @@ fn check_single(platform: &Platform, topic: &str) -> Option<Flaw> {
         });
     }
     let forbidden = &platform.state().forbidden;
-    let refused = forbidden.iter().any(|part| topic.contains(part.as_str()));
-    refused.then(|| Flaw {
+    let refused = forbidden.iter().find(|(part, _)| topic.contains(part.as_str()));
+    refused.map(|(_, code)| Flaw {
         status: 403,
-        code: "notification.unauthorized.topic",
+        code,
         missing: template.permissions.to_vec(),
         ..Flaw::invalid(topic, "the caller is not permitted to subscribe to this topic")
     })

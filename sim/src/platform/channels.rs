@@ -145,7 +145,7 @@ impl State {
             id: id.clone(),
             client_id: client_id.to_owned(),
             token: token.to_owned(),
-            expires: clock::now() + self.channel_ttl(),
+            expires: clock::now().saturating_add(self.channel_ttl()),
             topics: Vec::new(),
             expanded: HashSet::new(),
             refused: HashSet::new(),
@@ -214,7 +214,7 @@ impl State {
         if !self.switches.subscribing_extends {
             return;
         }
-        let expires = clock::now() + self.channel_ttl();
+        let expires = clock::now().saturating_add(self.channel_ttl());
         if let Some(channel) = self.channels.get_mut(id) {
             channel.expires = expires;
         }

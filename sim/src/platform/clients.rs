@@ -42,7 +42,8 @@ impl State {
         let client_id = client.id.clone();
         let token = chance::token(&mut self.chance, 86);
         let ttl = self.options.token_ttl;
-        let expires = clock::now() + u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        let expires =
+            clock::now().saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
         let usage = super::Usage::default();
         self.tokens.insert(token.clone(), Grant { client_id, expires, usage });
         Ok((token, ttl.as_secs()))

@@ -11,7 +11,7 @@ mod limits;
 mod throttle;
 pub(crate) mod topics;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -54,8 +54,8 @@ pub(crate) struct State {
     pub(crate) disturbances: Vec<Disturbance>,
     pub(crate) switches: Switches,
     pub(crate) log: Log,
-    /// Topics, or parts of topics, that the OAuth client may not read.
-    pub(crate) forbidden: HashSet<String>,
+    /// Topics, or parts of topics, that no client may read, and the code that says so.
+    pub(crate) forbidden: BTreeMap<String, &'static str>,
     chance: Chance,
     /// Makes the CorrelationId of emissions, apart from `chance`, which the order of requests moves.
     correlations: Chance,
@@ -146,7 +146,7 @@ impl State {
             disturbances: Vec::new(),
             switches: options.switches.clone(),
             log: Log::default(),
-            forbidden: HashSet::new(),
+            forbidden: BTreeMap::new(),
             chance,
             correlations: chance::stream(options.seed, "correlations"),
             options: options.clone(),

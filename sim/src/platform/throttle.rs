@@ -44,10 +44,12 @@ pub(crate) struct Throttle {
 }
 
 /// What a request that is hit gets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Effect {
     /// The error that answers it; without one it is served.
     pub(crate) status: Option<u16>,
+    /// The code in its body, when it is not the usual one of the status.
+    pub(crate) code: Option<String>,
     /// Seconds of `Retry-After`.
     pub(crate) retry_after: Option<u64>,
     /// How long it waits first.
@@ -65,7 +67,7 @@ impl State {
             if concerned && throttle.until > now {
                 throttle.seen += 1;
                 if throttle.seen.is_multiple_of(throttle.every) {
-                    effect = throttle.effect;
+                    effect = throttle.effect.clone();
                 }
             }
         }

@@ -7,10 +7,13 @@ use std::io;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::Blast;
+use super::{Blast, frames};
 
-/// Frames that are written with one call.
-const CHUNK: u64 = 256;
+/// Frames that are written with one call, unless they are large.
+const CHUNK: usize = 256;
+
+/// Bytes that are written with one call, unless one frame is larger.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Digits of the running number in each frame.
 const DIGITS: usize = 12;
@@ -21,11 +24,11 @@ const MARK: &str = "############";
 /// Writes the frames.
 pub(super) async fn write(blast: &Blast, wire: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     let (frame, marks) = template(blast);
-    let chunk = usize::try_from(CHUNK.min(blast.frames)).unwrap_or(usize::MAX);
+    let chunk = CHUNK.min(CHUNK_BYTES / frame.len()).max(1);
     let mut buffer = frame.repeat(chunk);
     let mut number = 0_u64;
     while number < blast.frames {
-        let count = usize::try_from(CHUNK.min(blast.frames - number)).unwrap_or(chunk);
+        let count = usize::try_from(blast.frames - number).unwrap_or(chunk).min(chunk);
         for place in buffer.chunks_exact_mut(frame.len()).take(count) {
             number += 1;
             let digits = format!("{number:0DIGITS$}");
@@ -42,10 +45,10 @@ pub(super) async fn write(blast: &Blast, wire: &mut (impl AsyncWrite + Unpin)) -
 fn template(blast: &Blast) -> (Vec<u8>, Vec<usize>) {
     let filled = |filler: &str| {
         format!(
-            "{{\"topicName\":\"{}\",\"version\":\"2\",\"eventBody\":{{\"id\":\"{MARK}\",\
+            "{{\"topicName\":{},\"version\":\"2\",\"eventBody\":{{\"id\":\"{MARK}\",\
              \"participants\":[{{\"purpose\":\"customer\",\"attributes\":{{\"note\":\"{filler}\"}}}}]\
              }},\"metadata\":{{\"CorrelationId\":\"00000000-0000-4000-8000-{MARK}\"}}}}",
-            blast.topic,
+            frames::quoted(&blast.topic),
         )
     };
     let bare = filled("").len();
@@ -79,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_blast_frame_is_a_notification_of_the_size_asked_for() {
-        let topic = "v2.routing.queues.q.conversations".to_owned();
+        let topic = "v2.routing.queues.q.\"conversations\"".to_owned();
         let (frame, marks) = template(&Blast { frames: 1, bytes: 900, topic });
         assert_eq!(frame.len(), 904);
         assert_eq!(marks.len(), 2);

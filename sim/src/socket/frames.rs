@@ -126,7 +126,8 @@ pub(crate) fn system(kind: &str, channel: &str, client_id: &str, correlation_id:
     notification(&topic, &body.to_string(), correlation_id).0
 }
 
-fn quoted(text: &str) -> String {
+/// A text as JSON.
+pub(super) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 

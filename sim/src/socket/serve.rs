@@ -108,8 +108,8 @@ impl Session {
         }
     }
 
-    /// Orders come first: a fault does not wait behind traffic. Then the client, so that a busy
-    /// feed cannot keep a ping waiting.
+    /// Orders come first: a fault does not wait behind traffic. Then the client and the heart, so
+    /// that a busy feed keeps neither waiting.
     async fn step(&mut self) -> End {
         let due = self.late.first_key_value().map(|((due, _), _)| *due);
         tokio::select! {
@@ -118,8 +118,8 @@ impl Session {
             () = until(self.speaks_again) => self.speak_again(),
             heard = self.stream.next() => self.hear(heard).await,
             () = until(due) => self.write_late().await,
-            Some(item) = self.items.recv() => self.write(item).await,
             () = tokio::time::sleep_until(self.next_heartbeat) => self.beat().await,
+            Some(item) = self.items.recv() => self.write(item).await,
         }
     }
 
@@ -134,6 +134,7 @@ impl Session {
             Cut::Vanish => {
                 wire.muted = true;
                 wire.deaf = true;
+                wire.vanished = true;
                 GOES_ON
             }
         }
@@ -198,10 +199,12 @@ impl Session {
 
     /// Writes an item and what else waits, then flushes once.
     async fn write(&mut self, item: Item) -> End {
+        // A crawling socket is asked for each frame anew, so that an order waits for one at most.
+        let most = if self.stream.get_ref().is_paced() { 1 } else { BATCH_MAX };
         let mut next = Some(item);
         while let Some(item) = next.take() {
             self.write_one(item).await?;
-            if self.unflushed.len() < BATCH_MAX {
+            if self.unflushed.len() < most {
                 next = self.items.try_recv().ok();
             }
         }
@@ -216,6 +219,8 @@ impl Session {
                 GOES_ON
             }
             Item::Emission { number, frame, due: None } => {
+                // What is due goes first: timers are coarse, and one of its key may be among it.
+                self.feed_late().await?;
                 self.feed(frame).await?;
                 self.unflushed.push(number);
                 GOES_ON
@@ -243,6 +248,15 @@ impl Session {
     }
 
     async fn write_late(&mut self) -> End {
+        self.feed_late().await?;
+        self.flush().await
+    }
+
+    /// Writes what was kept back and is due now.
+    async fn feed_late(&mut self) -> End {
+        if self.late.is_empty() {
+            return GOES_ON;
+        }
         let now = Instant::now();
         while let Some(entry) = self.late.first_entry()
             && entry.key().0 <= now
@@ -251,7 +265,7 @@ impl Session {
             self.feed(frame).await?;
             self.unflushed.push(number);
         }
-        self.flush().await
+        GOES_ON
     }
 
     async fn say(&mut self, text: Utf8Bytes) -> End {
@@ -308,6 +322,11 @@ impl Session {
     /// Sends FIN and reads what is left, because closing over unread bytes would send RST.
     async fn linger(mut self) {
         let wire = self.stream.get_mut();
+        if wire.vanished && !wire.doomed {
+            // The connection must outlive its channel: to close it would send FIN.
+            self.platform.stopped.cancelled().await;
+            return;
+        }
         if wire.muted || wire.doomed {
             return;
         }

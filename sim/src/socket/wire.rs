@@ -24,6 +24,8 @@ pub(crate) struct Wire {
     pub(crate) deaf: bool,
     /// How many bytes go out at a time, and when the next may.
     pace: Option<Pace>,
+    /// It does not even say goodbye: the peer was swallowed by the network.
+    pub(crate) vanished: bool,
     /// The coming drop sends RST, so nothing else may be sent before it.
     pub(crate) doomed: bool,
 }
@@ -51,7 +53,7 @@ impl Wire {
     }
 
     fn over(transport: Transport) -> Self {
-        Self { transport, muted: false, deaf: false, pace: None, doomed: false }
+        Self { transport, muted: false, deaf: false, pace: None, vanished: false, doomed: false }
     }
 
     /// Sends this many bytes at a time from now on, with a pause between.
@@ -61,6 +63,11 @@ impl Wire {
             pause,
             wait: Box::pin(tokio::time::sleep(Duration::ZERO)),
         });
+    }
+
+    /// Whether it sends piece by piece.
+    pub(crate) fn is_paced(&self) -> bool {
+        self.pace.is_some()
     }
 
     /// Makes the coming drop send RST instead of FIN: what a crash or a firewall looks like.

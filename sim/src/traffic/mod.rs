@@ -145,6 +145,12 @@ impl Traffic {
         Some(snapshot::members(desk))
     }
 
+    pub(crate) fn member_count(&self, queue_id: &str) -> usize {
+        let schedule = self.schedule();
+        let desk = schedule.world.desks.iter().find(|desk| desk.queue.id == queue_id);
+        desk.map_or(0, |desk| desk.agents.len())
+    }
+
     pub(crate) fn has_queue(&self, id: &str) -> bool {
         self.queues.iter().any(|queue| queue.id == id)
     }

@@ -170,6 +170,9 @@ async fn a_half_open_socket_is_gone_for_good_and_its_channel_is_not() {
     back.ping().await;
     let fault = &client.sim.journal().faults[0];
     assert_eq!((fault.kind.as_str(), &fault.to), ("half-open", &None));
+    // It is not even told that another one has its channel, by FIN or otherwise.
+    let hears = tokio::time::timeout(Duration::from_millis(300), gone.next());
+    assert!(hears.await.is_err());
 }
 
 #[tokio::test]
@@ -182,4 +185,18 @@ async fn a_blast_is_made_of_whole_and_different_frames() {
         assert_eq!(frame["eventBody"]["id"], format!("{n:012}"));
     }
     socket.ping().await;
+}
+
+#[tokio::test]
+async fn a_frame_without_lag_never_overtakes_a_late_one_of_its_key() {
+    let client = Client::start(quiet()).await;
+    let (mut one, _two, topic) = two(&client).await;
+    let asked = json!({"what": "lag", "channel": one.channel, "every": 2, "lag_ms": 3});
+    client.control("disturb", asked).await;
+    for n in 0..200 {
+        client.emit(&topic, json!({"n": n})).await;
+    }
+    for n in 0..200 {
+        assert_eq!(one.hear().await["eventBody"]["n"], n);
+    }
 }

@@ -168,3 +168,61 @@ async fn a_channel_can_be_meant_by_the_age_of_its_socket() {
     let wrong = json!({"channel": "#9", "mode": "rst"});
     assert_eq!(client.http.post(url).json(&wrong).send().await.unwrap().status(), 404);
 }
+
+#[tokio::test]
+async fn a_channel_can_be_evicted_or_expire_in_mid_stream() {
+    let client = Client::start(quiet()).await;
+    for (call, reason) in [("evict", "channel evicted"), ("expire", "channel expired")] {
+        let (id, uri) = client.channel().await;
+        let mut socket = client.connect(&id, &uri).await;
+        socket.ping().await;
+        let hit = client.control(call, json!({"channel": id})).await;
+        assert_eq!(hit["channels"], json!([id]));
+        if call == "evict" {
+            let told = socket.hear().await;
+            assert_eq!(told["topicName"], format!("v2.system.no_longer_subscribed.{id}"));
+        }
+        let Some(Ok(Message::Close(Some(frame)))) = socket.next().await else { panic!("no close") };
+        assert_eq!(frame.reason.as_str(), reason);
+        assert!(tokio_tungstenite::connect_async(&uri).await.is_err());
+        let path = format!("notifications/channels/{id}");
+        assert_eq!(client.raw("HEAD", &path, None).await.status(), 404);
+    }
+}
+
+#[tokio::test]
+async fn a_notice_may_come_without_a_close_and_a_close_without_a_notice() {
+    let client = Client::start(quiet()).await;
+    let mut socket = client.listen(&[]).await;
+    client.control("socket-closing", json!({"close": false})).await;
+    assert_eq!(socket.hear().await["topicName"], "v2.system.socket_closing");
+    socket.ping().await;
+    client.control("socket-closing", json!({"notice": false, "after_ms": 0})).await;
+    assert!(matches!(socket.next().await, Some(Ok(Message::Close(Some(_))))));
+}
+
+#[tokio::test]
+async fn heartbeats_can_be_dropped_and_delayed() {
+    let heartbeat = Duration::from_millis(200);
+    let client = Client::start(Options { heartbeat, ..quiet() }).await;
+    let mut socket = client.listen(&[]).await;
+    client.control("heartbeats", json!({"skip": 2, "delay_ms": 300})).await;
+    let began = std::time::Instant::now();
+    assert_eq!(socket.hear().await["eventBody"]["message"], "WebSocket Heartbeat");
+    // Two of 500 ms are left out before it; the first of them may have been due a little earlier.
+    assert!(began.elapsed() >= Duration::from_millis(1200), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_body_by_hand_is_told_to_the_byte() {
+    let client = Client::start(quiet()).await;
+    let topic = client.users_topic();
+    let mut socket = client.listen(std::slice::from_ref(&topic)).await;
+    let body = r#"{"z":1.50, "a":123456789012345678901234567890,"é":"\u00e9"}"#;
+    let url = format!("{}/sim/emit", client.sim.control_url());
+    let asked = format!("{{\"topic\":\"{topic}\",\"body\":{body}}}");
+    assert_eq!(client.http.post(url).body(asked).send().await.unwrap().status(), 200);
+    let heard = socket.next().await.unwrap().unwrap().into_text().unwrap();
+    assert!(heard.contains(&format!("\"eventBody\":{body},")), "{heard}");
+    assert_eq!(client.sim.journal().emissions[0].body.get(), body);
+}

@@ -134,6 +134,12 @@ impl Socket {
         self.stream.send(Message::text(body.to_string())).await.unwrap();
     }
 
+    /// Bytes that are no frame: a reserved opcode.
+    pub async fn break_off(&mut self) {
+        use tokio::io::AsyncWriteExt as _;
+        self.stream.get_mut().write_all(b"\x8f\x80\x00\x00\x00\x00").await.unwrap();
+    }
+
     pub async fn ping(&mut self) {
         self.say(json!({"message": "ping"})).await;
         assert_eq!(self.hear().await["eventBody"]["message"], "pong");

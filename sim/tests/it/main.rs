@@ -8,9 +8,11 @@
     reason = "a test says what it found by panicking"
 )]
 
+mod bad_input;
 mod binary;
 mod determinism;
 mod disturbances;
+mod errors;
 mod faults;
 mod harness;
 mod rest;
@@ -19,3 +21,4 @@ mod sdk;
 mod socket;
 mod switches;
 mod tls;
+mod traffic;

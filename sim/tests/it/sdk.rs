@@ -16,7 +16,10 @@ async fn the_javascript_sdk_cannot_tell_the_difference() {
         for file in ["package.json", "package-lock.json"] {
             std::fs::copy(source.join(file), folder.join(file)).unwrap();
         }
-        run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(folder));
+        see_to(Command::new("npm").arg("--version"), &["nodejs", "npm"]);
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--no-audit", "--no-fund", "--fetch-retry-mintimeout=1000"]);
+        run(npm.current_dir(folder), "needs Node, npm (Debian: nodejs, npm) and npm's registry");
     });
     // Node looks for packages beside the program.
     let copy = folder.join("main.js");
@@ -28,11 +31,13 @@ async fn the_javascript_sdk_cannot_tell_the_difference() {
 async fn the_python_sdk_cannot_tell_the_difference() {
     let program = program("python/main.py");
     let folder = install("python", "requirements.txt", |source, folder| {
-        run(Command::new("python3").args(["-m", "venv"]).arg(folder));
-        let requirements = source.join("requirements.txt");
-        run(Command::new(folder.join("bin/pip"))
-            .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
-            .arg(requirements));
+        let python = ["python3", "python3-venv"];
+        see_to(Command::new("python3").args(["-c", "import venv, ensurepip"]), &python);
+        let needs = "needs Python with venv (Debian: python3-venv) and the registry PyPI";
+        run(Command::new("python3").args(["-m", "venv"]).arg(folder), needs);
+        let mut pip = Command::new(folder.join("bin/pip"));
+        pip.args(["install", "--quiet", "--disable-pip-version-check", "--retries", "2"]);
+        run(pip.arg("--requirement").arg(source.join("requirements.txt")), needs);
     });
     against_the_simulator(Command::new(folder.join("bin/python")).arg(program)).await;
 }
@@ -47,7 +52,7 @@ async fn against_the_simulator(command: &mut Command) {
         "queues": sim.queues(),
     });
     command.env("SIM", ready.to_string());
-    tokio::task::block_in_place(|| run(command));
+    tokio::task::block_in_place(|| run(command, "must end well"));
     sim.stop().await;
 }
 
@@ -70,11 +75,24 @@ fn install(language: &str, pins: &str, install: impl FnOnce(&Path, &Path)) -> Pa
     folder
 }
 
-fn run(command: &mut Command) {
-    let Output { status, stdout, stderr } = command.output().expect("the program can be started");
+/// Installs Debian packages, unless this program runs already. On other systems it says what is
+/// missing and leaves it to the failure that follows.
+fn see_to(program: &mut Command, packages: &[&str]) {
+    if program.output().is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/servers/packages.sh");
+    run(Command::new(script).args(packages), "needs these packages");
+}
+
+/// Runs a program that must end well, or panics with what it said and what was asked of it.
+fn run(command: &mut Command, rule: &str) {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let Output { status, stdout, stderr } =
+        command.output().unwrap_or_else(|error| panic!("cannot start {program}: {error}; {rule}"));
     assert!(
         status.success(),
-        "{command:?} ended with {status}\n{}{}",
+        "this test {rule}: {program} ended with {status}\n{}{}",
         String::from_utf8_lossy(&stdout),
         String::from_utf8_lossy(&stderr)
     );

@@ -143,3 +143,14 @@ async fn the_journal_says_why_each_socket_ended() {
     assert_eq!(reasons, ["another socket was opened", "reset"]);
     drop((first, second));
 }
+
+#[tokio::test]
+async fn subscribing_on_a_socket_fails_when_the_token_of_its_channel_is_over() {
+    let mut client = Client::start(quiet()).await;
+    let (id, uri) = client.channel().await;
+    client.control("revoke", json!({})).await;
+    client.token = client.log_in().await;
+    let mut socket = client.connect(&id, &uri).await;
+    socket.say(json!({"message": "subscribe", "topics": [client.users_topic()]})).await;
+    assert_eq!(socket.hear().await["result"], "404");
+}

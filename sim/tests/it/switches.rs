@@ -181,3 +181,31 @@ async fn handshakes_may_be_limited_by_the_second() {
     }
     assert!(refused > 0);
 }
+
+#[tokio::test]
+async fn logins_may_be_limited_by_the_second() {
+    let client = with(Switches { logins_per_second: 2, ..Switches::default() }).await;
+    let mut refused = 0;
+    for _ in 0..10 {
+        let (id, secret) = (client.sim.client_id(), client.sim.client_secret());
+        refused += usize::from(client.ask_token(id, secret).await.0 == 429);
+    }
+    assert!(refused > 0);
+}
+
+#[tokio::test]
+async fn a_wait_may_be_a_date_on_the_handshake_too() {
+    let client = with(Switches { retry_after: RetryAfter::Date, ..Switches::default() }).await;
+    let (_, uri) = client.channel().await;
+    let asked = json!({"what": "handshake", "retry_after_s": 30, "for_ms": 60_000});
+    client.control("throttle", asked).await;
+    match tokio_tungstenite::connect_async(uri).await {
+        Err(Error::Http(response)) => {
+            let date = response.headers()["retry-after"].to_str().unwrap();
+            let wait = httpdate::parse_http_date(date).unwrap();
+            let wait = wait.duration_since(std::time::SystemTime::now()).unwrap();
+            assert!((29..=31).contains(&wait.as_secs()), "{wait:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{ChannelAsked, Done, faulted, sockets};
+use super::{ChannelAsked, Done, Problem, faulted, sockets};
 use crate::clock::{self, Millis};
 use crate::platform::{Platform, State};
 use crate::socket::{Cut, Order, Socket, frames};
@@ -28,7 +28,13 @@ enum CloseMode {
     Code,
 }
 
+/// Bytes that a Close frame has room for beside its code.
+const REASON_MAX: usize = 123;
+
 pub(super) fn close(platform: &Platform, asked: CloseAsked) -> Done {
+    if asked.reason.as_ref().is_some_and(|reason| reason.len() > REASON_MAX) {
+        return Err(Problem::new(400, "invalid.value", "reason may have at most 123 bytes"));
+    }
     let mut state = platform.state();
     let sockets = sockets(&state, asked.channel.as_deref())?;
     let code = asked.code.unwrap_or(1001);
@@ -88,7 +94,7 @@ pub(super) fn socket_closing(platform: &Arc<Platform>, asked: ClosingAsked) -> D
         });
     }
     let now = clock::now();
-    let to = asked.close.then_some(now + asked.after_ms);
+    let to = asked.close.then_some(now.saturating_add(asked.after_ms));
     Ok(faulted(&mut state, "socket-closing", now, to, sockets))
 }
 
@@ -109,7 +115,7 @@ pub(super) fn silence(platform: &Platform, asked: SilenceAsked) -> Done {
         socket.order(Order::Mute { resume });
     }
     let now = clock::now();
-    let to = asked.for_ms.map(|length| now + length);
+    let to = asked.for_ms.map(|length| now.saturating_add(length));
     Ok(faulted(&mut state, "silence", now, to, sockets))
 }
 
@@ -227,5 +233,5 @@ fn ended(
     hit: Vec<(String, Socket)>,
 ) -> serde_json::Value {
     let now = clock::now();
-    faulted(state, kind, now, for_ms.map(|length| now + length), hit)
+    faulted(state, kind, now, for_ms.map(|length| now.saturating_add(length)), hit)
 }

@@ -73,7 +73,7 @@ pub(super) fn disturb(platform: &Platform, asked: DisturbAsked) -> Done {
     let mut state = platform.state();
     let sockets = sockets(&state, asked.channel.as_deref())?;
     let now = clock::now();
-    let to = asked.for_ms.map(|length| now + length);
+    let to = asked.for_ms.map(|length| now.saturating_add(length));
     let channel = resolve(&state, asked.channel.as_deref())?;
     state.disturbances.push(Disturbance {
         what: asked.what,
@@ -121,7 +121,16 @@ enum Strange {
     Text,
 }
 
+/// The largest frame that can be asked for, in bytes.
+const BYTES_MAX: usize = 64 << 20;
+
+fn bounded(bytes: usize) -> Result<usize, Problem> {
+    let reason = || Problem::new(400, "invalid.value", format!("bytes may be at most {BYTES_MAX}"));
+    (bytes <= BYTES_MAX).then_some(bytes).ok_or_else(reason)
+}
+
 pub(super) fn frame(platform: &Platform, asked: FrameAsked) -> Done {
+    bounded(asked.bytes.unwrap_or_default())?;
     let mut state = platform.state();
     let sockets = sockets(&state, asked.channel.as_deref())?;
     for (_, socket) in &sockets {
@@ -185,7 +194,7 @@ fn usual() -> usize {
 pub(super) fn blast(platform: &Platform, asked: BlastAsked) -> Done {
     let queue = platform.traffic.queues().first().map_or("none", |queue| queue.id.as_str());
     let topic = asked.topic.unwrap_or_else(|| format!("v2.routing.queues.{queue}.conversations"));
-    let blast = Blast { frames: asked.frames, bytes: asked.bytes, topic };
+    let blast = Blast { frames: asked.frames, bytes: bounded(asked.bytes)?, topic };
     let sockets = sockets(&platform.state(), asked.channel.as_deref())?;
     for (_, socket) in &sockets {
         socket.queue(Item::Blast(blast.clone()));

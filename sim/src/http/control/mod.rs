@@ -38,8 +38,11 @@ pub(super) fn answer(platform: &Arc<Platform>, call: &Call, name: &str) -> Answe
         }
         (&Method::GET, "switches") => Ok(Reply::json(&platform.state().switches)),
         (&Method::POST, _) => {
-            let body = if call.body.is_empty() { json!({}) } else { call.json()? };
-            Asked::read(name, &body)?.perform(platform).map(|value| Reply::json(&value))
+            let body = std::str::from_utf8(&call.body)
+                .map_err(|error| Problem::new(400, "bad.request", error.to_string()))?;
+            Asked::read(name, if body.is_empty() { "{}" } else { body })?
+                .perform(platform)
+                .map(|value| Reply::json(&value))
         }
         (_, _) => Err(Problem::method_not_allowed()),
     }
@@ -48,14 +51,14 @@ pub(super) fn answer(platform: &Arc<Platform>, call: &Call, name: &str) -> Answe
 /// A control call, read and understood but not done yet.
 #[derive(Debug)]
 pub(crate) enum Asked {
-    Allow(requests::TopicsAsked),
+    Allow(requests::AllowAsked),
     Blast(delivery::BlastAsked),
     Close(connection::CloseAsked),
     Disturb(delivery::DisturbAsked),
     Emit(EmitAsked),
     Evict(ChannelAsked),
     Expire(ChannelAsked),
-    Forbid(requests::TopicsAsked),
+    Forbid(requests::ForbidAsked),
     Fragment(connection::FragmentAsked),
     Frame(delivery::FrameAsked),
     HalfOpen(ChannelAsked),
@@ -97,8 +100,9 @@ pub(crate) const CALLS: &[&str] = &[
 ];
 
 impl Asked {
-    /// Reads the fields of a call.
-    pub(crate) fn read(name: &str, fields: &Value) -> Result<Self, Problem> {
+    /// Reads the fields of a call, a JSON object. Text, because the body of an emission is kept to
+    /// the byte.
+    pub(crate) fn read(name: &str, fields: &str) -> Result<Self, Problem> {
         Ok(match name {
             "allow" => Self::Allow(read(fields)?),
             "blast" => Self::Blast(read(fields)?),
@@ -156,9 +160,8 @@ impl Asked {
     }
 }
 
-/// Reads through text, because raw JSON can be taken from text alone.
-fn read<T: DeserializeOwned>(fields: &Value) -> Result<T, Problem> {
-    serde_json::from_str(&fields.to_string())
+fn read<T: DeserializeOwned>(fields: &str) -> Result<T, Problem> {
+    serde_json::from_str(fields)
         .map_err(|error| Problem::new(400, "bad.request", error.to_string()))
 }
 

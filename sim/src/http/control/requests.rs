@@ -18,6 +18,8 @@ pub(crate) struct ThrottleAsked {
     what: Target,
     /// 429 unless it only delays.
     status: Option<u16>,
+    /// The code in its body, such as `client.timeout`; the usual one of the status unless said.
+    code: Option<String>,
     retry_after_s: Option<u64>,
     #[serde(default)]
     delay_ms: Millis,
@@ -41,6 +43,7 @@ pub(super) fn throttle(platform: &Platform, asked: ThrottleAsked) -> Done {
     let refuses = asked.delay_ms == 0 && !asked.hang;
     let effect = Effect {
         status: asked.status.or(refuses.then_some(429)),
+        code: asked.code,
         retry_after: asked.retry_after_s,
         delay: Duration::from_millis(asked.delay_ms),
         hangs: asked.hang,
@@ -51,7 +54,7 @@ pub(super) fn throttle(platform: &Platform, asked: ThrottleAsked) -> Done {
         (None, false) => "delay".to_owned(),
     };
     let now = clock::now();
-    let until = now + asked.for_ms;
+    let until = now.saturating_add(asked.for_ms);
     let mut state = platform.state();
     let (target, every) = (asked.what, asked.every);
     state.throttles.push(Throttle { target, effect, every, until, seen: 0 });
@@ -61,36 +64,64 @@ pub(super) fn throttle(platform: &Platform, asked: ThrottleAsked) -> Done {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct TopicsAsked {
+pub(crate) struct ForbidAsked {
     /// Topics, or parts of topics such as a queue's id.
     #[serde(default)]
     topics: Vec<String>,
+    /// One of [`REFUSALS`]; the first unless said.
+    code: Option<String>,
     for_ms: Option<Millis>,
 }
 
+/// The codes with which the platform answers 403 to a subscription.
+const REFUSALS: &[&str] = &[
+    "notification.unauthorized.topic",
+    "notification.unauthorized.divisioned.topic",
+    "notification.forbidden.topic",
+    "missing.permissions",
+    "missing.any.permissions",
+    "missing.division.permission",
+    "missing.any.division.permissions",
+    "app.not.authorized.for.scope",
+    "not.authorized",
+    "authz.policy.denied",
+];
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AllowAsked {
+    /// What was forbidden; all of it unless said.
+    #[serde(default)]
+    topics: Vec<String>,
+}
+
 /// Takes permissions away, for a while or for good: topics already subscribed stay.
-pub(super) fn forbid(platform: &Arc<Platform>, asked: TopicsAsked) -> Done {
+pub(super) fn forbid(platform: &Arc<Platform>, asked: ForbidAsked) -> Done {
+    let code = asked.code.as_deref().unwrap_or(REFUSALS[0]);
+    let code = REFUSALS.iter().find(|known| **known == code).ok_or_else(|| {
+        Problem::new(400, "invalid.value", format!("code is one of {}", REFUSALS.join(", ")))
+    })?;
     let mut state = platform.state();
-    state.forbidden.extend(asked.topics.iter().cloned());
+    state.forbidden.extend(asked.topics.iter().map(|topic| (topic.clone(), *code)));
     let now = clock::now();
     if let Some(length) = asked.for_ms {
         let topics = asked.topics;
         platform.later(Duration::from_millis(length), move |platform| {
             let mut state = platform.state();
-            state.forbidden.retain(|topic| !topics.contains(topic));
+            state.forbidden.retain(|topic, _| !topics.contains(topic));
         });
     }
-    let to = asked.for_ms.map(|length| now + length);
+    let to = asked.for_ms.map(|length| now.saturating_add(length));
     Ok(faulted(&mut state, "forbid", now, to, Vec::new()))
 }
 
 /// Gives permissions back: those named, or all.
-pub(super) fn allow(platform: &Platform, asked: TopicsAsked) -> Done {
+pub(super) fn allow(platform: &Platform, asked: AllowAsked) -> Done {
     let mut state = platform.state();
     if asked.topics.is_empty() {
         state.forbidden.clear();
     }
-    state.forbidden.retain(|topic| !asked.topics.contains(topic));
+    state.forbidden.retain(|topic, _| !asked.topics.contains(topic));
     Ok(json!({"forbidden": state.forbidden.len()}))
 }
 
