@@ -1,6 +1,6 @@
 //! How the process ends: what it delivers before, and which exit code tells what.
 
-use crate::harness::{Bridge, Closed, Config, Stand, brisk, program, quiet, tieline};
+use crate::harness::{Bridge, Closed, Config, Stand, brisk, program, tieline};
 use serde_json::json;
 use tieline_sim::Options;
 
@@ -130,7 +130,7 @@ async fn fail_fast_ends_with_69_where_a_broker_cannot_be_reached() {
         ("nats", "sink.nats.url", format!("nats://{address}")),
         ("kafka", "sink.kafka.brokers", address.clone()),
     ] {
-        let mut stand = Stand::new(quiet()).await;
+        let mut stand = Stand::new(crate::harness::quiet()).await;
         stand.config.set(key, value);
         let bridge = Bridge::launch(tieline(&stand.config, &["--fail-fast"]));
         let (code, said) = bridge.ended().await;
