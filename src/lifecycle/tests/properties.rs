@@ -209,7 +209,7 @@ fn live_ten_days(seed: u64) -> usize {
     );
     // Silence is noticed after 35 s, and what it cost is told then.
     let strategy = (fault(), 0_u64..5_000, fault(), 60_000_u64..8 * 3_600_000);
-    let mut world = World::live_with(seed, 1 + usize::from(seed % 10 == 0));
+    let mut world = World::live_with(seed, 1 + usize::from(seed.is_multiple_of(10)));
     let end = world.now + Duration::from_secs(10 * 86_400);
     let mut faults = 0;
     while world.now < end {
