@@ -10,20 +10,23 @@ pub struct Budget {
     most: usize,
     window: Duration,
     uses: VecDeque<Time>,
+    /// The platform asked for nothing before.
+    closed_until: Time,
 }
 
 impl Budget {
     /// At most `most` uses (at least one) in any `window`.
     pub fn new(most: usize, window: Duration) -> Self {
-        Self { most: most.max(1), window, uses: VecDeque::new() }
+        Self { most: most.max(1), window, uses: VecDeque::new(), closed_until: Time::START }
     }
 
     /// When the next use is allowed: `now` or later.
     pub fn next(&self, now: Time) -> Time {
-        match self.uses.len().checked_sub(self.most) {
+        let allowed = match self.uses.len().checked_sub(self.most) {
             Some(oldest) => (self.uses[oldest] + self.window).max(now),
             None => now,
-        }
+        };
+        allowed.max(self.closed_until)
     }
 
     /// Counts a use.
@@ -32,6 +35,11 @@ impl Budget {
         if self.uses.len() > self.most {
             self.uses.pop_front();
         }
+    }
+
+    /// Allows no use before `until`, whoever asks: a `Retry-After` holds for the whole client.
+    pub fn close_until(&mut self, until: Time) {
+        self.closed_until = self.closed_until.max(until);
     }
 
     /// Forgets all uses.

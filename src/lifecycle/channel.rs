@@ -25,14 +25,13 @@ impl Channel {
     const MAKER_MARGIN: Duration = Duration::from_secs(60);
 
     /// A channel that was made just now, and lives for `life` from each subscription.
-    pub fn new(id: ChannelId, life: Duration, maker: Token, now: Time) -> Self {
-        Self {
-            id,
-            life,
-            expires_at: now + life,
-            maker_expires_at: maker.expires_at,
-            maker_margin: Self::MAKER_MARGIN.min(maker.life / 10),
-        }
+    ///
+    /// A maker that is not known counts as ended.
+    pub fn new(id: ChannelId, life: Duration, maker: Option<Token>, now: Time) -> Self {
+        let (ends, margin) = maker.map_or((now, Duration::ZERO), |maker| {
+            (maker.expires_at, Self::MAKER_MARGIN.min(maker.life / 10))
+        });
+        Self { id, life, expires_at: now + life, maker_expires_at: ends, maker_margin: margin }
     }
 
     /// Whether a session that takes it now need not leave it soon because its maker ends.

@@ -197,6 +197,17 @@ pub enum Heard {
     TokenRevoked,
 }
 
+impl Heard {
+    /// Why the channel ends, if that is what was said.
+    pub const fn ends(self) -> Option<Reason> {
+        match self {
+            Self::NoLongerSubscribed => Some(Reason::Evicted),
+            Self::TokenRevoked => Some(Reason::TokenRevoked),
+            Self::Data | Self::Sign | Self::Pong | Self::ClosingNotice => None,
+        }
+    }
+}
+
 /// A topic that the platform refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedTopic {

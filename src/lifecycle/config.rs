@@ -41,6 +41,13 @@ impl Config {
     /// What cannot work.
     pub fn mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
+        if self.ping_interval.is_zero() {
+            mistakes.push(Mistake::new(
+                "ping_interval",
+                "is zero, so that the platform would be probed without end",
+                "write an interval, such as \"15s\"",
+            ));
+        }
         if self.dead_after <= self.ping_interval {
             mistakes.push(Mistake::new(
                 "dead_after",
@@ -56,5 +63,16 @@ impl Config {
             ));
         }
         mistakes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_without_a_pause_is_a_mistake() {
+        let config = Config { ping_interval: Duration::ZERO, ..super::super::tests::config() };
+        assert_eq!(config.mistakes().len(), 1);
     }
 }

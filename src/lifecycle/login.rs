@@ -165,6 +165,10 @@ impl Login {
         output: &mut Output,
     ) {
         let retry_in = self.backoff.next(refusal.retry_after, rng);
+        if let Some(asked) = refusal.retry_after {
+            // Neither a fresh secret nor a token that fails shortens it.
+            self.requests.close_until(now + asked);
+        }
         self.state = State::Resting { due: now + retry_in };
         if refusal.reason == Reason::CredentialsRejected {
             if self.refused != secret {
@@ -187,6 +191,10 @@ impl Login {
             return;
         }
         self.newest = secret;
+        if self.refused == Some(secret) {
+            // A login was faster than the source's word of it: nothing is fresh.
+            return;
+        }
         self.backoff.reset();
         self.refusals.clear();
         if let State::Resting { due } = self.state {

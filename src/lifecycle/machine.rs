@@ -26,11 +26,14 @@ const REPLAN: Duration = Duration::from_secs(300);
 /// Sockets are opened at most this often, so that sessions lost together do not come back as a herd.
 const HANDSHAKES_MOST: (usize, Duration) = (10, Duration::from_secs(1));
 
+/// The platform takes 300 REST calls a minute with one token; the rest is for listings.
+const REST_MOST: (usize, Duration) = (240, Duration::from_secs(60));
+
 /// What is known of the topics.
 #[derive(Clone, Copy, Debug)]
 enum Plan {
-    /// They are asked for at `due`, once there is a token.
-    Wanted { due: Time },
+    /// They are asked for at `due`, once there is a token; a fresh token only hurries what is parked.
+    Wanted { due: Time, parked: bool },
     /// They are being asked for.
     Asked { deadline: Time },
     /// The shards stand.
@@ -53,6 +56,8 @@ pub struct Lifecycle {
     /// Channels without a socket that the platform still knows.
     retired: Vec<Channel>,
     handshakes: Budget,
+    /// REST calls; the pages of a listing count once, and it is made before all others.
+    rest: Budget,
     rng: StdRng,
     output: Output,
     closed: bool,
@@ -63,12 +68,13 @@ impl Lifecycle {
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
             login: Login::new(&config),
-            plan: Plan::Wanted { due: Time::START },
+            plan: Plan::Wanted { due: Time::START, parked: false },
             plan_backoff: Backoff::new(&config),
             shards: Vec::new(),
             sessions: 0,
             retired: Vec::new(),
             handshakes: Budget::new(HANDSHAKES_MOST.0, HANDSHAKES_MOST.1),
+            rest: Budget::new(REST_MOST.0, REST_MOST.1),
             rng: StdRng::seed_from_u64(seed),
             output: Output::default(),
             config,
@@ -93,7 +99,7 @@ impl Lifecycle {
         }
         let plan = match self.plan {
             // Without a token the login's own deadline is what to wait for.
-            Plan::Wanted { due } => self.login.token(due).map(|_| due),
+            Plan::Wanted { due, .. } => self.login.token(due).map(|_| due),
             Plan::Asked { deadline } => Some(deadline),
             Plan::Made => None,
         };
@@ -162,6 +168,9 @@ impl Lifecycle {
             Reply::SecretChanged { secret } => {
                 self.login.handle_secret(secret, now, &mut self.rng);
             }
+            // An answer that comes after the deadline, when another has made the plan, says nothing new.
+            Reply::TopicsListed { .. } | Reply::TopicsRefused { .. }
+                if matches!(self.plan, Plan::Made) => {}
             Reply::TopicsListed { topics, unknown } => self.handle_topics(&topics, unknown, now),
             Reply::TopicsRefused { refusal } => self.handle_topics_refused(&refusal, now),
             Reply::ChannelOpened { .. }
@@ -222,21 +231,32 @@ impl Lifecycle {
                 }
                 None
             }
-            Reply::Refused { session, refusal } => find(shards, session)
-                .filter(|session| session.awaits_reply())
-                .and_then(|session| session.handle_refused(&refusal, now, rng, output)),
-            Reply::Heard { session, what } => find(shards, session)
-                .filter(|session| session.has_socket())
-                .and_then(|session| session.handle_heard(what, config, now, rng, output)),
+            Reply::Refused { session, refusal } => {
+                find(shards, session).filter(|session| session.awaits_reply()).and_then(|session| {
+                    if let Some(asked) = refusal.retry_after {
+                        let connecting = matches!(session.state, State::Connecting { .. });
+                        let budget = if connecting { &mut self.handshakes } else { &mut self.rest };
+                        budget.close_until(now + asked);
+                    }
+                    session.handle_refused(&refusal, now, rng, output)
+                })
+            }
+            Reply::Heard { session, what } => {
+                let Some(heard) = find(shards, session).filter(|heard| heard.has_socket()) else {
+                    return;
+                };
+                let draining = matches!(heard.state, State::Draining { .. });
+                if let Some(reason) = what.ends().filter(|_| draining) {
+                    return self.remove(session, reason, now);
+                }
+                heard.handle_heard(what, config, now, rng, output)
+            }
             Reply::Lost { session, reason, detail } => {
                 let Some(lost) = find(shards, session).filter(|lost| lost.has_socket()) else {
                     return;
                 };
                 if matches!(lost.state, State::Draining { .. }) {
-                    self.with_shard(session, now, |shard, client, output| {
-                        shard.remove(session, client, now, output);
-                    });
-                    return;
+                    return self.remove(session, reason, now);
                 }
                 lost.lose(reason, detail, config, now, rng, output)
             }
@@ -247,6 +267,13 @@ impl Lifecycle {
             | Reply::TopicsRefused { .. } => None,
         };
         self.refuse_token(refused, now);
+    }
+
+    /// A session that drains is gone before its time.
+    fn remove(&mut self, session: SessionId, reason: Reason, now: Time) {
+        self.with_shard(session, now, |shard, client, output| {
+            shard.remove(session, reason, client, now, output);
+        });
     }
 
     /// A channel is never lost from sight: one that comes too late for its session is kept for another.
@@ -264,13 +291,18 @@ impl Lifecycle {
             .filter(|session| matches!(session.state, State::Opening { .. }));
         match (waiting.and_then(|waiting| waiting.token.map(|token| (waiting, token))), topics) {
             (Some((session, token)), Some(topics)) => {
-                let channel = Channel::new(channel, life, token, now);
-                session.subscribe(channel, token, &topics, now, &mut self.output);
+                let channel = Channel::new(channel, life, Some(token), now);
+                let allowed = self.rest.next(now);
+                if allowed > now {
+                    session.channel = Some(channel);
+                    session.hold(allowed, now, &mut self.output);
+                } else {
+                    self.rest.spend(now);
+                    session.subscribe(channel, token, &topics, now, &mut self.output);
+                }
             }
             _ => {
-                if let Some(token) = self.login.token(now) {
-                    self.retired.push(Channel::new(channel, life, token, now));
-                }
+                self.retired.push(Channel::new(channel, life, self.login.token(now), now));
             }
         }
     }
@@ -279,7 +311,7 @@ impl Lifecycle {
         for queue in unknown {
             self.output.observe(Observation::QueueUnknown { queue });
         }
-        self.plan = Plan::Wanted { due: now + REPLAN };
+        self.plan = Plan::Wanted { due: now + REPLAN, parked: true };
         match plan::plan(topics) {
             Ok(shards) if shards.is_empty() => {}
             Ok(shards) => {
@@ -297,7 +329,10 @@ impl Lifecycle {
         let wait = self.plan_backoff.next(refusal.retry_after, &mut self.rng);
         let parked = refusal.reason.answer() == super::Answer::Park;
         let wait = if parked { wait.max(REPLAN) } else { wait };
-        self.plan = Plan::Wanted { due: now + wait };
+        self.plan = Plan::Wanted { due: now + wait, parked };
+        if let Some(asked) = refusal.retry_after {
+            self.rest.close_until(now + asked);
+        }
         self.output.observe(Observation::PlanRefused {
             reason: refusal.reason.as_str(),
             detail: refusal.detail.clone(),
@@ -317,7 +352,7 @@ impl Lifecycle {
 
     /// A fresh token may mend what waiting does not.
     fn wake(&mut self, now: Time) {
-        if let Plan::Wanted { due } = &mut self.plan {
+        if let Plan::Wanted { due, parked: true } = &mut self.plan {
             *due = now.min(*due);
         }
         for shard in &mut self.shards {
@@ -326,9 +361,15 @@ impl Lifecycle {
     }
 
     fn step(&mut self, now: Time) {
-        if let (Plan::Wanted { due }, Some(token)) = (self.plan, self.login.token(now))
+        if let (Plan::Wanted { due, parked }, Some(token)) = (self.plan, self.login.token(now))
             && due <= now
         {
+            let allowed = self.rest.next(now);
+            if allowed > now {
+                self.plan = Plan::Wanted { due: allowed, parked };
+                return;
+            }
+            self.rest.spend(now);
             self.plan = Plan::Asked { deadline: now + LISTING_DEADLINE };
             self.output.command(Command::ListTopics { token: token.id });
         }
@@ -363,6 +404,7 @@ impl Lifecycle {
             retired: &mut self.retired,
             channels,
             handshakes: &mut self.handshakes,
+            rest: &mut self.rest,
         };
         act(&mut self.shards[at], &mut client, &mut self.output);
     }

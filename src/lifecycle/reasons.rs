@@ -31,6 +31,11 @@ impl Answer {
 }
 
 impl Reason {
+    /// Whether the channel is of no use any more.
+    pub fn ends_channel(self) -> bool {
+        self.answer() == Answer::NewChannel || self == Self::TokenRevoked
+    }
+
     /// The table.
     pub const fn answer(self) -> Answer {
         match self {

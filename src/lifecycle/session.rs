@@ -51,6 +51,8 @@ pub struct Session {
     pub noticed: bool,
     /// Why it last ceased to deliver.
     pub loss: Option<Reason>,
+    /// When a successor came to live, while nothing was heard since: it may have been dead before that.
+    doubt: Option<Time>,
     /// How often it failed since it was made.
     pub failures: u32,
     /// The last failure in words; never a secret.
@@ -77,6 +79,7 @@ impl Session {
             data_at: None,
             noticed: false,
             loss: None,
+            doubt: None,
             failures: 0,
             last_words: None,
             ping_at: now,
@@ -120,8 +123,29 @@ impl Session {
                 Some(self.ping_at.min(dead).min(next))
             }
             State::Live { .. } => Some(self.ping_at.min(dead)),
-            State::Draining { until, .. } => Some(until),
+            State::Draining { until, .. } if self.doubt.is_none() => Some(until),
+            State::Draining { until, .. } => Some(until.max(dead)),
         }
+    }
+
+    /// Whether it has drained for long enough: one that was not heard since its successor came to live may have been dead before,
+    /// and is kept until that is certain.
+    pub fn is_drained(&self, config: &Config, now: Time) -> bool {
+        matches!(self.state, State::Draining { .. })
+            && self.poll_timeout(config).is_some_and(|due| due <= now)
+    }
+
+    /// What it may have missed although a successor took over: from its last frame to the successor's first certain delivery.
+    /// Tells it once.
+    pub fn take_missed(&mut self) -> Option<(Time, Time)> {
+        self.heard_at.zip(self.doubt.take())
+    }
+
+    /// Says what it still has to say. The probe's answer proves that it was alive until its successor was.
+    pub fn drain(&mut self, since: Time, config: &Config, now: Time, output: &mut Output) {
+        self.enter(State::Draining { since, until: now + config.drain }, now, output);
+        self.doubt = Some(now);
+        self.ping(config, now, output);
     }
 
     /// Moves along an arrow of the picture.
@@ -187,7 +211,8 @@ impl Session {
     /// The socket is open. The probe goes out at once: its answer is the first sign that the feed works.
     pub fn handle_connected(&mut self, config: &Config, now: Time, output: &mut Output) {
         self.enter(State::Settling { since: now, ponged: false }, now, output);
-        self.heard_at = None;
+        (self.heard_at, self.doubt) = (None, None);
+        self.loss = None;
         self.noticed = false;
         self.ping(config, now, output);
     }
@@ -206,13 +231,10 @@ impl Session {
         rng: &mut impl Rng,
         output: &mut Output,
     ) -> Option<Token> {
-        self.heard_at = Some(now);
+        (self.heard_at, self.doubt) = (Some(now), None);
         match what {
             Heard::Data => self.data_at = Some(now),
             Heard::ClosingNotice => self.noticed = true,
-            // A draining session is closed soon anyway.
-            Heard::NoLongerSubscribed | Heard::TokenRevoked
-                if matches!(self.state, State::Draining { .. }) => {}
             Heard::NoLongerSubscribed => {
                 let words = "the platform says that the channel is no longer subscribed";
                 return self.lose(Reason::Evicted, words.into(), config, now, rng, output);
@@ -320,7 +342,9 @@ impl Session {
         rng: &mut impl Rng,
         output: &mut Output,
     ) -> Option<Token> {
-        let reason = if self.noticed { Reason::ClosingNotice } else { reason };
+        // The notice explains an end, but not one that says more: an evicted channel is gone for all that.
+        let explained = matches!(reason, Reason::Closed | Reason::Cut) && self.noticed;
+        let reason = if explained { Reason::ClosingNotice } else { reason };
         let (delivered, token) = (self.delivers(), self.token);
         let lived = now.since(self.entered);
         output.command(Command::Close { session: self.id });
@@ -357,9 +381,9 @@ impl Session {
         if parked {
             wait = wait.max(PARKED);
         }
-        let channel_is_gone = matches!(answer, Answer::NewChannel)
-            || (answer == Answer::NewToken && reason == Reason::TokenRevoked);
-        if channel_is_gone && let Some(channel) = self.channel.take() {
+        if reason.ends_channel()
+            && let Some(channel) = self.channel.take()
+        {
             self.subscribed = false;
             output.command(Command::Forget { channel: channel.id });
         }

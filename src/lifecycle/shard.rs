@@ -19,7 +19,9 @@ use crate::observation::Observation;
 use crate::time::Time;
 
 /// How soon a session without a channel looks again whether one may be made.
-const NO_CHANNEL_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
+///
+/// It asks nobody but ourselves; shards take turns with the last spare channel, and a closing notice leaves them a minute.
+const NO_CHANNEL_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Why a session is replaced although it delivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +77,8 @@ pub struct Client<'a> {
     pub channels: usize,
     /// How often a socket may be opened.
     pub handshakes: &'a mut Budget,
+    /// How often a REST call may be made.
+    pub rest: &'a mut Budget,
 }
 
 impl Client<'_> {
@@ -153,6 +157,7 @@ impl Shard {
     pub fn step(&mut self, client: &mut Client<'_>, now: Time, output: &mut Output) {
         self.tell_failure(now, output);
         self.retire_predecessors(client, now, output);
+        self.tell_doubts(output);
         self.judge_coverage(now, output);
         self.start_successor(client, now, output);
         for at in 0..self.sessions.len() {
@@ -170,7 +175,10 @@ impl Shard {
         now: Time,
         output: &mut Output,
     ) {
-        if let Some(session) = self.session_mut(id) {
+        if let Some(session) = self
+            .session_mut(id)
+            .filter(|session| matches!(session.state, State::Subscribing { .. }))
+        {
             session.handle_subscribed(now);
             connect(session, client, now, output);
         }
@@ -183,10 +191,11 @@ impl Shard {
         }
     }
 
-    /// Removes a session whose socket is gone although nothing was lost by it.
+    /// Removes a session that is not needed any more, as its successor delivers. What it missed before that, is a gap.
     pub fn remove(
         &mut self,
         id: SessionId,
+        reason: Reason,
         client: &mut Client<'_>,
         now: Time,
         output: &mut Output,
@@ -194,9 +203,15 @@ impl Shard {
         let Some(at) = self.sessions.iter().position(|session| session.id == id) else {
             return;
         };
-        let session = self.sessions.remove(at);
+        let mut session = self.sessions.remove(at);
         output.command(Command::Close { session: id });
-        client.retired.extend(session.channel);
+        self.tell_missed(session.take_missed(), reason, output);
+        match session.channel {
+            Some(channel) if reason.ends_channel() => {
+                output.command(Command::Forget { channel: channel.id });
+            }
+            channel => client.retired.extend(channel),
+        }
         self.finish_rotation(now, output);
     }
 
@@ -211,22 +226,42 @@ impl Shard {
             let older = &mut self.sessions[at];
             let closing = match older.state {
                 State::Live { since } => {
-                    let until = now + client.config.drain;
-                    older.enter(State::Draining { since, until }, now, output);
+                    older.drain(since, client.config, now, output);
                     false
                 }
-                State::Draining { until, .. } => until <= now,
+                State::Draining { .. } => older.is_drained(client.config, now),
+                // Nobody would know of the channel that is being made for it.
+                State::Opening { .. } => false,
                 State::Waiting { .. }
                 | State::Authenticating
-                | State::Opening { .. }
                 | State::Subscribing { .. }
                 | State::Connecting { .. }
                 | State::Settling { .. } => true,
             };
             if closing {
                 let id = older.id;
-                self.remove(id, client, now, output);
+                self.remove(id, Reason::Silent, client, now, output);
             }
+        }
+    }
+
+    /// A predecessor that returned to live and was lost without a word had been dead before its successor came.
+    fn tell_doubts(&mut self, output: &mut Output) {
+        for at in 0..self.sessions.len() {
+            let session = &mut self.sessions[at];
+            if let (false, Some(reason)) = (session.delivers(), session.loss) {
+                let missed = session.take_missed();
+                self.tell_missed(missed, reason, output);
+            }
+        }
+    }
+
+    /// A gap that is over when it is found out.
+    fn tell_missed(&self, missed: Option<(Time, Time)>, cause: Reason, output: &mut Output) {
+        if let Some((from, to)) = missed {
+            let (shard, topics) = (self.id, self.topics.len());
+            output.notes.push_back(Note::GapOpened { shard, cause, from, topics });
+            output.notes.push_back(Note::GapClosed { shard, to, action: "resubscribed" });
         }
     }
 
@@ -329,8 +364,10 @@ fn ages_at(session: &Session, config: &Config) -> Option<Time> {
     let channel = session.channel.filter(|_| matches!(session.state, State::Live { .. }))?;
     let channel_ends = channel.expires_at - config.renew_before.min(channel.life / 3);
     let maker_ends = channel.maker_expires_at - channel.maker_margin;
-    // A maker that had already ended when the session came to live cannot end again.
-    let maker_lives = channel.maker_expires_at > session.entered;
+    // A maker that had already ended when the session came to live cannot end again. Where the session's own token made the
+    // channel, only a fresh token helps, and that is a reason of its own: with the old one, successor would follow successor.
+    let maker_lives = channel.maker_expires_at > session.entered
+        && session.token.is_some_and(|token| token.expires_at > channel.maker_expires_at);
     Some(if maker_lives { channel_ends.min(maker_ends) } else { channel_ends })
 }
 
@@ -368,10 +405,19 @@ fn advance(
         }
         return;
     };
+    let allowed = client.rest.next(now);
+    if allowed > now {
+        session.hold(allowed, now, output);
+        return;
+    }
     match session.channel.or_else(|| client.take_retired(now, output)) {
-        Some(channel) => session.subscribe(channel, token, topics, now, output),
+        Some(channel) => {
+            client.rest.spend(now);
+            session.subscribe(channel, token, topics, now, output);
+        }
         None if client.channels < CHANNELS_PER_CLIENT => {
             client.channels += 1;
+            client.rest.spend(now);
             session.open(token, now, output);
         }
         // One more would silently evict a sibling; a retired one becomes usable, or the platform drops one.

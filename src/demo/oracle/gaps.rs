@@ -116,7 +116,8 @@ fn explain_one(claim: &Claim, faults: &[Fault<'_>]) -> (NamedGap, Option<String>
     let causes: Vec<&Fault<'_>> = cuts.chain(delays).collect();
     let kinds: Vec<&str> = causes.iter().map(|fault| fault.kind).collect();
 
-    let begin = causes.iter().map(|fault| fault.from).min();
+    // What hindered long before the gap excuses nothing in it.
+    let begin = causes.iter().map(|fault| fault.from.max(from)).min();
     let end = causes.iter().map(|fault| fault.to).max();
     let lasted = begin.zip(end).map_or(Duration::ZERO, |(begin, end)| between(begin, end));
 

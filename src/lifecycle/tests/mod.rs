@@ -3,3 +3,5 @@
 mod properties;
 mod transcripts;
 mod world;
+
+pub use world::config;

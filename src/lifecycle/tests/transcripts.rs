@@ -221,3 +221,95 @@ fn a_revoked_token_costs_a_named_gap_and_a_fresh_channel() {
     62.157 gap closed: resubscribed
     "#);
 }
+
+#[test]
+fn a_predecessor_that_was_dead_before_its_successor_lived_is_a_named_gap() {
+    let mut world = World::live(1);
+    let session = world.session();
+    world.mute.insert(session);
+    world.rotate();
+    world.run(MINUTE);
+    insta::assert_snapshot!(world.transcript, @r#"
+    62.923 request token
+    62.943 rotation: secret
+    62.943 s2 open channel
+    62.963 s2 subscribe
+    62.983 s2 connect
+    80.120 gap opened: silent, from 45.120
+    80.120 gap closed: resubscribed
+    80.120 s1 close
+    "#);
+    assert_eq!(world.unnamed(), None);
+}
+
+#[test]
+fn a_fresh_secret_does_not_shorten_the_logins_retry_after() {
+    let mut world = World::live(1);
+    let retry_after = Some(MINUTE * 5);
+    world.refuse_login.push_back(Refusal { retry_after, ..refusal(Reason::Throttled) });
+    world.rotate();
+    world.run(MINUTE);
+    world.rotate();
+    world.run(MINUTE * 6);
+    assert_eq!(world.hasty, []);
+    assert_eq!(world.count(|command| *command == Command::RequestToken), 2);
+}
+
+#[test]
+fn a_retry_after_holds_for_every_shard_of_the_client() {
+    let mut world = World::live_with(1, 3);
+    let retry_after = Some(MINUTE);
+    world.refuse_handshake.push_back(Refusal { retry_after, ..refusal(Reason::Throttled) });
+    for session in world.sockets.values().copied().collect::<Vec<_>>() {
+        world.lose(session, Reason::Cut);
+        world.run(Duration::from_secs(5));
+    }
+    world.run(MINUTE * 2);
+    assert_eq!(world.hasty, []);
+    assert!(world.lifecycle.is_covered(), "{}", world.transcript);
+}
+
+#[test]
+fn a_login_that_stays_refused_to_the_tokens_end_makes_one_successor_and_no_more() {
+    let mut world = World::live(1);
+    world.refuse_login.extend(vec![refusal(Reason::CredentialsRejected); 20_000]);
+    world.rotate();
+    world.run(Duration::from_secs(86_400) * 2);
+    let channels = world.count(|command| matches!(command, Command::OpenChannel { .. }));
+    assert!(channels <= 1, "{channels} channels\n{}", world.transcript);
+    assert!(world.gaps.is_empty(), "{:?}", world.gaps);
+}
+
+#[test]
+fn a_list_of_topics_that_401_refuses_is_asked_for_with_back_off() {
+    let mut world = World::new(1);
+    world.refuse_list.extend(vec![refusal(Reason::Unauthorized); 1_000]);
+    world.run(MINUTE * 10);
+    let logins = world.count(|command| *command == Command::RequestToken);
+    assert!(logins < 60, "{logins} logins in ten minutes");
+}
+
+#[test]
+fn a_second_list_of_topics_changes_nothing_while_sessions_live() {
+    let mut world = World::live(1);
+    world.say(Reply::TopicsRefused { refusal: refusal(Reason::Timeout) });
+    world.say(Reply::TopicsListed { topics: Vec::new(), unknown: Vec::new() });
+    world.run(MINUTE * 10);
+    assert!(world.lifecycle.is_covered());
+    assert_eq!(world.count(|command| matches!(command, Command::ListTopics { .. })), 0);
+    assert_eq!(world.transcript, "");
+}
+
+#[test]
+fn a_channel_that_is_being_made_is_waited_for_although_a_successor_lives() {
+    let mut world = World::live(1);
+    let session = world.session();
+    world.say(Reply::Heard { session, what: Heard::ClosingNotice });
+    world.run(Duration::from_millis(1_900));
+    world.channels.remove(world.sockets.iter().find(|(_, of)| **of == session).expect("open").0);
+    world.slow_channels = Duration::from_secs(30);
+    world.say(Reply::Heard { session, what: Heard::NoLongerSubscribed });
+    world.run(MINUTE * 2);
+    let made = world.count(|command| matches!(command, Command::OpenChannel { .. }));
+    assert_eq!((made, world.lifecycle.channels()), (2, 2), "{}", world.transcript);
+}

@@ -3,7 +3,7 @@
 use crate::event::Topic;
 use crate::lifecycle::{
     ChannelId, Command, Config, Heard, Lifecycle, Note, Reason, Refusal, Reply, SecretVersion,
-    SessionId, TokenId,
+    SessionId, ShardId, TOPICS_PER_CHANNEL, TokenId,
 };
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,6 +35,7 @@ pub fn refusal(reason: Reason) -> Refusal {
 /// A closed gap, as the notes told it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
+    pub shard: ShardId,
     pub cause: Reason,
     pub from: Time,
     pub to: Option<Time>,
@@ -56,12 +57,36 @@ pub struct World {
     pub refuse_login: VecDeque<Refusal>,
     pub refuse_rest: VecDeque<Refusal>,
     pub refuse_handshake: VecDeque<Refusal>,
+    pub refuse_list: VecDeque<Refusal>,
+    /// How long the making of a channel takes besides the round trip.
+    pub slow_channels: Duration,
     /// Sockets that are open but never speak again.
     pub mute: BTreeSet<SessionId>,
     pub token_life: Duration,
     pub asked: Vec<(Time, Command)>,
     pub gaps: Vec<Gap>,
     pub transcript: String,
+    /// How many shards the topics fill.
+    pub shards: usize,
+    /// When each shard was without a socket that speaks, once it had one; open intervals have no end.
+    pub unfed: BTreeMap<ShardId, Vec<(Time, Option<Time>)>>,
+    /// Until when requests are forbidden by a `Retry-After`: logins, REST calls, handshakes.
+    forbidden: [Time; 3],
+    forbidding: Vec<(Time, usize, Duration)>,
+    /// Requests that came too early all the same.
+    pub hasty: Vec<(Time, Command)>,
+}
+
+/// The kinds of requests, as places in `World::forbidden`.
+fn kind(command: &Command) -> Option<usize> {
+    match command {
+        Command::RequestToken => Some(0),
+        Command::ListTopics { .. } | Command::OpenChannel { .. } | Command::Subscribe { .. } => {
+            Some(1)
+        }
+        Command::Connect { .. } => Some(2),
+        Command::Ping { .. } | Command::Close { .. } | Command::Forget { .. } => None,
+    }
 }
 
 impl World {
@@ -77,17 +102,30 @@ impl World {
             refuse_login: VecDeque::new(),
             refuse_rest: VecDeque::new(),
             refuse_handshake: VecDeque::new(),
+            refuse_list: VecDeque::new(),
+            slow_channels: Duration::ZERO,
             mute: BTreeSet::new(),
             token_life: DAY,
             asked: Vec::new(),
             gaps: Vec::new(),
             transcript: String::new(),
+            shards: 1,
+            unfed: BTreeMap::new(),
+            forbidden: [Time::START; 3],
+            forbidding: Vec::new(),
+            hasty: Vec::new(),
         }
     }
 
     /// A world that has come to live.
     pub fn live(seed: u64) -> Self {
+        Self::live_with(seed, 1)
+    }
+
+    /// A world of several shards that has come to live.
+    pub fn live_with(seed: u64, shards: usize) -> Self {
         let mut world = Self::new(seed);
+        world.shards = shards;
         world.run(Duration::from_secs(60));
         assert!(world.lifecycle.is_covered(), "{}", world.transcript);
         world.transcript.clear();
@@ -99,6 +137,7 @@ impl World {
     pub fn run(&mut self, time: Duration) {
         let end = self.now + time;
         let mut steps = 0;
+        self.watch();
         loop {
             steps += 1;
             assert!(steps < 1_000_000, "the deadline does not move\n{}", self.transcript);
@@ -116,6 +155,7 @@ impl World {
             } else {
                 self.lifecycle.handle_timeout(self.now);
             }
+            self.watch();
         }
         self.now = end;
     }
@@ -124,6 +164,73 @@ impl World {
     pub fn say(&mut self, reply: Reply) {
         self.lifecycle.handle_reply(reply, self.now);
         self.collect();
+        self.watch();
+    }
+
+    /// Notes which shards no socket feeds.
+    fn watch(&mut self) {
+        self.collect();
+        let speaks = |session: &SessionId| !self.mute.contains(session);
+        let open: BTreeSet<SessionId> = self.sockets.values().copied().filter(speaks).collect();
+        let sessions = self.lifecycle.sessions();
+        let fed: BTreeSet<ShardId> = sessions
+            .filter(|session| session.has_socket() && open.contains(&session.id))
+            .map(|session| session.shard)
+            .collect();
+        for shard in &fed {
+            if let Some((_, end @ None)) = self.unfed.entry(*shard).or_default().last_mut() {
+                *end = Some(self.now);
+            }
+        }
+        for (shard, unfed) in &mut self.unfed {
+            if !fed.contains(shard) && unfed.last().is_none_or(|(_, end)| end.is_some()) {
+                unfed.push((self.now, None));
+            }
+        }
+    }
+
+    /// What nobody can see: an interval without a speaking socket that no gap names.
+    pub fn unnamed(&self) -> Option<(ShardId, Time, Time)> {
+        let intervals = self.unfed.iter().flat_map(|(shard, all)| all.iter().map(|i| (*shard, *i)));
+        intervals.map(|(shard, (from, to))| (shard, from, to.unwrap_or(self.now))).find(
+            |(shard, from, to)| {
+                // Gaps follow each other without a frame between them that would prove anything.
+                let mut reached = *from;
+                for gap in self.gaps.iter().filter(|gap| gap.shard == *shard) {
+                    if gap.from <= reached {
+                        reached = reached.max(gap.to.unwrap_or(self.now));
+                    }
+                }
+                reached < *to
+            },
+        )
+    }
+
+    /// The longest that a gap claims beyond the time without a speaking socket.
+    pub fn excess(&self) -> Duration {
+        let excess = self.gaps.iter().map(|gap| {
+            let to = gap.to.unwrap_or(self.now);
+            let unfed: Duration = self.unfed.get(&gap.shard).map_or(Duration::ZERO, |all| {
+                let within = |(from, end): &(Time, Option<Time>)| {
+                    end.unwrap_or(self.now).min(to).since((*from).max(gap.from))
+                };
+                all.iter().map(within).sum()
+            });
+            to.since(gap.from).saturating_sub(unfed)
+        });
+        excess.max().unwrap_or_default()
+    }
+
+    /// Forgets what was settled long ago, so that many days fit into memory.
+    pub fn forget(&mut self) {
+        let open = |(_, end): &(Time, Option<Time>)| end.is_none();
+        if self.unfed.values().flatten().any(open) || self.gaps.iter().any(|gap| gap.to.is_none()) {
+            return;
+        }
+        self.gaps.clear();
+        self.unfed.values_mut().for_each(Vec::clear);
+        self.transcript.clear();
+        self.asked.clear();
     }
 
     /// The newest session with a socket.
@@ -156,6 +263,12 @@ impl World {
                 self.later(HEARTBEAT, reply.clone());
             }
         }
+        self.forbidding.retain(|(at, kind, wait)| {
+            if *at <= self.now {
+                self.forbidden[*kind] = self.forbidden[*kind].max(*at + *wait);
+            }
+            *at > self.now
+        });
         if let Reply::Connected { session } = reply {
             let sign = Reply::Heard { session, what: Heard::Sign };
             self.later(HEARTBEAT, sign);
@@ -171,12 +284,14 @@ impl World {
     fn collect(&mut self) {
         while let Some(note) = self.lifecycle.poll_note() {
             match note {
-                Note::GapOpened { cause, from, .. } => {
-                    self.gaps.push(Gap { cause, from, to: None });
+                Note::GapOpened { shard, cause, from, .. } => {
+                    self.gaps.push(Gap { shard, cause, from, to: None });
                     self.tell(&format!("gap opened: {cause}, from {:.3}", seconds(from)));
                 }
-                Note::GapClosed { to, action, .. } => {
-                    let gap = self.gaps.last_mut().expect("a gap was opened");
+                Note::GapClosed { shard, to, action } => {
+                    let mut gaps = self.gaps.iter_mut().rev();
+                    let gap = gaps.find(|gap| gap.shard == shard).expect("a gap was opened");
+                    assert!(gap.to.is_none() && gap.from <= to, "{gap:?} ends at {to:?}");
                     gap.to = Some(to);
                     self.tell(&format!("gap closed: {action}"));
                 }
@@ -194,6 +309,10 @@ impl World {
     }
 
     fn answer(&mut self, command: Command) {
+        if kind(&command).is_some_and(|kind| self.now < self.forbidden[kind]) {
+            self.hasty.push((self.now, command.clone()));
+        }
+        let asked = kind(&command);
         let reply = match command {
             Command::RequestToken => {
                 self.tell("request token");
@@ -207,9 +326,9 @@ impl World {
                     },
                 }
             }
-            Command::ListTopics { .. } => Reply::TopicsListed {
-                topics: vec![Topic::new(&format!("v2.routing.queues.{QUEUE}.users"))],
-                unknown: Vec::new(),
+            Command::ListTopics { .. } => match self.refuse_list.pop_front() {
+                Some(refusal) => Reply::TopicsRefused { refusal },
+                None => Reply::TopicsListed { topics: topics(self.shards), unknown: Vec::new() },
             },
             Command::OpenChannel { session, .. } => {
                 self.tell(&format!("{session} open channel"));
@@ -241,7 +360,15 @@ impl World {
             }
             Command::Forget { .. } => return,
         };
-        self.later(ROUND_TRIP, reply);
+        if let (Some(kind), Reply::Refused { refusal, .. } | Reply::TokenRefused { refusal, .. }) =
+            (asked, &reply)
+            && let Some(wait) = refusal.retry_after
+        {
+            // It counts from the answer's arrival.
+            self.forbidding.push((self.now + ROUND_TRIP, kind, wait));
+        }
+        let slow = matches!(reply, Reply::ChannelOpened { .. }).then_some(self.slow_channels);
+        self.later(ROUND_TRIP + slow.unwrap_or_default(), reply);
     }
 
     fn refused(&mut self, session: SessionId) -> Option<Reply> {
@@ -265,6 +392,18 @@ impl World {
         let at = seconds(self.now);
         self.transcript.push_str(&format!("{at:>10.3} {line}\n"));
     }
+}
+
+/// So many topics that they fill this number of shards.
+fn topics(shards: usize) -> Vec<Topic> {
+    if shards == 1 {
+        return vec![Topic::new(&format!("v2.routing.queues.{QUEUE}.users"))];
+    }
+    (0..shards * TOPICS_PER_CHANNEL)
+        .map(|queue| {
+            Topic::new(&format!("v2.routing.queues.00000000-0000-4000-8000-{queue:012}.users"))
+        })
+        .collect()
 }
 
 fn seconds(time: Time) -> f64 {
