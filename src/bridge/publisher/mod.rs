@@ -145,10 +145,11 @@ impl Publisher {
     /// Opens the sink and forgets what its broker turns out to hold. False when it need not be opened any more.
     async fn open(&mut self) -> Result<bool, sink::Error> {
         self.in_flight.clear();
+        // Asked first: a sink that fails at once would otherwise be opened for ever.
         let resume = tokio::select! {
             biased;
-            resume = self.setup.sink.open(&self.setup.epoch) => resume?,
             () = is_over(&self.setup.reader) => return Ok(false),
+            resume = self.setup.sink.open(&self.setup.epoch) => resume?,
         };
         if let Some(position) = resume.last_position {
             // A refused event cannot hide among these: a sink that can resume stores nothing behind one until it was told.
