@@ -101,6 +101,14 @@ impl Config {
                 "name a directory that tieline may write, such as \"./data\"",
             ));
         }
+        let overlap = self.lifecycle.settle + self.lifecycle.drain;
+        if overlap <= self.arbitration.hold {
+            mistakes.push(Mistake::new(
+                "arbitration.hold",
+                "is not shorter than lifecycle.settle and lifecycle.drain together, so that a rotation could double events",
+                "keep the overlap of two sessions longer than the hold, such as 2s + 2s and 1s",
+            ));
+        }
         mistakes
     }
 }

@@ -216,6 +216,17 @@ fn a_part_s_own_mistake_has_its_full_path_value_and_line() {
 }
 
 #[test]
+fn a_hold_that_outlasts_the_overlap_is_a_mistake() {
+    assert_snapshot!(said("[arbitration]\nhold = \"4s\"", &[]), @r#"
+    the configuration has 1 mistake
+
+      1. arbitration.hold = "4s"   (bad.toml, line 8)
+         is not shorter than lifecycle.settle and lifecycle.drain together, so that a rotation could double events
+         fix: keep the overlap of two sessions longer than the hold, such as 2s + 2s and 1s
+    "#);
+}
+
+#[test]
 fn a_mistake_in_a_variable_names_the_variable() {
     let variables = [
         ("TIELINE_ARBITRATION__WINDOW_EVENTS", "many"),
