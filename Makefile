@@ -8,10 +8,11 @@ SHELL := bash
 BUILD_PACKAGES := gcc g++ make pkg-config libssl-dev zlib1g-dev
 
 # Cheapest first, so that a slip is told early.
-CHECKS := fmt-check rules compose clippy clippy-bare doc servers unit
+CHECKS := fmt-check rules compose units clippy clippy-bare doc servers unit
 
 PROMTOOL := tests/servers/prometheus.sh --promtool
 CHECK_JSONSCHEMA := check-jsonschema==0.39.0
+KUBERNETES_VALIDATE := kubernetes-validate==1.37.0
 
 .PHONY: help demo test bench fmt servers packages $(CHECKS)
 
@@ -60,6 +61,11 @@ rules: ## Check the alerts and the scrape configuration, and run the alerts' own
 
 compose: ## Check docker-compose.yml against the compose specification
 	"$$(tests/servers/venv.sh checks $(CHECK_JSONSCHEMA))/bin/check-jsonschema" --builtin-schema vendor.compose-spec docker-compose.yml
+
+units: ## Check the unit of systemd and the manifest of Kubernetes
+	@command -v systemd-analyze >/dev/null || tests/servers/packages.sh systemd
+	tests/servers/unit.sh config/systemd/tieline.service
+	"$$(tests/servers/venv.sh kubernetes $(KUBERNETES_VALIDATE))/bin/kubernetes-validate" --strict --quiet config/kubernetes/tieline.yaml
 
 packages: ## Install the Debian packages that the build needs, where one is missing
 	@dpkg --status $(BUILD_PACKAGES) >/dev/null 2>&1 || tests/servers/packages.sh $(BUILD_PACKAGES)
