@@ -14,7 +14,7 @@ PROMTOOL := tests/servers/prometheus.sh --promtool
 CHECK_JSONSCHEMA := check-jsonschema==0.39.0
 KUBERNETES_VALIDATE := kubernetes-validate==1.37.0
 
-.PHONY: help demo test bench fmt servers packages $(CHECKS)
+.PHONY: help demo test properties bench fmt servers packages $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,20 @@ test: packages ## Everything that must hold: format, lints, docs, tests on real 
 	  $(MAKE) --no-print-directory $$check; \
 	  echo "── $$check: $$((SECONDS - started)) s"; \
 	done
+
+# How long `make properties` looks, and how many cases it draws of each property from each seed.
+FOR ?= 600
+CASES ?= 2000
+
+properties: packages ## Look for counter-examples with fresh seeds: make properties FOR=3600 CASES=20000
+	@cargo test --locked --package tieline --lib --no-run
+	@ends=$$((SECONDS + $(FOR))); runs=0; \
+	while [ $$runs = 0 ] || [ $$SECONDS -lt $$ends ]; do \
+	  seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); runs=$$((runs + 1)); \
+	  again="TIELINE_WORLD_SEED_FROM=$$seed PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$(CASES) cargo test --package tieline --lib"; \
+	  env $$again --quiet || { echo "repeat it with: $$again"; exit 1; }; \
+	done; \
+	echo "$$runs seeds, $(CASES) cases of each property from each: no counter-example"
 
 bench: packages ## Measure (eight minutes after the build); the figures and how they were taken are in docs/performance.md
 	cargo bench --locked --package tieline
