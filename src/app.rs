@@ -6,10 +6,9 @@ use crate::admin::{self, Doors};
 use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Stall, Status, Stream};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::event::Epoch;
 use crate::exit::Exit;
 use crate::genesys::{self, Genesys, Incoming};
-use crate::journal::{Journal, Reader};
+use crate::journal::{Found, Journal, Opening, Reader};
 use crate::lifecycle::{Backoff, Lifecycle};
 use crate::observation::Observation;
 use crate::secret::Secrets;
@@ -73,7 +72,6 @@ struct Workshop {
     config: Config,
     clock: Clock,
     rng: StdRng,
-    epoch: Epoch,
     /// The platform's address: the `source` of every event.
     source: String,
     metrics: Arc<Metrics>,
@@ -85,13 +83,12 @@ struct Workshop {
 impl Workshop {
     fn new(config: Config, sinks: &[&'static str]) -> Self {
         let clock = Clock::start();
-        let mut rng = match config.process.seed {
+        let rng = match config.process.seed {
             0 => StdRng::from_rng(&mut rand::rng()),
             seed => StdRng::seed_from_u64(seed),
         };
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), sinks));
         Self {
-            epoch: Epoch::new(clock.timestamp(), rng.random()),
             source: config.genesys.api_url(),
             telemetry: Telemetry::new(Arc::clone(&metrics)),
             metrics,
@@ -103,10 +100,26 @@ impl Workshop {
         }
     }
 
+    /// The journal, with all that an earlier process has left in it.
+    fn open_journal(
+        &mut self,
+        sinks: &[&'static str],
+    ) -> anyhow::Result<(Journal, Vec<Reader>, Found)> {
+        let mut chance = StdRng::from_rng(&mut self.rng);
+        let opening = Opening {
+            config: self.config.journal.clone(),
+            data_dir: &self.config.data_dir,
+            sinks,
+            clock: self.clock,
+            salt: Box::new(move || chance.random()),
+        };
+        Ok(opening.open()?)
+    }
+
     /// The status before anything has happened.
-    fn first_status(&self, sinks: &[&'static str]) -> Status {
+    fn first_status(&self, epoch: &str, sinks: &[&'static str]) -> Status {
         let dead_after = self.config.lifecycle.dead_after;
-        let (version, epoch) = (env!("CARGO_PKG_VERSION"), self.epoch.as_str());
+        let version = env!("CARGO_PKG_VERSION");
         let mut status = Status::new(version, epoch, self.clock.timestamp(), dead_after);
         status.sinks = sinks.iter().copied().map(bridge::status::Sink::new).collect();
         status.login.client_id = self.config.genesys.client_id.clone();
@@ -148,7 +161,6 @@ impl Workshop {
         Ok(Publisher::new(Setup {
             sink,
             reader,
-            epoch: self.epoch.clone(),
             delay: delay(&self.config, StdRng::from_rng(&mut self.rng)),
             encode: encode(&self.source),
             data_dir: self.config.data_dir.clone(),
@@ -172,17 +184,15 @@ impl App {
         let sinks = config.sinks.clone().build(&config.genesys.api_url());
         let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
         let mut workshop = Workshop::new(config, &names);
-        let (version, epoch) = (env!("CARGO_PKG_VERSION"), workshop.epoch.to_string());
+        let (journal, readers, found) = workshop.open_journal(&names)?;
+        let (version, epoch) = (env!("CARGO_PKG_VERSION"), journal.epoch().to_string());
+        let first = workshop.first_status(&epoch, &names);
         workshop.telemetry.record(&Observation::Started { version, epoch });
-
-        let first = workshop.first_status(&names);
         let (show, status) = watch::channel(Arc::new(first.clone()));
         let admin = workshop.open_doors(status.clone()).await?;
         let (observe, observed) = mpsc::channel(OBSERVED);
         let (heard, incoming) = mpsc::channel(INCOMING);
         let genesys = workshop.genesys(observe.clone(), heard)?;
-        let journal = &workshop.config.journal;
-        let (journal, readers) = Journal::new(journal, workshop.epoch.clone(), &names);
         let mut publishers = JoinSet::new();
         for ((_, sink), reader) in sinks.into_iter().zip(readers) {
             publishers.spawn(workshop.publisher(sink, reader, observe.clone())?.run());
@@ -190,13 +200,16 @@ impl App {
         let seed = workshop.rng.random();
         let Workshop { config, clock, metrics, telemetry, tracker, tokens, .. } = workshop;
         let arbiter = Arbiter::new(&config.arbitration);
+        let ledger = Ledger::new(GAPS);
+        let mut stream = Stream::new(clock, arbiter, journal, ledger, metrics);
+        stream.note_found(&found);
         let driver = Driver {
             clock,
             lifecycle: Lifecycle::new(config.lifecycle, seed),
             genesys,
             incoming,
             observed,
-            stream: Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics),
+            stream,
             report: Report::new(telemetry.clone(), first),
             stall: Stall::default(),
             status: show,

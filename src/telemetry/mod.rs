@@ -58,6 +58,10 @@ impl Telemetry {
             Observation::EventParked { sink, .. } => {
                 return metrics.sink(sink).map_or(1, metrics::Sink::parked);
             }
+            Observation::JournalFailed { operation, .. } => metrics.journal.failed(operation),
+            Observation::JournalFound { torn_bytes, .. } => metrics.journal.torn(*torn_bytes),
+            Observation::JournalDamaged { events, .. } => metrics.journal.damaged(*events),
+            Observation::EpochBegan { reason, .. } => metrics.journal.epoch(reason),
             Observation::SinkFailed { sink, .. } => {
                 if let Some(sink) = metrics.sink(sink) {
                     sink.failed();
@@ -78,6 +82,8 @@ impl Telemetry {
             | Observation::PlanMade { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
+            | Observation::SinkReleased { .. }
+            | Observation::SinkAdded { .. }
             | Observation::Started { .. }
             | Observation::Listening { .. }
             | Observation::Ready

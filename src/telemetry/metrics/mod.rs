@@ -4,6 +4,7 @@
 //! Counters are moved where things happen; gauges are set from the bridge's status when somebody scrapes (`admin::scrape`), so that
 //! the metrics, `/readyz` and the status page cannot disagree.
 
+mod journal;
 mod labels;
 mod login;
 mod process;
@@ -16,7 +17,11 @@ use prometheus::{Encoder, TextEncoder};
 use shelf::Shelf;
 use std::collections::BTreeMap;
 
-pub use labels::{FAMILIES, OTHER_GAP_CAUSES, OUTCOMES, STATES, TOPIC_STATES, TRIGGERS};
+pub use journal::Journal;
+pub use labels::{
+    EPOCH_REASONS, FAMILIES, JOURNAL_OPERATIONS, OTHER_GAP_CAUSES, OUTCOMES, STATES, TOPIC_STATES,
+    TRIGGERS,
+};
 pub use login::Login;
 pub use session::Sessions;
 pub use sink::{Backlog, Sink};
@@ -37,6 +42,8 @@ pub struct Metrics {
     pub sessions: Sessions,
     /// What was heard, and what of it was doubled or missed.
     pub stream: Stream,
+    /// The journal and its disk.
+    pub journal: Journal,
     sinks: BTreeMap<&'static str, Sink>,
 }
 
@@ -64,6 +71,7 @@ impl Metrics {
             login: Login::new(&shelf),
             sessions: Sessions::new(&shelf),
             stream: Stream::new(&shelf),
+            journal: Journal::new(&shelf),
             sinks: sink::all(&shelf, sinks),
             shelf,
         }

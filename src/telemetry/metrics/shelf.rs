@@ -58,6 +58,16 @@ impl Shelf {
         self.keep(prometheus::GaugeVec::new(Opts::new(name, help), labels))
     }
 
+    pub(super) fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+    ) -> prometheus::Histogram {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.keep(prometheus::Histogram::with_opts(options))
+    }
+
     pub(super) fn histograms(
         &self,
         name: &str,
