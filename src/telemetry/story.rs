@@ -292,9 +292,11 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             unacknowledged = 0,
             "drained: every sink has acknowledged everything"
         ),
-        Observation::Drained { unacknowledged } => error!(
+        Observation::Drained { unacknowledged } => warn!(
             event = "drained",
-            unacknowledged, "the drain's time is over; events not acknowledged: {unacknowledged}"
+            unacknowledged,
+            "the drain's time is over; events not acknowledged: {unacknowledged}; they are in the journal, and the next start delivers \
+             them"
         ),
     }
 }

@@ -14,6 +14,7 @@ mod deployment;
 mod doors;
 mod hanging;
 mod harness;
+mod journal;
 mod logs;
 mod mistakes;
 mod platform;
