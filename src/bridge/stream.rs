@@ -1,7 +1,7 @@
 //! From a notification to the journal: arbitration, marks, numbers, and the ledger of what may be missing.
 
 use crate::clock::Clock;
-use crate::event::Notification;
+use crate::event::{Entry, Notification};
 use crate::journal::Journal;
 use crate::lifecycle::SessionId;
 use crate::observation::Observation;
@@ -189,7 +189,7 @@ impl Stream {
                         self.metrics.stream.possible_duplicate();
                     }
                     let received = notification.received;
-                    let appended = self.journal.append(notification, marks);
+                    let appended = self.journal.append(Entry::pushed(notification, marks));
                     self.counts.published += u64::from(appended.position.is_some());
                     self.note_refusals(&appended.refused_by, received);
                 }

@@ -12,7 +12,7 @@ mod tests;
 
 pub use reader::{Reader, Stats};
 
-use crate::event::{Epoch, Event, Marks, Notification};
+use crate::event::{Entry, Epoch, Event, Kind};
 use crate::sequence::Sequencer;
 use crate::sink::Record;
 use crate::size::Size;
@@ -77,33 +77,26 @@ impl Journal {
         self.position
     }
 
-    /// Places the notification and hands it to every sink that has room. Never waits.
-    pub fn append(&mut self, notification: Notification, marks: Marks) -> Appended {
+    /// Places the entry and hands it to every sink that it is for and that has room. Never waits.
+    ///
+    /// What is our own may use the room that is kept for it, so that a sink at its bound is told of its gap.
+    pub fn append(&mut self, entry: Entry) -> Appended {
         // Only this end adds, so a queue that has room now has it below too.
-        let length = notification.body.len();
-        let refused_by: Vec<&'static str> = self
+        let (length, is_own) = (entry.body.len(), entry.kind != Kind::Notification);
+        let only = entry.sink;
+        let concerned = |writer: &&mut Writer| only.is_none_or(|sink| sink == writer.queue.sink());
+        let (takers, full): (Vec<&mut Writer>, Vec<&mut Writer>) = self
             .sinks
-            .iter()
-            .filter(|writer| !writer.queue.has_room(length))
-            .map(|writer| writer.queue.sink())
-            .collect();
-        if refused_by.len() == self.sinks.len() {
+            .iter_mut()
+            .filter(concerned)
+            .partition(|writer| writer.queue.has_room(length, is_own));
+        let refused_by = full.iter().map(|writer| writer.queue.sink()).collect();
+        if takers.is_empty() {
             return Appended { position: None, refused_by };
         }
         self.position += 1;
-        let event = Arc::new(Event {
-            epoch: self.epoch.clone(),
-            position: self.position,
-            topic: notification.topic,
-            body: notification.body,
-            correlation_id: notification.correlation_id,
-            received: notification.received,
-            marks,
-        });
-        for writer in &mut self.sinks {
-            if refused_by.contains(&writer.queue.sink()) {
-                continue;
-            }
+        let event = Arc::new(Event::placed(self.epoch.clone(), self.position, entry));
+        for writer in takers {
             let number = writer.sequencer.next(event.topic.key());
             writer.queue.push(Record { event: Arc::clone(&event), number });
         }

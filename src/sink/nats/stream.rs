@@ -20,9 +20,10 @@ impl Link {
         &mut self,
         config: &Config,
         subject: Option<&Template>,
+        control: &str,
     ) -> Result<Stream, Error> {
         let name = &config.stream;
-        let subjects = subject.map(wildcard).unwrap_or_default();
+        let subjects = subjects(subject, control);
         let context: Context = ContextBuilder::new().timeout(ANSWER).build(self.client.clone());
         let looked_up = answered(&mut self.trouble, async {
             match context.get_stream(name).await {
@@ -79,11 +80,11 @@ fn is_missing(kind: &GetStreamErrorKind) -> bool {
 }
 
 /// The stream that we create.
-fn wanted(config: &Config, subjects: &str) -> stream::Config {
+fn wanted(config: &Config, subjects: &[String]) -> stream::Config {
     stream::Config {
         name: config.stream.clone(),
         description: Some("Genesys Cloud events, written by tieline alone".into()),
-        subjects: vec![subjects.to_owned()],
+        subjects: subjects.to_vec(),
         storage: StorageType::File,
         num_replicas: config.replicas,
         max_age: config.max_age,
@@ -98,11 +99,12 @@ fn wanted(config: &Config, subjects: &str) -> stream::Config {
 }
 
 /// Why a stream that exists cannot be ours.
-fn unfit(existing: &stream::Config, subjects: &str) -> Option<String> {
-    if !existing.subjects.iter().any(|wide| covers(wide, subjects)) {
+fn unfit(existing: &stream::Config, subjects: &[String]) -> Option<String> {
+    let is_taken = |subject: &&String| existing.subjects.iter().any(|wide| covers(wide, subject));
+    if let Some(missing) = subjects.iter().find(|subject| !is_taken(subject)) {
         let takes = existing.subjects.join(", ");
         return Some(format!(
-            "it takes {takes:?}, not {subjects}: add that subject, or name another stream"
+            "it takes {takes:?}, not {missing}: add that subject, or name another stream"
         ));
     }
     let faults = [
@@ -112,6 +114,15 @@ fn unfit(existing: &stream::Config, subjects: &str) -> Option<String> {
     ];
     let (_, fault) = faults.into_iter().find(|(fault, _)| *fault)?;
     Some(fault.to_owned())
+}
+
+/// The subjects of all our messages, as a stream names them: none that another one covers.
+fn subjects(subject: Option<&Template>, control: &str) -> Vec<String> {
+    let wide = subject.map(wildcard).unwrap_or_default();
+    let mut subjects = vec![control.to_owned()];
+    subjects.retain(|subject| !covers(&wide, subject));
+    subjects.insert(0, wide);
+    subjects
 }
 
 /// The subjects that a template can make, as a stream names them: `genesys.{family}.{key}` is `genesys.>`.
