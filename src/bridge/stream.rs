@@ -2,9 +2,10 @@
 
 use crate::clock::Clock;
 use crate::event::{Entry, Notification};
-use crate::journal::Journal;
+use crate::journal::{Appended, Journal};
 use crate::lifecycle::SessionId;
 use crate::observation::Observation;
+use crate::privacy::Privacy;
 use crate::sequence::{Arbiter, Certainty, Ledger, Leg, Verdict};
 use crate::telemetry::metrics::Metrics;
 use crate::time::{Time, Timestamp};
@@ -32,6 +33,7 @@ pub struct Stream {
     arbiter: Arbiter,
     /// Sessions whose frames are taken; late frames of a session that was closed are nobody's.
     legs: BTreeSet<SessionId>,
+    privacy: Privacy,
     journal: Journal,
     ledger: Ledger,
     /// The open gap of each shard.
@@ -48,6 +50,7 @@ impl Stream {
     pub fn new(
         clock: Clock,
         arbiter: Arbiter,
+        privacy: Privacy,
         journal: Journal,
         ledger: Ledger,
         metrics: Arc<Metrics>,
@@ -56,6 +59,7 @@ impl Stream {
             clock,
             arbiter,
             legs: BTreeSet::new(),
+            privacy,
             journal,
             ledger,
             gaps: BTreeMap::new(),
@@ -189,12 +193,18 @@ impl Stream {
                         self.metrics.stream.possible_duplicate();
                     }
                     let received = notification.received;
-                    let appended = self.journal.append(Entry::pushed(notification, marks));
+                    let appended = self.append(Entry::pushed(notification, marks));
                     self.counts.published += u64::from(appended.position.is_some());
                     self.note_refusals(&appended.refused_by, received);
                 }
             }
         }
+    }
+
+    /// The last step on an event's way in: what may not leave the process is taken out before it has a number.
+    fn append(&mut self, mut entry: Entry) -> Appended {
+        entry.body = self.privacy.apply(&entry.topic, entry.body);
+        self.journal.append(entry)
     }
 
     /// Opens the gaps of sinks whose bound is reached. `received` is when the event at hand was heard.
@@ -241,7 +251,8 @@ mod tests {
         let (journal, mut readers) = Journal::new(&bound, epoch, &["kafka"]);
         let metrics = Arc::new(Metrics::new("test", &["kafka"]));
         let arbiter = Arbiter::new(&arbitration);
-        let mut stream = Stream::new(Clock::start(), arbiter, journal, Ledger::new(10), metrics);
+        let mut stream =
+            Stream::new(Clock::start(), arbiter, Privacy::off(), journal, Ledger::new(10), metrics);
         stream.begin(SESSION, 0, Time::START);
         (stream, readers.remove(0))
     }

@@ -70,11 +70,19 @@ impl Config {
             for (family, patterns) in table {
                 if let Some(problem) = pattern::wrong_family(family) {
                     let fix = "write a topic without its ids, such as \"v2.routing.queues.conversations\", a prefix such as \"v2.users.*\", or \"*\"";
-                    mistakes.push(Mistake::new(key, format!("names \"{family}\", which {problem}"), fix));
+                    mistakes.push(Mistake::new(
+                        key,
+                        format!("names \"{family}\", which {problem}"),
+                        fix,
+                    ));
                 }
                 for wrong in patterns.iter().filter(|text| Pattern::parse(text).is_none()) {
                     let fix = "write the names from the body's root down, such as \"participants.name\"; \"*\" stands for any one name and \"**\" for any number of them";
-                    mistakes.push(Mistake::new(key, format!("holds \"{wrong}\", which is not a path"), fix));
+                    mistakes.push(Mistake::new(
+                        key,
+                        format!("holds \"{wrong}\", which is not a path"),
+                        fix,
+                    ));
                 }
             }
         }

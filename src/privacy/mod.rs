@@ -48,19 +48,18 @@ pub struct Privacy {
 impl Privacy {
     /// The rules of a configuration without mistakes. `key` is what `Config::read_key` gave.
     pub fn new(config: &Config, key: Option<ring::hmac::Key>) -> Self {
-        let profile = match config.profile {
+        let shipped = match config.profile {
             Profile::Off => Vec::new(),
             Profile::Personal => profile::rules(),
         };
-        let written = config.written();
-        let mut rules: Vec<(Box<str>, Arc<[Rule]>)> = written
-            .into_iter()
-            .map(|(family, rules)| (family.into(), rules.into()))
-            .collect();
-        if !profile.is_empty() {
-            rules.push(("*".into(), profile.into()));
-        }
+        let rules = config.written().into_iter().chain(shipped);
+        let rules = rules.map(|(family, rules)| (family.into(), rules.into())).collect();
         Self { rules, key, found: HashMap::new() }
+    }
+
+    /// No rules at all.
+    pub fn off() -> Self {
+        Self { rules: Vec::new(), key: None, found: HashMap::new() }
     }
 
     /// The body as it may leave the process; the very same bytes where no rule fits.
@@ -81,6 +80,11 @@ impl Privacy {
             Ok(None) => body,
             Err(rewrite::Unreadable) => Bytes::from_static(b"null"),
         }
+    }
+
+    /// Whether a rule may fit events of this topic.
+    pub fn concerns(&self, topic: &Topic) -> bool {
+        self.rules.iter().any(|(family, _)| fits(family, topic.family_name()))
     }
 
     fn of(&mut self, topic: &Topic) -> Arc<[Arc<[Rule]>]> {

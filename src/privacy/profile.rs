@@ -66,27 +66,43 @@ const HASHED: [&str; 25] = [
     "**.tokenHash",
 ];
 
-/// The shipped rules, for every family.
-pub(super) fn rules() -> Vec<Rule> {
-    let of = |paths: &'static [&'static str], action| {
-        paths.iter().filter_map(move |path| {
-            Pattern::parse(path).map(|pattern| Rule { pattern, action })
-        })
-    };
-    of(&DROPPED, Action::Drop).chain(of(&HASHED, Action::Hash)).collect()
+/// What one family alone calls by a name that is harmless elsewhere.
+const DROPPED_IN: [(&str, &str); 1] = [("v2.users.presence", "message")];
+
+/// The shipped rules, by family.
+pub(super) fn rules() -> Vec<(&'static str, Vec<Rule>)> {
+    let rule = |path: &str, action| Pattern::parse(path).map(|pattern| Rule { pattern, action });
+    let dropped = DROPPED.iter().filter_map(|path| rule(path, Action::Drop));
+    let everywhere = dropped.chain(HASHED.iter().filter_map(|path| rule(path, Action::Hash)));
+    let apart = DROPPED_IN
+        .iter()
+        .map(|(family, path)| (*family, rule(path, Action::Drop).into_iter().collect()));
+    std::iter::once(("*", everywhere.collect())).chain(apart).collect()
 }
 
 /// What bodies tell about people, by family; of several that fit the longest counts.
 const FAMILIES: [(&str, &str); 11] = [
-    ("v2.analytics.conversation.metrics", "phone numbers, addresses, participants' names, contact ids"),
+    (
+        "v2.analytics.conversation.metrics",
+        "phone numbers, addresses, participants' names, contact ids",
+    ),
     ("v2.analytics.flow.metrics", "phone numbers, addresses, participants' names, contact ids"),
     ("v2.audits.*", "who changed what from which value to which, and from which address"),
     ("v2.detail.events.collaboratechat.*", "what people wrote"),
-    ("v2.detail.events.conversation.*", "phone numbers, addresses, names, attributes, contact ids, subjects, notes"),
+    (
+        "v2.detail.events.conversation.*",
+        "phone numbers, addresses, names, attributes, contact ids, subjects, notes",
+    ),
     ("v2.operations.events", "phone numbers, contact ids"),
-    ("v2.routing.queues.conversations.*", "names, phone numbers, addresses, attributes, contact ids, subjects, notes"),
+    (
+        "v2.routing.queues.conversations.*",
+        "names, phone numbers, addresses, attributes, contact ids, subjects, notes",
+    ),
     ("v2.users.activity", "what agents wrote as their presence"),
-    ("v2.users.conversations.*", "names, phone numbers, addresses, attributes, contact ids, subjects, notes"),
+    (
+        "v2.users.conversations.*",
+        "names, phone numbers, addresses, attributes, contact ids, subjects, notes",
+    ),
     ("v2.users.presence", "what agents wrote as their presence"),
     ("v2.users.tokens", "addresses, hashes of tokens"),
 ];

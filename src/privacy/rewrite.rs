@@ -69,9 +69,7 @@ impl Writer<'_> {
             }
             Some(b'[') => {
                 let items: Vec<&RawValue> = serde_json::from_str(text)?;
-                self.list(b"[]", items, |writer, item| {
-                    writer.value(item, places).map(|()| true)
-                })
+                self.list(b"[]", items, |writer, item| writer.value(item, places).map(|()| true))
             }
             _ => {
                 self.out.extend_from_slice(text.as_bytes());
@@ -201,7 +199,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
-                while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
+                while let Some((Text(name), value)) =
+                    map.next_entry::<Text<'de>, &'de RawValue>()?
+                {
                     members.push((name, value));
                 }
                 Ok(Members(members))
