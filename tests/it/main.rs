@@ -17,6 +17,7 @@ mod harness;
 mod logs;
 mod mistakes;
 mod platform;
+mod privacy;
 mod reconnect;
 mod rotation;
 mod secrets;
