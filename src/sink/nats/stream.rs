@@ -22,8 +22,30 @@ impl Link {
         subject: Option<&Template>,
     ) -> Result<Stream, Error> {
         let name = &config.stream;
-        let subjects = subject.map(wildcard).unwrap_or_default();
-        let context: Context = ContextBuilder::new().timeout(ANSWER).build(self.client.clone());
+        let subjects = subjects(subject);
+        let operation = |verb, at: &str| format!("{verb} stream {name} at {at}");
+        let stream = match self.find(config).await? {
+            Some(stream) => stream,
+            None => {
+                let context = self.context();
+                answered(&mut self.trouble, context.create_stream(wanted(config, &subjects)))
+                    .await
+                    .map_err(|reason| Error::retry(operation("create", &self.addresses), reason))?
+            }
+        };
+        let existing = &stream.cached_info().config;
+        if let Some(problem) = unfit(existing, &subjects) {
+            return Err(Error::misconfigured(operation("use", &self.addresses), problem));
+        }
+        if let Ok(most @ 1..) = usize::try_from(existing.max_message_size) {
+            self.most = self.most.min(most);
+        }
+        Ok(stream)
+    }
+
+    /// Finds the stream, if it exists.
+    pub(super) async fn find(&mut self, config: &Config) -> Result<Option<Stream>, Error> {
+        let (name, context) = (&config.stream, self.context());
         let looked_up = answered(&mut self.trouble, async {
             match context.get_stream(name).await {
                 Ok(stream) => Ok(Some(stream)),
@@ -31,22 +53,13 @@ impl Link {
                 Err(error) => Err(error),
             }
         });
-        let operation = |verb| format!("{verb} stream {name} at {}", self.addresses);
-        let found = looked_up.await.map_err(|reason| Error::retry(operation("look up"), reason))?;
-        let stream = match found {
-            Some(stream) => stream,
-            None => answered(&mut self.trouble, context.create_stream(wanted(config, &subjects)))
-                .await
-                .map_err(|reason| Error::retry(operation("create"), reason))?,
-        };
-        let existing = &stream.cached_info().config;
-        if let Some(problem) = unfit(existing, &subjects) {
-            return Err(Error::misconfigured(operation("use"), problem));
-        }
-        if let Ok(most @ 1..) = usize::try_from(existing.max_message_size) {
-            self.most = self.most.min(most);
-        }
-        Ok(stream)
+        looked_up.await.map_err(|reason| {
+            Error::retry(format!("look up stream {name} at {}", self.addresses), reason)
+        })
+    }
+
+    fn context(&self) -> Context {
+        ContextBuilder::new().timeout(ANSWER).build(self.client.clone())
     }
 
     /// The id of the stream's last message, empty when that has none; remembers what the next message has to expect.
@@ -78,8 +91,13 @@ fn is_missing(kind: &GetStreamErrorKind) -> bool {
     matches!(kind, GetStreamErrorKind::JetStream(said) if said.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
+/// The subjects that the sink publishes on, as a stream names them.
+pub(super) fn subjects(template: Option<&Template>) -> String {
+    template.map(wildcard).unwrap_or_default()
+}
+
 /// The stream that we create.
-fn wanted(config: &Config, subjects: &str) -> stream::Config {
+pub(super) fn wanted(config: &Config, subjects: &str) -> stream::Config {
     stream::Config {
         name: config.stream.clone(),
         description: Some("Genesys Cloud events, written by tieline alone".into()),
@@ -98,7 +116,7 @@ fn wanted(config: &Config, subjects: &str) -> stream::Config {
 }
 
 /// Why a stream that exists cannot be ours.
-fn unfit(existing: &stream::Config, subjects: &str) -> Option<String> {
+pub(super) fn unfit(existing: &stream::Config, subjects: &str) -> Option<String> {
     if !existing.subjects.iter().any(|wide| covers(wide, subjects)) {
         let takes = existing.subjects.join(", ");
         return Some(format!(
@@ -135,7 +153,7 @@ fn wildcard(template: &Template) -> String {
 }
 
 /// Whether every subject of `narrow` is one of `wide`.
-fn covers(wide: &str, narrow: &str) -> bool {
+pub(super) fn covers(wide: &str, narrow: &str) -> bool {
     let (mut wide, mut narrow) = (wide.split('.'), narrow.split('.'));
     loop {
         match (wide.next(), narrow.next()) {
