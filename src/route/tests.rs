@@ -67,30 +67,29 @@ fn an_expression_that_has_no_answer_says_why_without_the_value() {
 
 #[test]
 fn every_name_is_checked_at_the_start_and_the_nearest_is_named() {
-    insta::assert_snapshot!(
-        [
-            "event.tpye == \"a\"",
-            "type.startsWith(\"a\")",
-            "evnt.subject == \"a\"",
-            "queue == \"a\"",
-            "event.sequence > 5",
-            "event.snapshot",
-            "event == 1",
-            "has(event.dta.x)",
-            "event.type == \"queueEvent\"",
-            "event.type in [\"com.genesys.cloud.v2.users.presence\", \"user\"]",
-            "event.data.matches(\"a\")",
-            "event.data.a + event.data.b == 2",
-            "event.data.list.map(x, x)",
-            "event.data.list.exists(x, x == event.data.y)",
-            "event.data.a.exists(x, x.b.exists(y, y == x.c))",
-            "event.data.a.exists(event, true)",
-            "event.type ==",
-            "",
-        ]
-        .map(refusal)
-        .join("\n")
-    );
+    let told = [
+        "event.tpye == \"a\"",
+        "type.startsWith(\"a\")",
+        "evnt.subject == \"a\"",
+        "queue == \"a\"",
+        "event.sequence > 5",
+        "event.snapshot",
+        "event == 1",
+        "has(event.dta.x)",
+        "event.type == \"queueEvent\"",
+        "event.type in [\"com.genesys.cloud.v2.users.presence\", \"user\"]",
+        "event.data.matches(\"a\")",
+        "event.data.a + event.data.b == 2",
+        "event.data.list.map(x, x)",
+        "event.data.list.exists(x, x == event.data.y)",
+        "event.data.a.exists(x, x.b.exists(y, y == x.c))",
+        "event.data.a.exists(event, true)",
+        "event.type ==",
+        "",
+    ]
+    .map(refusal)
+    .join("\n");
+    insta::assert_snapshot!(told);
     assert!(Filter::parse(&format!("event.late{}", " && true".repeat(600))).is_err());
 }
 
