@@ -1,7 +1,7 @@
 //! From a notification to the journal: arbitration, marks, numbers, and the ledger of what may be missing.
 
 use crate::clock::Clock;
-use crate::event::{Marks, Notification};
+use crate::event::{Entry, Marks, Notification};
 use crate::journal::Journal;
 use crate::lifecycle::SessionId;
 use crate::observation::Observation;
@@ -206,7 +206,8 @@ impl Stream {
                     }
                     let received = notification.received;
                     let wanted = self.route(&notification, marks, now);
-                    let appended = self.journal.append_for(wanted, notification, marks);
+                    let entry = Entry::pushed(notification, marks);
+                    let appended = self.journal.append_for(wanted, entry);
                     self.counts.published += u64::from(appended.position.is_some());
                     self.note_refusals(&appended.refused_by, received);
                 }

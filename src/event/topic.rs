@@ -30,6 +30,9 @@ struct Parts {
     key_fingerprint: u64,
 }
 
+/// The topic of what concerns a whole sink; its own key, so that all of it has one order.
+const CONTROL: &str = "tieline.control";
+
 /// What every event type starts with: CloudEvents asks for a reverse-DNS name.
 const KIND_PREFIX: &str = "com.genesys.cloud.";
 
@@ -48,6 +51,11 @@ impl Topic {
             folded: folded.into(),
             name: name.into(),
         }))
+    }
+
+    /// The topic of what concerns a whole sink.
+    pub fn control() -> Self {
+        Self::new(CONTROL)
     }
 
     /// The name as it was spelt.

@@ -12,7 +12,7 @@ mod tests;
 
 pub use reader::{Reader, Stats};
 
-use crate::event::{Epoch, Event, Marks, Notification};
+use crate::event::{Entry, Epoch, Event, Kind};
 use crate::route::Wanted;
 use crate::sequence::Sequencer;
 use crate::sink::Record;
@@ -101,46 +101,34 @@ impl Journal {
         self.position
     }
 
-    /// Places the notification and hands it to every sink that has room. Never waits.
-    pub fn append(&mut self, notification: Notification, marks: Marks) -> Appended {
-        self.append_for(Wanted::ALL, notification, marks)
+    /// Places the entry and hands it to every sink that it is for and that has room. Never waits.
+    ///
+    /// What is our own may use the room that is kept for it, so that a sink at its bound is told of its gap.
+    pub fn append(&mut self, entry: Entry) -> Appended {
+        self.append_for(Wanted::ALL, entry)
     }
 
     /// The same for the sinks that want it; to the others it is as if it had never been.
-    pub fn append_for(
-        &mut self,
-        wanted: Wanted,
-        notification: Notification,
-        marks: Marks,
-    ) -> Appended {
+    pub fn append_for(&mut self, wanted: Wanted, entry: Entry) -> Appended {
         // Only this end adds, so a queue that has room now has it below too.
-        let length = notification.body.len();
-        let wants = |place: usize| wanted.by(place);
-        let asked = (0..self.sinks.len()).filter(|place| wants(*place)).count();
-        let refused_by: Vec<&'static str> = self
+        let (length, is_own) = (entry.body.len(), entry.kind != Kind::Notification);
+        let only = entry.sink;
+        let concerned = |writer: &&mut Writer| only.is_none_or(|sink| sink == writer.queue.sink());
+        let (takers, full): (Vec<&mut Writer>, Vec<&mut Writer>) = self
             .sinks
-            .iter()
+            .iter_mut()
             .enumerate()
-            .filter(|(place, writer)| wants(*place) && !writer.queue.has_room(length))
-            .map(|(_, writer)| writer.queue.sink())
-            .collect();
-        if refused_by.len() == asked {
+            .filter(|(place, _)| wanted.by(*place))
+            .map(|(_, writer)| writer)
+            .filter(concerned)
+            .partition(|writer| writer.queue.has_room(length, is_own));
+        let refused_by = full.iter().map(|writer| writer.queue.sink()).collect();
+        if takers.is_empty() {
             return Appended { position: None, refused_by };
         }
         self.position += 1;
-        let event = Arc::new(Event {
-            epoch: self.epoch.clone(),
-            position: self.position,
-            topic: notification.topic,
-            body: notification.body,
-            correlation_id: notification.correlation_id,
-            received: notification.received,
-            marks,
-        });
-        for (place, writer) in self.sinks.iter_mut().enumerate() {
-            if !wants(place) || refused_by.contains(&writer.queue.sink()) {
-                continue;
-            }
+        let event = Arc::new(Event::placed(self.epoch.clone(), self.position, entry));
+        for writer in takers {
             let number = writer.sequencer.next(event.topic.key());
             writer.queue.push(Record { event: Arc::clone(&event), number });
         }

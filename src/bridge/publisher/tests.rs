@@ -1,7 +1,7 @@
 //! Publishers against a broker that fails as its script says, in virtual time.
 
 use super::*;
-use crate::event::{Marks, Notification, Topic};
+use crate::event::{Entry, Marks, Notification, Topic};
 use crate::journal::{Config, Journal};
 use crate::sink::Resume;
 use crate::sink::guarantee::{Guarantee, Level};
@@ -189,7 +189,7 @@ fn append(journal: &mut Journal, numbers: std::ops::Range<u64>) {
             correlation_id: None,
             received: Timestamp::default(),
         };
-        journal.append(notification, Marks::default());
+        journal.append(Entry::pushed(notification, Marks::default()));
     }
 }
 

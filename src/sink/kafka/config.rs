@@ -22,6 +22,8 @@ pub struct Config {
     pub brokers: String,
     /// The topic, `{family}` allowed.
     pub topic: String,
+    /// The topic of control events, `{prefix}` allowed.
+    pub control_topic: String,
     /// The guarantee asked for.
     pub delivery: Delivery,
     /// The CloudEvents content mode.
@@ -95,6 +97,12 @@ impl Config {
             let fix = "use letters, digits, ., - and _, and {family} where each type is to have its topic";
             mistakes.push(Mistake::new("topic", problem, fix));
         }
+        if self.template().is_ok()
+            && let Err(problem) = self.control()
+        {
+            let fix = "use letters, digits, ., - and _; {prefix} is the fixed text with which topic begins";
+            mistakes.push(Mistake::new("control_topic", problem, fix));
+        }
         if self.partitions < 1 {
             mistakes.push(Mistake::new("partitions", "is not positive", "6 suits most"));
         }
@@ -159,6 +167,15 @@ impl Config {
             return Err("is not the name of a topic".into());
         }
         Ok(template)
+    }
+
+    /// Where control events go.
+    pub(super) fn control(&self) -> Result<String, String> {
+        let name = self.template()?.control(&self.control_topic)?;
+        if name.is_empty() || name.len() > 249 || !name.chars().all(legal) {
+            return Err("is not the name of a topic".into());
+        }
+        Ok(name)
     }
 
     pub(super) fn client(&self) -> ClientConfig {
@@ -301,6 +318,7 @@ mod tests {
         Config {
             brokers: "localhost:9092".into(),
             topic: "genesys.events".into(),
+            control_topic: "{prefix}.control".into(),
             delivery: Delivery::AtLeastOnce,
             mode: Mode::Binary,
             create: true,

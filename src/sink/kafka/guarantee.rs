@@ -12,7 +12,11 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// Asks the brokers of `config`. Blocks.
-pub(super) fn guarantee(config: &Config, template: Option<&Template>) -> Result<Guarantee, Error> {
+pub(super) fn guarantee(
+    config: &Config,
+    template: Option<&Template>,
+    control: &str,
+) -> Result<Guarantee, Error> {
     let admin: AdminClient<Heard> =
         AdminClient::from_config_and_context(&config.client(), Heard::default())
             .map_err(|error| Error::misconfigured("make a Kafka client", refused(error)))?;
@@ -22,7 +26,10 @@ pub(super) fn guarantee(config: &Config, template: Option<&Template>) -> Result<
     let ours: Vec<&MetadataTopic> = metadata
         .topics()
         .iter()
-        .filter(|topic| template.is_some_and(|template| makes(template, topic.name())))
+        .filter(|topic| {
+            let name = topic.name();
+            name == control || template.is_some_and(|template| makes(template, name))
+        })
         .collect();
 
     let mut guarantee = of_delivery(config.delivery);

@@ -21,6 +21,8 @@ pub struct Config {
     pub stream: String,
     /// The subject, `{family}` and `{key}` allowed.
     pub subject: String,
+    /// The subject of control events, `{prefix}` allowed.
+    pub control_subject: String,
     /// The CloudEvents content mode.
     pub mode: Mode,
     /// Replicas of a created stream.
@@ -61,6 +63,12 @@ impl Config {
         if let Err(problem) = self.template() {
             let fix = "write fixed tokens, then {family} and {key}, such as genesys.{family}.{key}";
             mistakes.push(Mistake::new("subject", problem, fix));
+        }
+        if self.template().is_ok()
+            && let Err(problem) = self.control()
+        {
+            let fix = "write fixed tokens; {prefix} is the text with which subject begins";
+            mistakes.push(Mistake::new("control_subject", problem, fix));
         }
         let dull = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if self.stream.is_empty() || !self.stream.chars().all(dull) {
@@ -115,6 +123,18 @@ impl Config {
         let (servers, _) = self.servers().unwrap_or_default();
         let bare: Vec<&str> = servers.iter().map(ServerAddr::as_url_str).collect();
         bare.join(", ")
+    }
+
+    /// Where control events go.
+    pub(super) fn control(&self) -> Result<String, String> {
+        let subject = self.template()?.control(&self.control_subject)?;
+        if subject.split('.').any(str::is_empty) || subject.starts_with('$') {
+            return Err("is not a subject".into());
+        }
+        if subject.contains(|c: char| !c.is_ascii_graphic() || matches!(c, '*' | '>')) {
+            return Err("has a character that a subject cannot have".into());
+        }
+        Ok(subject)
     }
 
     pub(super) fn template(&self) -> Result<Template, String> {
@@ -232,6 +252,7 @@ mod tests {
             url: "nats://localhost:4222".into(),
             stream: "GENESYS".into(),
             subject: "genesys.{family}.{key}".into(),
+            control_subject: "{prefix}.control".into(),
             mode: Mode::Binary,
             replicas: 1,
             max_age: Duration::from_secs(600),

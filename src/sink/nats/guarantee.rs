@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::link::{ANSWER, Link};
-use super::stream::{covers, unfit, wanted};
+use super::stream::{covers, subjects as stream_subjects, unfit, wanted};
 use crate::sink::Error;
 use crate::sink::guarantee::{Guarantee, Level};
 use crate::sink::template::Template;
@@ -17,10 +17,11 @@ const SYNC_INTERVAL_DEFAULT: &str = "2m";
 pub(super) async fn guarantee(
     config: &Config,
     subject: Option<&Template>,
+    control: &str,
 ) -> Result<Guarantee, Error> {
     let mut link = Link::connect(config).await?;
     let found = link.find(config).await?;
-    let subjects = super::stream::subjects(subject);
+    let subjects = stream_subjects(subject, control);
     let mut guarantee = Guarantee::of(Level::EffectivelyOnce);
     let stream = match found {
         Some(stream) => {
@@ -114,14 +115,15 @@ fn of_keeping(guarantee: &mut Guarantee, stream: &stream::Config) {
 }
 
 /// Who else writes there.
-fn of_writers(guarantee: &mut Guarantee, stream: &stream::Config, subjects: &str) {
+fn of_writers(guarantee: &mut Guarantee, stream: &stream::Config, subjects: &[String]) {
     let window = humantime::format_duration(stream.duplicate_window);
     guarantee.holds(
         "duplicates",
         format!("each message names its predecessor, so that no resend doubles or reorders; ids are remembered for {window}"),
     );
+    let is_ours = |one: &str| subjects.iter().any(|subject| covers(subject, one));
     let foreign: Vec<&str> =
-        stream.subjects.iter().map(String::as_str).filter(|one| !covers(subjects, one)).collect();
+        stream.subjects.iter().map(String::as_str).filter(|one| !is_ours(one)).collect();
     let sources = stream.sources.as_ref().is_some_and(|sources| !sources.is_empty());
     if foreign.is_empty() && !sources {
         guarantee.holds("sharing", "the stream takes tieline's subjects alone");

@@ -20,9 +20,10 @@ impl Link {
         &mut self,
         config: &Config,
         subject: Option<&Template>,
+        control: &str,
     ) -> Result<Stream, Error> {
         let name = &config.stream;
-        let subjects = subjects(subject);
+        let subjects = subjects(subject, control);
         let operation = |verb, at: &str| format!("{verb} stream {name} at {at}");
         let stream = match self.find(config).await? {
             Some(stream) => stream,
@@ -91,17 +92,12 @@ fn is_missing(kind: &GetStreamErrorKind) -> bool {
     matches!(kind, GetStreamErrorKind::JetStream(said) if said.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
-/// The subjects that the sink publishes on, as a stream names them.
-pub(super) fn subjects(template: Option<&Template>) -> String {
-    template.map(wildcard).unwrap_or_default()
-}
-
 /// The stream that we create.
-pub(super) fn wanted(config: &Config, subjects: &str) -> stream::Config {
+pub(super) fn wanted(config: &Config, subjects: &[String]) -> stream::Config {
     stream::Config {
         name: config.stream.clone(),
         description: Some("Genesys Cloud events, written by tieline alone".into()),
-        subjects: vec![subjects.to_owned()],
+        subjects: subjects.to_vec(),
         storage: StorageType::File,
         num_replicas: config.replicas,
         max_age: config.max_age,
@@ -116,11 +112,12 @@ pub(super) fn wanted(config: &Config, subjects: &str) -> stream::Config {
 }
 
 /// Why a stream that exists cannot be ours.
-pub(super) fn unfit(existing: &stream::Config, subjects: &str) -> Option<String> {
-    if !existing.subjects.iter().any(|wide| covers(wide, subjects)) {
+pub(super) fn unfit(existing: &stream::Config, subjects: &[String]) -> Option<String> {
+    let is_taken = |subject: &&String| existing.subjects.iter().any(|wide| covers(wide, subject));
+    if let Some(missing) = subjects.iter().find(|subject| !is_taken(subject)) {
         let takes = existing.subjects.join(", ");
         return Some(format!(
-            "it takes {takes:?}, not {subjects}: add that subject, or name another stream"
+            "it takes {takes:?}, not {missing}: add that subject, or name another stream"
         ));
     }
     let faults = [
@@ -130,6 +127,15 @@ pub(super) fn unfit(existing: &stream::Config, subjects: &str) -> Option<String>
     ];
     let (_, fault) = faults.into_iter().find(|(fault, _)| *fault)?;
     Some(fault.to_owned())
+}
+
+/// The subjects of all our messages, as a stream names them: none that another one covers.
+pub(super) fn subjects(subject: Option<&Template>, control: &str) -> Vec<String> {
+    let wide = subject.map(wildcard).unwrap_or_default();
+    let mut subjects = vec![control.to_owned()];
+    subjects.retain(|subject| !covers(&wide, subject));
+    subjects.insert(0, wide);
+    subjects
 }
 
 /// The subjects that a template can make, as a stream names them: `genesys.{family}.{key}` is `genesys.>`.
