@@ -12,6 +12,8 @@ pub mod size;
 pub mod lifecycle;
 pub mod sequence;
 
+pub mod route;
+
 pub mod clock;
 pub mod secret;
 

@@ -36,13 +36,16 @@ struct Rule {
     action: Action,
 }
 
+/// The sets of rules that apply to one type of event.
+type Fitting = Arc<[Arc<[Rule]>]>;
+
 /// The rules of all families, ready to be applied.
 pub struct Privacy {
     /// By family, or `*`, or a prefix that ends in `.*`.
     rules: Vec<(Box<str>, Arc<[Rule]>)>,
     key: Option<ring::hmac::Key>,
     /// What applies to a type of event, found once for each.
-    found: HashMap<Box<str>, Arc<[Arc<[Rule]>]>>,
+    found: HashMap<Box<str>, Fitting>,
 }
 
 impl Privacy {
@@ -87,12 +90,12 @@ impl Privacy {
         self.rules.iter().any(|(family, _)| fits(family, topic.family_name()))
     }
 
-    fn of(&mut self, topic: &Topic) -> Arc<[Arc<[Rule]>]> {
+    fn of(&mut self, topic: &Topic) -> Fitting {
         if let Some(found) = self.found.get(topic.kind()) {
             return Arc::clone(found);
         }
         let fitting = self.rules.iter().filter(|(family, _)| fits(family, topic.family_name()));
-        let fitting: Arc<[_]> = fitting.map(|(_, rules)| Arc::clone(rules)).collect();
+        let fitting: Fitting = fitting.map(|(_, rules)| Arc::clone(rules)).collect();
         self.found.insert(topic.kind().into(), Arc::clone(&fitting));
         fitting
     }
