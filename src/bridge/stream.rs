@@ -1,5 +1,6 @@
 //! From a notification to the journal: arbitration, marks, numbers, and the ledger of what may be missing.
 
+use super::tap::{self, Tap, Tapped};
 use crate::clock::Clock;
 use crate::event::Notification;
 use crate::journal::Journal;
@@ -41,6 +42,7 @@ pub struct Stream {
     metrics: Arc<Metrics>,
     counts: Counts,
     observations: VecDeque<Observation>,
+    tap: Tap,
 }
 
 impl Stream {
@@ -63,7 +65,13 @@ impl Stream {
             metrics,
             counts: Counts::default(),
             observations: VecDeque::new(),
+            tap: Tap::default(),
         }
+    }
+
+    /// Shows what the journal takes at `tap` too.
+    pub fn tapped(self, tap: Tap) -> Self {
+        Self { tap, ..self }
     }
 
     /// The journal, for its statistics.
@@ -189,8 +197,15 @@ impl Stream {
                         self.metrics.stream.possible_duplicate();
                     }
                     let received = notification.received;
+                    let watched = self.tap.is_watched().then(|| notification.clone());
                     let appended = self.journal.append(notification, marks);
                     self.counts.published += u64::from(appended.position.is_some());
+                    if let (Some(notification), Some(position)) = (watched, appended.position) {
+                        let Notification { topic, body, .. } = notification;
+                        let length = body.len();
+                        let body = Some(body).filter(|_| length <= tap::BODY_MAX);
+                        self.tap.show(Tapped { position, topic, body, length, received, marks });
+                    }
                     self.note_refusals(&appended.refused_by, received);
                 }
             }
@@ -279,6 +294,20 @@ mod tests {
             })
             .collect();
         assert_eq!(counts, [1, 5], "each refused event is counted");
+    }
+
+    #[test]
+    fn the_tap_shows_what_the_journal_took_and_nothing_else() {
+        let (stream, _reader) = full_after_two();
+        let tap = Tap::default();
+        let mut stream = stream.tapped(tap.clone());
+        hear(&mut stream, 1);
+        let mut watcher = tap.watch();
+        hear(&mut stream, 5);
+        drop(stream);
+        let shown: Vec<u64> =
+            std::iter::from_fn(|| watcher.try_recv().ok()).map(|event| event.position).collect();
+        assert_eq!(shown, [2], "not what came before, and not what found no room");
     }
 
     #[test]

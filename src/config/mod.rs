@@ -83,6 +83,7 @@ impl Config {
             ("genesys", self.genesys.mistakes()),
             ("secret", self.secret.mistakes()),
             ("lifecycle", self.lifecycle.mistakes()),
+            ("admin", self.admin.mistakes()),
         ];
         let of_parts = parts.into_iter().flat_map(|(table, mistakes)| {
             mistakes.into_iter().map(move |mistake| (table.to_owned(), mistake))
