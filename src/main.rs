@@ -19,6 +19,7 @@ fn perform(command: Command) -> cli::Exit {
         Command::Gaps(door) => cli::state::gaps(&door),
         Command::Tap(tap) => cli::tap::run(&tap),
         Command::Completions(completions) => cli::completions::run(&completions),
+        Command::Explain(explain) => cli::explain::run(&explain),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => tieline::demo::run(&demo),
     }

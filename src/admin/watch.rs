@@ -182,7 +182,6 @@ struct Shown<'a> {
     topic: &'a str,
     late: bool,
     possibleduplicate: bool,
-    snapshot: bool,
     bytes: usize,
     data: Option<&'a RawValue>,
 }
@@ -199,7 +198,6 @@ fn shown(event: &Tapped) -> Event {
             topic: event.topic.name(),
             late: event.marks.late,
             possibleduplicate: event.marks.possible_duplicate,
-            snapshot: event.marks.snapshot,
             bytes: event.length,
             data,
         },

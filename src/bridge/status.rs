@@ -242,10 +242,16 @@ impl Status {
     pub(super) fn deaf(&self, shard: u16, now: Timestamp) -> Option<String> {
         let sessions = || self.sessions.iter().filter(|session| session.shard == shard);
         let heard = sessions()
-            .filter(|session| session.is_subscribed())
+            .filter(|session| session.delivers())
             .map(|session| session.last_frame.unwrap_or(session.since))
             .max();
         let Some(heard) = heard else {
+            if let Some(session) = sessions().find(|session| session.is_subscribed()) {
+                return Some(format!(
+                    "shard {shard} is not certain yet; {} is {}",
+                    session.id, session.state
+                ));
+            }
             let words = sessions().rev().find_map(|session| {
                 let words = session.last_words.as_deref()?;
                 Some(format!("; {} is {}: {words}", session.id, session.state))
@@ -282,6 +288,11 @@ impl Status {
 }
 
 impl Session {
+    /// Whether notifications reach us through it for certain: a loss from then on is a gap.
+    pub fn delivers(&self) -> bool {
+        matches!(self.state, "live" | "draining")
+    }
+
     /// Whether its socket is open on a channel that has its topics.
     pub fn is_subscribed(&self) -> bool {
         matches!(self.state, "settling" | "live" | "draining")
@@ -389,6 +400,13 @@ mod tests {
             status.unready(at(100)),
             ["shard 1 is not subscribed; s2 is waiting: cut: connection reset"]
         );
+    }
+
+    #[test]
+    fn a_session_that_settles_first_is_not_ready_because_its_loss_would_be_no_gap() {
+        let mut status = well();
+        status.sessions[0].state = "settling";
+        assert_eq!(status.unready(at(100)), ["shard 0 is not certain yet; s1 is settling"]);
     }
 
     #[test]

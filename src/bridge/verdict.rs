@@ -3,7 +3,7 @@
 //!
 //! Follows from the status alone. `Status::unready` says what a machine should do; this says what a person should know.
 
-use super::status::{SILENCE_MAX, Session, Status, since};
+use super::status::{SILENCE_MAX, Session, Sink, Status, since};
 use crate::sequence::{Certainty, Gap};
 use crate::time::Timestamp;
 use serde::Serialize;
@@ -21,7 +21,7 @@ pub struct Verdict {
 }
 
 /// How an answer should be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mood {
     /// All is well.
@@ -45,16 +45,28 @@ pub struct Answer {
     pub next: String,
     /// When that happens, where it is known.
     pub due: Option<Timestamp>,
+    /// What else there is to say of it, most urgent first.
+    pub also: Vec<String>,
 }
 
 impl Answer {
     fn new(mood: Mood, words: impl Into<String>, why: impl Into<String>) -> Self {
         let (words, why) = (words.into(), why.into());
-        Self { mood, words, why, next: String::new(), due: None }
+        Self { mood, words, why, next: String::new(), due: None, also: Vec::new() }
     }
 
     fn next(self, next: impl Into<String>, due: Option<Timestamp>) -> Self {
         Self { next: next.into(), due, ..self }
+    }
+
+    /// The most urgent of several answers, with what the others say.
+    fn most_urgent(answers: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut answers: Vec<Self> = answers.into_iter().collect();
+        answers.sort_by_key(|answer| std::cmp::Reverse(answer.mood));
+        let mut answers = answers.into_iter();
+        let first = answers.next()?;
+        let also = answers.map(|other| format!("{}: {}", other.words, other.why)).collect();
+        Some(Self { also, ..first })
     }
 }
 
@@ -99,39 +111,38 @@ fn live(status: &Status, now: Timestamp) -> Answer {
 }
 
 fn losing(status: &Status, now: Timestamp) -> Answer {
-    let open = &status.gaps.open;
-    if let Some(gap) = open.iter().find(|gap| gap.certainty == Certainty::Certain).or(open.first())
-    {
-        return open_gap(status, gap, now);
-    }
-    let waiting = status.sinks.iter().find_map(|sink| Some((sink, sink.unready(now)?)));
-    if let Some((sink, why)) = waiting {
-        let events = count(sink.waiting_events, "event waits", "events wait");
-        let why = format!("{} {} in the journal.", sentence(&why), capital(&events));
-        return Answer::new(Mood::Watch, "Not now", why).next(
-            format!(
-                "They go out in order when {} takes them; until then the journal fills.",
-                sink.name
-            ),
-            None,
-        );
-    }
-    if status.topics.rejected > 0 {
-        let topics = count(status.topics.rejected, "topic is", "topics are");
-        let why = format!("{} refused by Genesys and never heard.", capital(&topics));
-        return Answer::new(Mood::Watch, "Not of what we may hear", why).next(
-            "Give the OAuth client the permissions named under Topics, or take the topics out.",
-            None,
-        );
-    }
+    let open = status.gaps.open.iter().map(|gap| open_gap(status, gap, now));
+    let late = status.sinks.iter().filter_map(|sink| late(sink, now));
+    let answers = open.chain(late).chain(unheard(status)).chain(parked(status));
+    Answer::most_urgent(answers).unwrap_or_else(|| Answer::new(Mood::Good, "No", past(status, now)))
+}
+
+/// Events wait for a sink that does not take them.
+fn late(sink: &Sink, now: Timestamp) -> Option<Answer> {
+    let why = sink.unready(now)?;
+    let events = count(sink.waiting_events, "event waits", "events wait");
+    let why = format!("{} {events} in the journal.", sentence(&why));
+    let name = sink.name;
+    let next =
+        format!("They go out in order when {name} takes them; until then the journal fills.");
+    Some(Answer::new(Mood::Watch, "Not now", why).next(next, None))
+}
+
+fn unheard(status: &Status) -> Option<Answer> {
+    let rejected = Some(status.topics.rejected).filter(|rejected| *rejected > 0)?;
+    let topics = count(rejected, "topic is", "topics are");
+    let why = format!("{topics} refused by Genesys and never heard.");
+    let next = "Give the OAuth client the permissions named under Secret, token and limits, or take the topics out.";
+    Some(Answer::new(Mood::Watch, "Not of what we may hear", why).next(next, None))
+}
+
+fn parked(status: &Status) -> Option<Answer> {
     let parked: u64 = status.sinks.iter().map(|sink| sink.parked).sum();
-    if parked > 0 {
-        let events = count(parked, "event lies", "events lie");
-        let why = format!("{} in dead letters, which a sink can never take.", capital(&events));
-        return Answer::new(Mood::Watch, "No", why)
-            .next("Read the dead-letter file: each line says why.", None);
-    }
-    Answer::new(Mood::Good, "No", past(status, now))
+    let parked = Some(parked).filter(|parked| *parked > 0)?;
+    let events = count(parked, "event lies", "events lie");
+    let why = format!("{events} in dead letters, because a sink can never take what is there.");
+    let next = "Read the dead-letter file: each line says why.";
+    Some(Answer::new(Mood::Watch, "No", why).next(next, None))
 }
 
 fn open_gap(status: &Status, gap: &Gap, now: Timestamp) -> Answer {
@@ -184,10 +195,9 @@ fn fault(status: &Status, now: Timestamp) -> Answer {
     if status.draining {
         return Answer::new(Mood::Watch, "Nobody's", "Somebody asked the process to stop.");
     }
-    credentials(status)
-        .or_else(|| login(status))
-        .or_else(|| session(status, now))
-        .or_else(|| sink(status, now))
+    let login = credentials(status).or_else(|| login(status));
+    let sinks = status.sinks.iter().filter_map(|sink| broker(sink, now));
+    Answer::most_urgent(session(status, now).into_iter().chain(login).chain(sinks))
         .unwrap_or_else(|| Answer::new(Mood::Good, "Nobody's", "Nothing is wrong now."))
 }
 
@@ -230,15 +240,11 @@ fn session(status: &Status, now: Timestamp) -> Option<Answer> {
     Some(Answer::new(mood, whose, sentence(&why)).next(next, session.retry_at))
 }
 
-fn sink(status: &Status, now: Timestamp) -> Option<Answer> {
-    let (sink, why) = status.sinks.iter().find_map(|sink| Some((sink, sink.unready(now)?)))?;
+fn broker(sink: &Sink, now: Timestamp) -> Option<Answer> {
+    let why = sink.unready(now)?;
     let words = format!("The broker behind sink {}", sink.name);
-    Some(
-        Answer::new(Mood::Bad, words, sentence(&why)).next(
-            format!("Wake whoever runs {}; tieline connects again by itself.", sink.name),
-            None,
-        ),
-    )
+    let next = format!("Wake whoever runs {}; tieline connects again by itself.", sink.name);
+    Some(Answer::new(Mood::Bad, words, sentence(&why)).next(next, None))
 }
 
 /// A session that failed and is not subscribed again.
@@ -319,7 +325,6 @@ fn span(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bridge::status::Sink;
 
     const fn at(seconds: u64) -> Timestamp {
         Timestamp::from_micros((1_700_000_000 + seconds) * 1_000_000)
@@ -407,6 +412,17 @@ mod tests {
         status.gaps.open = vec![gap(Some("kafka"), "journal_full")];
         let verdict = Verdict::of(&status, at(100));
         assert_eq!(verdict.losing.why, "Gap 4 on sink kafka (journal full) is open for 2.0 s.");
+        assert_eq!(
+            verdict.losing.also,
+            ["Not now: Sink kafka is not connected. 12 events wait in the journal."]
+        );
+        status.sessions = vec![session("s1", "waiting", Some("cut"))];
+        let verdict = Verdict::of(&status, at(100));
+        assert_eq!(verdict.fault.words, "Genesys Cloud, or the network to it");
+        assert_eq!(
+            verdict.fault.also,
+            ["The broker behind sink kafka: Sink kafka is not connected."]
+        );
     }
 
     #[test]

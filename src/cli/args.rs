@@ -36,6 +36,11 @@ pub enum Command {
     /// Reads the file and the TIELINE_… variables exactly as `run` does, and connects to nothing, unless --online.
     #[command(after_help = help::CHECK)]
     Check(Check),
+    /// Say what each sink guarantees as its broker answers now, and what weakens it
+    ///
+    /// Asks the brokers and changes nothing there: no topic, stream or file is made, and a running tieline is not disturbed.
+    #[command(after_help = help::EXPLAIN)]
+    Explain(Explain),
     /// Say which topics Genesys offers, and which the configuration takes
     ///
     /// Logs in as `run` would and reads the catalogue; makes no channel.
@@ -110,6 +115,16 @@ pub struct Check {
     /// Also ask Genesys, the secret's source and the brokers: credentials, plan, permissions, reachability
     #[arg(long)]
     pub online: bool,
+    /// How to say it
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: Output,
+}
+
+/// Arguments of `explain`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Explain {
+    /// The configuration (TOML)
+    pub file: PathBuf,
     /// How to say it
     #[arg(long, value_enum, default_value = "text")]
     pub output: Output,

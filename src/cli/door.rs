@@ -204,7 +204,11 @@ fn read_token(path: &Path) -> Result<SecretString, Trouble> {
 pub(super) fn on_runtime<T>(work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let bug = |error| Trouble::new(Exit::Bug, format!("the system gives no threads: {error}"));
-    runtime.map_err(bug)?.block_on(work)
+    let runtime = runtime.map_err(bug)?;
+    let done = runtime.block_on(work);
+    // A thread that hangs in a broker's library must not hold up the end.
+    runtime.shutdown_background();
+    done
 }
 
 /// Asks one door and shows its answer.

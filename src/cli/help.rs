@@ -4,6 +4,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   tieline demo                           see it work, without an account
   tieline check /etc/tieline.toml        every mistake at once, or what would run
+  tieline explain /etc/tieline.toml      what each sink guarantees, and what weakens it
   tieline run /etc/tieline.toml          run it
   tieline state /etc/tieline.toml        how is the one that runs?
   tieline tap /etc/tieline.toml          watch its events go by
@@ -33,7 +34,7 @@ Examples:
   tieline check tieline.toml --online    ask Genesys, the secret's source and the brokers too
 
 --online logs in, lists queues, asks for every topic on a channel of its own while the OAuth client has room for one (it ends by
-itself within a day), and connects to each broker. It subscribes nothing and publishes nothing.
+itself within a day), and asks each broker what `explain` asks. It publishes nothing.
 
 Exits 0 when it would run, 78 when it has mistakes or something is refused, 69 when something is not reached.";
 
@@ -69,3 +70,10 @@ Examples:
   tieline completions bash >/etc/bash_completion.d/tieline
   tieline completions zsh >/usr/local/share/zsh/site-functions/_tieline
   tieline completions fish >~/.config/fish/completions/tieline.fish";
+
+pub(super) const EXPLAIN: &str = "\
+Examples:
+  tieline explain tieline.toml
+  tieline explain tieline.toml --output json | jq '.sinks[] | {name, level, problem}'
+
+Exits 0 when every sink gives what its `required` asks for, 69 when a broker does not answer, 78 when one gives less.";

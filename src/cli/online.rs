@@ -5,14 +5,13 @@
 //! nowhere else what a client may subscribe to.
 
 use super::Exit;
-use super::sinks;
+use super::explain::{self, Explained};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::genesys::{self, Inquiry, Plan, Trial};
 use crate::lifecycle::{CHANNELS_PER_CLIENT, Reason, Refusal};
 use crate::secret::{self, Credentials, Secrets};
 use serde::Serialize;
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -94,7 +93,8 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     if let Some(inquiry) = log_in(config, &mut findings).await {
         ask(&inquiry, config, &mut findings).await;
     }
-    findings.extend(sinks::reach(&config.sinks).await);
+    let explained = explain::explain(config).await;
+    findings.extend(explained.sinks.iter().map(sink));
     findings
 }
 
@@ -215,8 +215,21 @@ fn tried(plan: &Plan, trial: Trial) -> Vec<Finding> {
     findings
 }
 
-/// How long a broker may take to be reached.
-pub(super) const REACHED_WITHIN: Duration = Duration::from_secs(5);
+/// What a sink's broker said, as `explain` asks it.
+fn sink(explained: &Explained) -> Finding {
+    let answer = match explained.exit() {
+        Exit::Success => Answered::Ok,
+        Exit::Unreachable => Answered::Unreachable,
+        Exit::PromiseBroken | Exit::Usage | Exit::Bug | Exit::Configuration => Answered::Refused,
+    };
+    let level = explained.guarantee.as_ref().map(|guarantee| guarantee.level.to_string());
+    let words = match (&explained.problem, level) {
+        (Some(problem), _) => problem.clone(),
+        (None, Some(level)) => format!("answers, and gives {level}; tieline explain says why"),
+        (None, None) => String::new(),
+    };
+    Finding::new(format!("sink {}", explained.name), answer, words)
+}
 
 #[cfg(test)]
 mod tests {

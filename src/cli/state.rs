@@ -30,6 +30,9 @@ fn write_state(state: &Value, out: &mut dyn Write) -> io::Result<()> {
         if !next.is_empty() || due.is_some() {
             writeln!(out, "{:<24} {next}{}", "", due.unwrap_or_default())?;
         }
+        for also in list(&answer["also"]) {
+            writeln!(out, "{:<24} Also: {}", "", words(also))?;
+        }
     }
     let mut rows = vec![heads(&["session", "shard", "state", "since", "last words"])];
     rows.extend(

@@ -105,7 +105,7 @@ fn line(event: &Value) -> String {
     let word = |name: &str| event[name].as_str().unwrap_or_default();
     let time = word("time").get(11..23).unwrap_or_default();
     let kind = word("type").trim_start_matches("com.genesys.cloud.");
-    let marks = ["late", "possibleduplicate", "snapshot"].into_iter();
+    let marks = ["late", "possibleduplicate"].into_iter();
     let marks: String =
         marks.filter(|mark| event[mark] == true).map(|mark| format!(" [{mark}]")).collect();
     let body = match event["data"].is_null() {

@@ -79,6 +79,7 @@ impl Telemetry {
             | Observation::PlanMade { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
+            | Observation::FilterErred { .. }
             | Observation::Started { .. }
             | Observation::Listening { .. }
             | Observation::DoorsUnguarded { .. }

@@ -93,7 +93,10 @@ impl Tab {
 
     /// Waits until an expression is true.
     pub async fn until(&self, expression: &str) {
-        let look = async || (self.value(&format!("!!({expression})")).await == true).then_some(());
+        // A page that is not there yet has none of what is looked for.
+        let tried =
+            format!("(() => {{ try {{ return !!({expression}) }} catch {{ return false }} }})()");
+        let look = async || (self.value(&tried).await == true).then_some(());
         eventually(&format!("on the page: {expression}"), look).await;
     }
 

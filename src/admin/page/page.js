@@ -146,6 +146,15 @@ function running(kind, at, none = "–") {
   return make("span", { "data-run": kind, "data-at": at, title: `${at}` });
 }
 
+/** On a phone a row is a card, in which each cell says what it is. */
+function labelled(body, rows) {
+  const heads = [...body.closest("table").querySelectorAll("th")].map((head) => head.textContent);
+  for (const row of rows) {
+    if (row.cells.length === heads.length) [...row.cells].forEach((one, at) => one.setAttribute("data-label", heads[at]));
+  }
+  fill(body, rows);
+}
+
 function tick() {
   for (const node of document.querySelectorAll("[data-run]")) {
     const seconds = (Date.parse(node.dataset.at) - now()) / 1000;
@@ -188,6 +197,7 @@ function drawAnswer(card, answer) {
   const next = answer.next ? [`${answer.next} `] : [];
   if (answer.due) next.push("Next attempt ", running("in", answer.due), ".");
   fill(card.querySelector(".next"), next);
+  fill(card.querySelector(".also"), answer.also.map((words) => make("li", {}, `Also: ${words}`)));
 }
 
 const MOODS = { live: "good", settling: "overlap", draining: "overlap" };
@@ -209,7 +219,7 @@ function drawSessions() {
     cell(`${one.shard}`), cell(one.id), cell(pill(MOODS[one.state] ?? "watch", one.state)), cell(running("since", one.since)),
     cell(running("ago", one.last_frame)), cell(running("ago", one.last_event)), cell(running("in", one.retry_at)),
     cell(one.last_words ?? "–", { class: "long" })));
-  fill($("sessions"), rows.length ? rows : empty(8, "No session yet."));
+  labelled($("sessions"), rows.length ? rows : empty(8, "No session yet."));
 }
 
 function drawSinks() {
@@ -218,7 +228,7 @@ function drawSinks() {
     cell(number(one.waiting_events), { class: "n" }), cell(bytes(one.waiting_bytes), { class: "n" }), cell(running("since", one.oldest_waiting)),
     cell(number(one.delivered), { class: "n" }), cell(number(one.parked), { class: one.parked ? "n caution" : "n" }),
     cell(number(one.refused), { class: one.refused ? "n alarm" : "n" }), cell(one.last_error ?? "–", { class: "long" })));
-  fill($("sinks"), rows.length ? rows : empty(9, "No sink."));
+  labelled($("sinks"), rows.length ? rows : empty(9, "No sink."));
 }
 
 function where(gap) {
@@ -236,7 +246,7 @@ function drawGaps() {
     cell(gap.to ? moment(gap.to) : make("span", { class: "alarm" }, "open")),
     cell(gap.to ? span(gap.seconds) : running("since", gap.from), { class: "n" }),
     cell(gap.certainty), cell(gap.action ?? "–", { class: "long" })));
-  fill($("gaps"), rows.length ? rows : empty(8, "None since the start."));
+  labelled($("gaps"), rows.length ? rows : empty(8, "None since the start."));
   const older = state.gaps.total - shown.length;
   put($("gap-total"), `${number(state.gaps.total)} since the start${older > 0 ? `, ${number(older)} older ones not shown` : ""}`);
 }

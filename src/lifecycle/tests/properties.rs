@@ -186,11 +186,14 @@ fn ten_thousand_rotations_of_the_secret_leave_no_gap_and_make_a_handful_of_chann
     assert!(made <= 2 && world.lifecycle.channels() <= 3, "{made} channels");
 }
 
-/// `TIELINE_WORLD_SEED=7 cargo test a_thousand_days` repeats the world of that seed alone.
+/// `TIELINE_WORLD_SEED=7 cargo test a_thousand_days` repeats the world of that seed alone; `TIELINE_WORLD_SEED_FROM` chooses the
+/// first of the hundred.
 #[test]
 fn a_thousand_days_of_random_faults_leave_nothing_unnamed() {
-    let only = std::env::var("TIELINE_WORLD_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    let seeds = only.map_or(0..100, |seed| seed..seed + 1);
+    let number = |name| std::env::var(name).ok().and_then(|seed| seed.parse::<u64>().ok());
+    let only = number("TIELINE_WORLD_SEED");
+    let first = number("TIELINE_WORLD_SEED_FROM").unwrap_or_default();
+    let seeds = only.map_or(first..first + 100, |seed| seed..seed + 1);
     let mut struck = 0;
     for seed in seeds {
         let lived = std::panic::catch_unwind(|| live_ten_days(seed));

@@ -313,3 +313,41 @@ fn a_channel_that_is_being_made_is_waited_for_although_a_successor_lives() {
     let made = world.count(|command| matches!(command, Command::OpenChannel { .. }));
     assert_eq!((made, world.lifecycle.channels()), (2, 2), "{}", world.transcript);
 }
+
+#[test]
+fn an_answer_that_arrives_just_before_a_retry_after_is_still_acted_upon() {
+    // s2's topics are taken in the instant in which s4 is told to wait; the wait was not known when s2 asked for its socket.
+    let mut world = World::live_with(0, 2);
+    let throttled = |wait| {
+        let retry_after = Some(Duration::from_secs(wait));
+        Refusal { retry_after, ..refusal(Reason::Throttled) }
+    };
+    world.refuse_rest.push_back(throttled(74));
+    world.refuse_handshake.push_back(throttled(1));
+    world.rotate();
+    world.run(Duration::from_millis(2_214));
+    world.say(Reply::Heard { session: world.session(), what: Heard::NoLongerSubscribed });
+    world.run(MINUTE * 2);
+    insta::assert_snapshot!(world.transcript, @r#"
+     62.193 request token
+     62.213 rotation: secret
+     62.213 rotation: secret
+     62.213 s3 open channel
+     62.213 s4 open channel
+     62.214 gap opened: evicted, from 62.214
+     62.214 s2 close
+    136.233 s2 open channel
+    136.233 s4 subscribe
+    136.236 s3 open channel
+    136.253 s2 subscribe
+    136.253 s4 connect
+    136.256 s3 subscribe
+    136.273 s2 connect
+    137.273 s3 connect
+    137.332 s4 connect
+    138.293 gap closed: resubscribed
+    141.293 s1 close
+    141.352 s2 close
+    "#);
+    assert_eq!(world.hasty, []);
+}

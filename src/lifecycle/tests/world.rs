@@ -72,7 +72,9 @@ pub struct World {
     pub unfed: BTreeMap<ShardId, Vec<(Time, Option<Time>)>>,
     /// Until when requests are forbidden by a `Retry-After`: logins, REST calls, handshakes.
     forbidden: [Time; 3],
-    forbidding: Vec<(Time, usize, Duration)>,
+    /// What the answers under way will forbid, by their number: it counts from the answer's arrival, and not before, even
+    /// where another answer arrives in the same instant.
+    forbidding: BTreeMap<u64, (usize, Duration)>,
     /// Requests that came too early all the same.
     pub hasty: Vec<(Time, Command)>,
 }
@@ -112,7 +114,7 @@ impl World {
             shards: 1,
             unfed: BTreeMap::new(),
             forbidden: [Time::START; 3],
-            forbidding: Vec::new(),
+            forbidding: BTreeMap::new(),
             hasty: Vec::new(),
         }
     }
@@ -149,8 +151,11 @@ impl World {
             };
             self.now = self.now.max(next);
             if answer == Some(next)
-                && let Some((_, reply)) = self.due.pop_first()
+                && let Some(((_, number), reply)) = self.due.pop_first()
             {
+                if let Some((kind, wait)) = self.forbidding.remove(&number) {
+                    self.forbidden[kind] = self.forbidden[kind].max(self.now + wait);
+                }
                 self.deliver(reply);
             } else {
                 self.lifecycle.handle_timeout(self.now);
@@ -263,12 +268,6 @@ impl World {
                 self.later(HEARTBEAT, reply.clone());
             }
         }
-        self.forbidding.retain(|(at, kind, wait)| {
-            if *at <= self.now {
-                self.forbidden[*kind] = self.forbidden[*kind].max(*at + *wait);
-            }
-            *at > self.now
-        });
         if let Reply::Connected { session } = reply {
             let sign = Reply::Heard { session, what: Heard::Sign };
             self.later(HEARTBEAT, sign);
@@ -360,15 +359,18 @@ impl World {
             }
             Command::Forget { .. } => return,
         };
-        if let (Some(kind), Reply::Refused { refusal, .. } | Reply::TokenRefused { refusal, .. }) =
-            (asked, &reply)
-            && let Some(wait) = refusal.retry_after
-        {
-            // It counts from the answer's arrival.
-            self.forbidding.push((self.now + ROUND_TRIP, kind, wait));
-        }
+        let forbids = match (asked, &reply) {
+            (
+                Some(kind),
+                Reply::Refused { refusal, .. }
+                | Reply::TokenRefused { refusal, .. }
+                | Reply::TopicsRefused { refusal },
+            ) => refusal.retry_after.map(|wait| (kind, wait)),
+            _ => None,
+        };
         let slow = matches!(reply, Reply::ChannelOpened { .. }).then_some(self.slow_channels);
         self.later(ROUND_TRIP + slow.unwrap_or_default(), reply);
+        self.forbidding.extend(forbids.map(|forbids| (self.serial, forbids)));
     }
 
     fn refused(&mut self, session: SessionId) -> Option<Reply> {
