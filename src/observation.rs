@@ -98,6 +98,10 @@ pub enum Observation {
     Started { version: &'static str, epoch: String },
     /// The doors for operators are open; `address` is the bound one, also when port 0 was asked for.
     Listening { address: SocketAddr },
+    /// The doors are open to the network without token or TLS, as the configuration allows.
+    DoorsUnguarded { address: SocketAddr },
+    /// A token or certificate of the doors was changed and cannot be used; the last good one stays in use.
+    DoorKeyUnusable { detail: String },
     /// The process is ready: subscribed, hearing, and its sinks acknowledging.
     Ready,
     /// The process is no longer ready, and why.

@@ -7,6 +7,7 @@ mod config;
 mod error;
 mod handles;
 mod handshake;
+mod inquiry;
 mod perform;
 mod proxy;
 mod queues;
@@ -18,6 +19,7 @@ mod wire;
 
 pub use config::Config;
 pub use error::Error;
+pub use inquiry::{Inquiry, Offer, Plan, Trial};
 pub use wire::{Frame, read as read_frame};
 
 use crate::clock::Clock;

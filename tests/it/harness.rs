@@ -376,6 +376,11 @@ impl Bridge {
         loud.map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 
+    /// Where the doors are.
+    pub fn url(&self) -> String {
+        self.admin.clone()
+    }
+
     pub async fn get(&self, path: &str) -> (u16, Value) {
         let (status, text) = self.read(path).await;
         (status, serde_json::from_str(&text).unwrap())
