@@ -12,6 +12,7 @@ use crate::genesys::{self, Genesys, Incoming};
 use crate::journal::{Journal, Reader};
 use crate::lifecycle::{Backoff, Lifecycle};
 use crate::observation::Observation;
+use crate::privacy::Privacy;
 use crate::route::Routes;
 use crate::secret::Secrets;
 use crate::sequence::{Arbiter, Ledger};
@@ -173,6 +174,7 @@ impl App {
         genesys::tls::install_provider();
         std::fs::create_dir_all(&config.data_dir)
             .with_context(|| format!("data_dir: cannot make {}", config.data_dir.display()))?;
+        let privacy_key = config.privacy.read_key()?;
         let terms = config.sinks.terms();
         let sinks = config.sinks.clone().build(&config.genesys.api_url());
         let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
@@ -198,6 +200,7 @@ impl App {
         let seed = workshop.rng.random();
         let Workshop { config, clock, metrics, telemetry, tracker, tokens, .. } = workshop;
         let arbiter = Arbiter::new(&config.arbitration);
+        let privacy = Privacy::new(&config.privacy, privacy_key);
         let driver = Driver {
             clock,
             lifecycle: Lifecycle::new(config.lifecycle, seed),
@@ -205,6 +208,7 @@ impl App {
             incoming,
             observed,
             stream: Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics)
+                .guarded(privacy)
                 .routed(Routes::new(filters)),
             report: Report::new(telemetry.clone(), first),
             stall: Stall::default(),

@@ -18,6 +18,8 @@ pub mod clock;
 pub mod secret;
 
 pub mod genesys;
+pub mod privacy;
+
 pub mod journal;
 pub mod sink;
 

@@ -5,6 +5,7 @@ use crate::event::{Entry, Marks, Notification};
 use crate::journal::Journal;
 use crate::lifecycle::SessionId;
 use crate::observation::Observation;
+use crate::privacy::Privacy;
 use crate::route::{Routes, Wanted};
 use crate::sequence::{Arbiter, Certainty, Ledger, Leg, Verdict};
 use crate::telemetry::metrics::Metrics;
@@ -37,6 +38,7 @@ pub struct Stream {
     arbiter: Arbiter,
     /// Sessions whose frames are taken; late frames of a session that was closed are nobody's.
     legs: BTreeSet<SessionId>,
+    privacy: Privacy,
     routes: Routes,
     /// When each sink's filter errors were last told.
     told: BTreeMap<&'static str, Time>,
@@ -64,6 +66,7 @@ impl Stream {
             clock,
             arbiter,
             legs: BTreeSet::new(),
+            privacy: Privacy::off(),
             routes: Routes::default(),
             told: BTreeMap::new(),
             journal,
@@ -80,6 +83,12 @@ impl Stream {
     #[must_use]
     pub fn routed(self, routes: Routes) -> Self {
         Self { routes, ..self }
+    }
+
+    /// The same stream, which takes out what may not leave the process.
+    #[must_use]
+    pub fn guarded(self, privacy: Privacy) -> Self {
+        Self { privacy, ..self }
     }
 
     /// The journal, for its statistics.
@@ -197,7 +206,7 @@ impl Stream {
                     self.counts.duplicates += 1;
                     self.metrics.stream.duplicate();
                 }
-                Verdict::Publish { notification, marks } => {
+                Verdict::Publish { mut notification, marks } => {
                     if marks.late {
                         self.metrics.stream.late();
                     }
@@ -205,6 +214,9 @@ impl Stream {
                         self.metrics.stream.possible_duplicate();
                     }
                     let received = notification.received;
+                    // Filters see what consumers see.
+                    let body = std::mem::take(&mut notification.body);
+                    notification.body = self.privacy.apply(&notification.topic, body);
                     let wanted = self.route(&notification, marks, now);
                     let entry = Entry::pushed(notification, marks);
                     let appended = self.journal.append_for(wanted, entry);
@@ -291,7 +303,8 @@ mod tests {
         let (journal, mut readers) = Journal::new(&bound, epoch, &["kafka"]);
         let metrics = Arc::new(Metrics::new("test", &["kafka"]));
         let arbiter = Arbiter::new(&arbitration);
-        let mut stream = Stream::new(Clock::start(), arbiter, journal, Ledger::new(10), metrics);
+        let mut stream =
+            Stream::new(Clock::start(), arbiter, journal, Ledger::new(10), metrics);
         stream.begin(SESSION, 0, Time::START);
         (stream, readers.remove(0))
     }

@@ -18,6 +18,7 @@ mod harness;
 mod logs;
 mod mistakes;
 mod platform;
+mod privacy;
 mod reconnect;
 mod rotation;
 mod routes;
