@@ -23,8 +23,9 @@ const alive = whenIdle(async () => {
 });
 
 await consumer.connect();
-// The topic, and what concerns all of it: gaps as they open and close, epochs.
-await consumer.subscribe({ topics: [topic, `${topic}.control`], fromBeginning: true });
+// The topic, and, where it exists, what concerns all of it: gaps as they open and close, epochs.
+const topics = new RegExp(`^${topic.replaceAll(".", "[.]")}([.]control)?$`);
+await consumer.subscribe({ topic: topics, fromBeginning: true });
 await consumer.run({
   eachMessage: async ({ message }) => {
     alive();

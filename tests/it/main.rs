@@ -8,6 +8,8 @@ mod books;
 mod catalogue;
 #[cfg(all(feature = "kafka", feature = "nats"))]
 mod consumers;
+#[cfg(all(feature = "kafka", feature = "nats"))]
+mod contract;
 #[cfg(feature = "demo")]
 mod demo;
 mod deployment;
