@@ -9,6 +9,8 @@ mod browser;
 mod catalogue;
 #[cfg(all(feature = "kafka", feature = "nats"))]
 mod consumers;
+#[cfg(all(feature = "kafka", feature = "nats"))]
+mod contract;
 #[cfg(feature = "demo")]
 mod demo;
 mod deployment;
