@@ -66,6 +66,7 @@ impl Telemetry {
             // States are shown from the status when somebody scrapes.
             Observation::SecretSeen { .. }
             | Observation::SecretSourceFailed { .. }
+            | Observation::SecretSourceAtRisk { .. }
             | Observation::SecretSourceRecovered { .. }
             | Observation::TokenGranted { .. }
             | Observation::CredentialsRejected { .. }
