@@ -19,6 +19,7 @@ mod logs;
 mod mistakes;
 mod platform;
 mod privacy;
+mod proxies;
 mod reconnect;
 mod rotation;
 mod routes;
