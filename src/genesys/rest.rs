@@ -11,6 +11,7 @@ use super::wire;
 use crate::clock::Clock;
 use crate::event::Topic;
 use crate::lifecycle::{Reason, Refusal, RejectedTopic};
+use crate::proxy::Proxies;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -36,6 +37,7 @@ pub(super) struct Rest {
     http: Client,
     login: Url,
     api: Url,
+    proxies: Proxies,
     clock: Clock,
     /// What the platform said last of its limit on calls, until it is taken.
     allowance: Arc<Mutex<Option<Allowance>>>,
@@ -82,7 +84,12 @@ impl Answer {
 }
 
 impl Rest {
-    pub(super) fn new(config: &Config, trust: &Trust, clock: Clock) -> Result<Self, Error> {
+    pub(super) fn new(
+        config: &Config,
+        trust: &Trust,
+        proxies: Proxies,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         let (login, api) = config.urls()?;
         let secure = [&login, &api].iter().any(|url| url.scheme() == "https");
         let http = Client::builder()
@@ -91,8 +98,9 @@ impl Rest {
             // A redirect would carry the client's secret to another address.
             .redirect(reqwest::redirect::Policy::none())
             .https_only(!config.allow_insecure);
-        let http = trust.rest(http, secure)?.build().map_err(|source| Error::Client { source })?;
-        Ok(Self { http, login, api, clock, allowance: Arc::default() })
+        let http = proxies.rule(trust.rest(http, secure)?);
+        let http = http.build().map_err(|source| Error::Client { source })?;
+        Ok(Self { http, login, api, proxies, clock, allowance: Arc::default() })
     }
 
     /// Buys a token with the client's id and secret.
@@ -255,7 +263,7 @@ impl Rest {
     }
 
     async fn send(&self, call: &str, request: RequestBuilder) -> Result<Answer, Refusal> {
-        let failed = |error| unanswered(call, error);
+        let failed = |error| unanswered(call, error, &self.proxies);
         let mut response = request.send().await.map_err(failed)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {

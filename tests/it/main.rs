@@ -24,6 +24,7 @@ mod page;
 mod people;
 mod platform;
 mod privacy;
+mod proxies;
 mod reconnect;
 mod rotation;
 mod routes;
