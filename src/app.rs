@@ -3,7 +3,7 @@
 //! They stop in the order of an event's way: sockets, journal, sinks, and last the doors for operators.
 
 use crate::admin::{self, Doors};
-use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Stall, Status, Stream};
+use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Stall, Status, Stream, Tap};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -11,10 +11,13 @@ use crate::genesys::{self, Genesys, Incoming};
 use crate::journal::{Found, Journal, Opening, Reader};
 use crate::lifecycle::{Backoff, Lifecycle};
 use crate::observation::Observation;
+use crate::privacy::Privacy;
+use crate::route::Routes;
 use crate::secret::Secrets;
 use crate::sequence::{Arbiter, Ledger};
 use crate::sink::Sink;
 use crate::sink::cloudevents::Encoder;
+use crate::sink::guarantee::Level;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Metrics;
 use anyhow::Context;
@@ -78,6 +81,7 @@ struct Workshop {
     telemetry: Telemetry,
     tracker: TaskTracker,
     tokens: Tokens,
+    tap: Tap,
 }
 
 impl Workshop {
@@ -94,6 +98,7 @@ impl Workshop {
             metrics,
             tracker: TaskTracker::new(),
             tokens: Tokens::default(),
+            tap: Tap::default(),
             config,
             clock,
             rng,
@@ -129,11 +134,11 @@ impl Workshop {
 
     /// Opens the doors for operators, and says where they are.
     async fn open_doors(&self, status: watch::Receiver<Arc<Status>>) -> anyhow::Result<SocketAddr> {
-        let listener = admin::bind(&self.config.admin).await?;
-        let address = listener.local_addr().context("admin.listen")?;
-        let (metrics, clock) = (Arc::clone(&self.metrics), self.clock);
-        let doors = Doors { metrics, status, clock };
-        self.tracker.spawn(admin::serve(listener, doors, self.tokens.end.clone()));
+        let entrance = admin::open(&self.config.admin).await?;
+        let address = entrance.address().context("admin.listen")?;
+        let (metrics, tap, clock) = (Arc::clone(&self.metrics), self.tap.clone(), self.clock);
+        let doors = Doors { metrics, status, tap, clock };
+        self.tracker.spawn(admin::serve(entrance, doors, self.tokens.end.clone()));
         self.telemetry.record(&Observation::Listening { address });
         Ok(address)
     }
@@ -154,12 +159,14 @@ impl Workshop {
     fn publisher(
         &mut self,
         sink: Box<dyn Sink>,
+        required: Option<Level>,
         reader: Reader,
         observations: mpsc::Sender<Observation>,
     ) -> anyhow::Result<Publisher> {
         let metrics = self.metrics.sink(reader.sink()).cloned();
         Ok(Publisher::new(Setup {
             sink,
+            required,
             reader,
             delay: delay(&self.config, StdRng::from_rng(&mut self.rng)),
             encode: encode(&self.source),
@@ -181,6 +188,8 @@ impl App {
         genesys::tls::install_provider();
         std::fs::create_dir_all(&config.data_dir)
             .with_context(|| format!("data_dir: cannot make {}", config.data_dir.display()))?;
+        let privacy_key = config.privacy.read_key()?;
+        let terms = config.sinks.terms();
         let sinks = config.sinks.clone().build(&config.genesys.api_url());
         let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
         let mut workshop = Workshop::new(config, &names);
@@ -194,14 +203,20 @@ impl App {
         let (heard, incoming) = mpsc::channel(INCOMING);
         let genesys = workshop.genesys(observe.clone(), heard)?;
         let mut publishers = JoinSet::new();
-        for ((_, sink), reader) in sinks.into_iter().zip(readers) {
-            publishers.spawn(workshop.publisher(sink, reader, observe.clone())?.run());
+        let mut filters = Vec::new();
+        for (((_, sink), reader), terms) in sinks.into_iter().zip(readers).zip(terms) {
+            filters.push(terms.filter);
+            let publisher = workshop.publisher(sink, terms.required, reader, observe.clone())?;
+            publishers.spawn(publisher.run());
         }
         let seed = workshop.rng.random();
-        let Workshop { config, clock, metrics, telemetry, tracker, tokens, .. } = workshop;
+        let Workshop { config, clock, metrics, telemetry, tracker, tokens, tap, .. } = workshop;
         let arbiter = Arbiter::new(&config.arbitration);
-        let ledger = Ledger::new(GAPS);
-        let mut stream = Stream::new(clock, arbiter, journal, ledger, metrics);
+        let privacy = Privacy::new(&config.privacy, privacy_key);
+        let mut stream = Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics)
+            .guarded(privacy)
+            .routed(Routes::new(filters))
+            .tapped(tap);
         stream.note_found(&found);
         let driver = Driver {
             clock,
@@ -210,7 +225,7 @@ impl App {
             incoming,
             observed,
             stream,
-            report: Report::new(telemetry.clone(), first),
+            report: Report::new(telemetry.clone(), first, clock),
             stall: Stall::default(),
             status: show,
             fail_fast,

@@ -1,15 +1,19 @@
 //! From a notification to the journal: arbitration, marks, numbers, and the ledger of what may be missing.
 
+use super::tap::{self, Tap, Tapped};
 use crate::clock::Clock;
-use crate::event::{Entry, Notification};
+use crate::event::{Entry, Marks, Notification};
 use crate::journal::{Found, Journal};
 use crate::lifecycle::SessionId;
 use crate::observation::Observation;
+use crate::privacy::Privacy;
+use crate::route::{Routes, Wanted};
 use crate::sequence::{Arbiter, Certainty, Ledger, Leg, Verdict};
 use crate::telemetry::metrics::Metrics;
 use crate::time::{Time, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The cause of a gap that the journal's bound makes.
 const JOURNAL_FULL: &str = "journal_full";
@@ -19,6 +23,8 @@ const JOURNAL_DISK: &str = "journal_disk";
 
 /// The cause of a gap that damage to the journal makes.
 const JOURNAL_DAMAGED: &str = "journal_damaged";
+/// How often a filter's errors are told, each time with the count so far: one broken filter errs for every event.
+const FILTER_ERRORS_EVERY: Duration = Duration::from_secs(60);
 
 /// What went through since the start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +44,10 @@ pub struct Stream {
     arbiter: Arbiter,
     /// Sessions whose frames are taken; late frames of a session that was closed are nobody's.
     legs: BTreeSet<SessionId>,
+    privacy: Privacy,
+    routes: Routes,
+    /// When each sink's filter errors were last told.
+    told: BTreeMap<&'static str, Time>,
     journal: Journal,
     ledger: Ledger,
     /// The open gap of each shard.
@@ -47,6 +57,7 @@ pub struct Stream {
     metrics: Arc<Metrics>,
     counts: Counts,
     observations: VecDeque<Observation>,
+    tap: Tap,
 }
 
 impl Stream {
@@ -62,6 +73,9 @@ impl Stream {
             clock,
             arbiter,
             legs: BTreeSet::new(),
+            privacy: Privacy::off(),
+            routes: Routes::default(),
+            told: BTreeMap::new(),
             journal,
             ledger,
             gaps: BTreeMap::new(),
@@ -69,7 +83,26 @@ impl Stream {
             metrics,
             counts: Counts::default(),
             observations: VecDeque::new(),
+            tap: Tap::default(),
         }
+    }
+
+    /// The same stream, which shows what the journal takes at `tap` too.
+    #[must_use]
+    pub fn tapped(self, tap: Tap) -> Self {
+        Self { tap, ..self }
+    }
+
+    /// The same stream, in which each sink has what its filter accepts.
+    #[must_use]
+    pub fn routed(self, routes: Routes) -> Self {
+        Self { routes, ..self }
+    }
+
+    /// The same stream, which takes out what may not leave the process.
+    #[must_use]
+    pub fn guarded(self, privacy: Privacy) -> Self {
+        Self { privacy, ..self }
     }
 
     /// The journal, for its statistics.
@@ -161,7 +194,7 @@ impl Stream {
     /// Publishes what has been held for long enough.
     pub fn handle_timeout(&mut self, now: Time) {
         self.arbiter.handle_timeout(now);
-        self.publish();
+        self.publish(now);
     }
 
     /// A session's socket is open: its frames count from now on.
@@ -174,7 +207,7 @@ impl Stream {
     pub fn end(&mut self, session: SessionId, now: Time) {
         if self.legs.remove(&session) {
             self.arbiter.end(Leg(session.0), now);
-            self.publish();
+            self.publish(now);
         }
     }
 
@@ -186,7 +219,7 @@ impl Stream {
         self.counts.received += 1;
         self.metrics.stream.received(&notification.topic);
         self.arbiter.admit(Leg(session.0), notification, now);
-        self.publish();
+        self.publish(now);
     }
 
     /// No session of a shard delivers any more.
@@ -233,7 +266,7 @@ impl Stream {
         for session in std::mem::take(&mut self.legs) {
             self.arbiter.end(Leg(session.0), now);
         }
-        self.publish();
+        self.publish(now);
         self.look_for_room();
         for sink in self.full.keys().copied().collect::<Vec<_>>() {
             self.end_refusals(sink, "the process ends");
@@ -249,14 +282,14 @@ impl Stream {
         }
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, now: Time) {
         while let Some(verdict) = self.arbiter.poll() {
             match verdict {
                 Verdict::Duplicate { .. } => {
                     self.counts.duplicates += 1;
                     self.metrics.stream.duplicate();
                 }
-                Verdict::Publish { notification, marks } => {
+                Verdict::Publish { mut notification, marks } => {
                     if marks.late {
                         self.metrics.stream.late();
                     }
@@ -264,8 +297,17 @@ impl Stream {
                         self.metrics.stream.possible_duplicate();
                     }
                     let received = notification.received;
-                    let appended = self.journal.append(Entry::pushed(notification, marks));
+                    // Filters see what consumers see.
+                    let body = std::mem::take(&mut notification.body);
+                    notification.body = self.privacy.apply(&notification.topic, body);
+                    let watched = self.tap.is_watched().then(|| notification.clone());
+                    let wanted = self.route(&notification, marks, now);
+                    let entry = Entry::pushed(notification, marks);
+                    let appended = self.journal.append_for(wanted, entry);
                     self.counts.published += u64::from(appended.is_accepted);
+                    if let Some(notification) = watched.filter(|_| appended.is_accepted) {
+                        self.show(notification, marks);
+                    }
                     let cause = if appended.by_disk { JOURNAL_DISK } else { JOURNAL_FULL };
                     for sink in appended.refused_by {
                         self.note_refusal(sink, 1, cause, received);
@@ -273,6 +315,46 @@ impl Stream {
                 }
             }
         }
+    }
+
+    /// Shows an event to whoever watches.
+    fn show(&self, notification: Notification, marks: Marks) {
+        let Notification { topic, body, received, .. } = notification;
+        let (nth, length) = (self.counts.published, body.len());
+        let body = Some(body).filter(|_| length <= tap::BODY_MAX);
+        self.tap.show(Tapped { nth, topic, body, length, received, marks });
+    }
+
+    /// Which sinks are to have the event, counted and told.
+    fn route(&mut self, notification: &Notification, marks: Marks, now: Time) -> Wanted {
+        let wanted = self.routes.wanted(notification, marks);
+        if wanted == Wanted::ALL && self.routes.troubles().is_empty() {
+            return wanted;
+        }
+        let sinks = self.journal.sinks();
+        for (place, sink) in sinks.iter().enumerate() {
+            if let Some(metrics) = self.metrics.sink(sink)
+                && !wanted.by(place)
+            {
+                metrics.filtered();
+            }
+        }
+        for (place, trouble) in self.routes.troubles() {
+            let Some((sink, metrics)) =
+                sinks.get(*place).and_then(|sink| Some((*sink, self.metrics.sink(sink)?)))
+            else {
+                continue;
+            };
+            let count = metrics.filter_erred();
+            let told = self.told.get(sink);
+            if told.is_none_or(|told| now.since(*told) >= FILTER_ERRORS_EVERY) {
+                self.told.insert(sink, now);
+                let (topic, problem) = (notification.topic.clone(), trouble.to_string());
+                let erred = Observation::FilterErred { sink, topic, problem, count };
+                self.observations.push_back(erred);
+            }
+        }
+        wanted
     }
 
     /// Counts events that a sink will not get, and opens its gap. `received` is when the first of them was heard.
@@ -364,6 +446,20 @@ mod tests {
             })
             .collect();
         assert_eq!(counts, [1, 5], "each refused event is counted");
+    }
+
+    #[test]
+    fn the_tap_shows_what_the_journal_took_and_nothing_else() {
+        let (stream, _reader) = full_after_two();
+        let tap = Tap::default();
+        let mut stream = stream.tapped(tap.clone());
+        hear(&mut stream, 1);
+        let mut watcher = tap.watch();
+        hear(&mut stream, 5);
+        drop(stream);
+        let shown: Vec<u64> =
+            std::iter::from_fn(|| watcher.try_recv().ok()).map(|event| event.position).collect();
+        assert_eq!(shown, [2], "not what came before, and not what found no room");
     }
 
     #[test]

@@ -38,7 +38,9 @@ pub use open::{Found, Opening};
 pub use reader::Reader;
 
 use crate::event::{Entry, Epoch, Kind};
+use crate::route::Wanted;
 pub(crate) use crate::sequence::{Numbers, SINKS_MAX};
+use crate::sink::guarantee::{Finding, Guarantee, Level};
 use crate::time::Timestamp;
 use lock::Lock;
 use shared::{Shared, Waiting, cost};
@@ -79,6 +81,33 @@ pub enum Error {
     /// There are more sinks than numbers have places for.
     #[error("there are {0} sinks, and a journal serves at most {SINKS_MAX}")]
     Sinks(usize),
+}
+
+/// What the journal gives to every sink, and what a crash costs.
+pub fn findings(config: &Config) -> Vec<Finding> {
+    let mut guarantee = Guarantee::of(Level::ExactlyOnce);
+    guarantee.holds(
+        "journal_bound",
+        format!(
+            "journal.max_bytes: up to {} wait for each sink; beyond, new events are refused for it, counted and named as a gap",
+            config.max_bytes
+        ),
+    );
+    match config.sync {
+        Sync::Always => guarantee.holds(
+            "journal_sync",
+            "journal.sync = \"always\": no sink sees an event that the disk does not have; a crash or a power cut costs nothing",
+        ),
+        Sync::Within(interval) => guarantee.weakens(
+            "journal_sync",
+            format!(
+                "journal.sync: a power cut may cost what was written in the last {} and is not delivered; a crash or kill -9 costs \
+                 nothing",
+                humantime::format_duration(interval)
+            ),
+        ),
+    }
+    guarantee.findings
 }
 
 /// What became of an append.
@@ -192,20 +221,25 @@ impl Journal {
         self.shared.facts().epoch.clone().unwrap_or_else(|| Epoch::named(""))
     }
 
+    /// The sinks, in the order in which `Wanted` counts them.
+    pub fn sinks(&self) -> Vec<&'static str> {
+        self.shared.tails.iter().map(|tail| tail.sink).collect()
+    }
+
     /// Hands an entry over for every sink that it is for and that has room. Never waits; `flush` has it written.
     ///
     /// What is our own may use the room that is kept for it, so that a sink at its bound is told of its gap.
     pub fn append(&mut self, entry: Entry) -> Appended {
-        self.append_for(entry, |_| true)
+        self.append_for(Wanted::ALL, entry)
     }
 
-    /// As `append`, for those sinks alone that `takes` says.
-    pub fn append_for(&mut self, entry: Entry, takes: impl Fn(&'static str) -> bool) -> Appended {
+    /// The same for the sinks that want it; to the others it is as if it had never been.
+    pub fn append_for(&mut self, wanted: Wanted, entry: Entry) -> Appended {
         let length = cost(entry.body.len());
         let reserve = if entry.kind == Kind::Notification { 0 } else { RESERVE };
         let (mut takers, mut appended) = (0_u8, Appended::default());
         for (sink, tail) in self.shared.tails.iter().enumerate() {
-            if entry.sink.is_some_and(|only| only != tail.sink) || !takes(tail.sink) {
+            if entry.sink.is_some_and(|only| only != tail.sink) || !wanted.by(sink) {
                 continue;
             }
             if tail.has_room(length, reserve) {

@@ -102,11 +102,11 @@ async fn an_event_larger_than_the_bound_passes_an_empty_journal() {
 async fn only_the_sinks_that_an_entry_is_for_get_it() {
     let (mut journal, mut readers) = rehearsal::journal(1 << 20, &["kafka", "nats"]);
     journal.append(sized("a", 1).only_for("nats"));
-    journal.append_for(sized("a", 1), |sink| sink == "kafka");
+    journal.append(sized("a", 1).only_for("kafka"));
     journal.append(sized("a", 1));
     assert_eq!(places(&mut readers[0], 9).await, [(2, 1), (3, 2)]);
     assert_eq!(places(&mut readers[1], 9).await, [(1, 1), (3, 2)]);
-    assert!(!journal.append_for(sized("a", 1), |_| false).is_accepted);
+    assert!(!journal.append(sized("a", 1).only_for("jsonl")).is_accepted);
 }
 
 #[tokio::test]

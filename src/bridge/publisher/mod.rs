@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::event::Epoch;
 use crate::journal::Reader;
 use crate::observation::Observation;
+use crate::sink::guarantee::Level;
 use crate::sink::{self, Disposition, Record, Sink, Verdict};
 use crate::telemetry::metrics;
 use crate::time::Timestamp;
@@ -41,6 +42,8 @@ pub struct Setup {
     pub sink: Box<dyn Sink>,
     /// Where they come from; names the sink.
     pub reader: Reader,
+    /// The least that the broker must give.
+    pub required: Option<Level>,
     /// The back-off; asked again from attempt 0 after each verdict.
     pub delay: Delay,
     /// How a parked event is written.
@@ -161,6 +164,7 @@ impl Publisher {
                 () = is_over(&self.setup.reader) => return Ok(false),
                 resume = self.setup.sink.open(&epoch) => resume?,
             };
+            self.require().await?;
             self.epoch = Some(epoch);
             resumed_from = resume.last_position;
             if let Some(position) = resumed_from {
@@ -174,6 +178,21 @@ impl Publisher {
         self.setup.reader.rewind();
         self.observe(Observation::SinkReady { sink: self.setup.reader.sink(), resumed_from }).await;
         Ok(true)
+    }
+
+    /// Gives up when the broker gives less than is required. What only could not be read is no reason.
+    async fn require(&mut self) -> Result<(), sink::Error> {
+        let Some(required) = self.setup.required else {
+            return Ok(());
+        };
+        let given = self.setup.sink.guarantee().await?;
+        match given.shortfall(required) {
+            None => Ok(()),
+            Some(shortfall) => {
+                let key = format!("give what sink.{}.required asks for", self.setup.reader.sink());
+                Err(sink::Error::misconfigured(key, shortfall))
+            }
+        }
     }
 
     /// Sends and settles until everything of a closed journal is settled, or of an epoch.

@@ -4,6 +4,7 @@ use super::*;
 use crate::event::{Entry, Kind, Marks, Notification, Topic};
 use crate::journal::{Journal, rehearsal};
 use crate::sink::Resume;
+use crate::sink::guarantee::{Guarantee, Level};
 use async_trait::async_trait;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -132,6 +133,10 @@ impl Sink for Scripted {
     async fn close(&mut self) -> Result<(), sink::Error> {
         self.fault("close")
     }
+
+    async fn guarantee(&mut self) -> Result<Guarantee, sink::Error> {
+        Ok(Guarantee::of(Level::AtLeastOnce))
+    }
 }
 
 /// One publisher and everything around it.
@@ -155,6 +160,7 @@ fn bench(make: impl FnOnce(Arc<Mutex<Broker>>) -> Box<dyn Sink>) -> Bench {
     let folder = tempfile::tempdir().expect("a folder");
     let publisher = Publisher::new(Setup {
         sink: make(Arc::clone(&broker)),
+        required: None,
         reader: readers.remove(0),
         delay: Box::new(|attempt| Duration::from_secs(1 << attempt.min(5))),
         encode: Box::new(|record, out| {
@@ -352,6 +358,10 @@ impl Sink for Stubborn {
 
     async fn close(&mut self) -> Result<(), sink::Error> {
         Ok(())
+    }
+
+    async fn guarantee(&mut self) -> Result<Guarantee, sink::Error> {
+        Ok(Guarantee::of(Level::AtLeastOnce))
     }
 }
 

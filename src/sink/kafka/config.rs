@@ -3,6 +3,7 @@
 use super::legal;
 use crate::mistake::Mistake;
 use crate::sink::cloudevents::Mode;
+use crate::sink::guarantee::Level;
 use crate::sink::template::Template;
 use crate::size::Size;
 use rdkafka::ClientConfig;
@@ -43,6 +44,10 @@ pub struct Config {
     /// librdkafka's own options.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// Which events the sink takes; all without it.
+    pub filter: Option<String>,
+    /// The least that the broker must give.
+    pub required: Option<Level>,
 }
 
 /// The guarantee asked of Kafka.
@@ -323,6 +328,8 @@ mod tests {
             linger: Duration::from_millis(5),
             compression: "lz4".into(),
             options: BTreeMap::new(),
+            filter: None,
+            required: None,
         }
     }
 }

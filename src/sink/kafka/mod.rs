@@ -5,12 +5,14 @@
 //! stored, so that after a reopening, as after a restart, plain Kafka is at least once.
 
 mod config;
+mod guarantee;
 mod producer;
 mod topic;
 
 pub use config::{Config, Delivery};
 
 use super::cloudevents::Encoder;
+use super::guarantee::Guarantee;
 use super::template::{Part, Template};
 use super::{Error, Record, Resume, Sink, Verdict};
 use crate::event::Epoch;
@@ -108,6 +110,14 @@ impl Sink for Kafka {
     async fn close(&mut self) -> Result<(), Error> {
         self.retire().await;
         Ok(())
+    }
+
+    async fn guarantee(&mut self) -> Result<Guarantee, Error> {
+        let (config, template) = (self.config.clone(), self.topic.clone());
+        let control = self.control.clone();
+        let ask = move || guarantee::guarantee(&config, template.as_ref(), &control);
+        let asked = spawn_blocking(ask).await;
+        asked.unwrap_or_else(|panic| Err(Error::retry("ask the brokers", panic)))
     }
 }
 

@@ -53,6 +53,8 @@ fn config(brokers: &str, topic: &str, structured: bool) -> Config {
         linger: Duration::from_millis(5),
         compression: "lz4".into(),
         options: BTreeMap::new(),
+        filter: None,
+        required: None,
     }
 }
 

@@ -56,6 +56,9 @@ fn config(url: &str, name: &str, structured: bool) -> Config {
         window: 256,
         creds_file: None,
         ca_file: None,
+        monitor: None,
+        filter: None,
+        required: None,
     }
 }
 
