@@ -303,8 +303,7 @@ mod tests {
         let (journal, mut readers) = Journal::new(&bound, epoch, &["kafka"]);
         let metrics = Arc::new(Metrics::new("test", &["kafka"]));
         let arbiter = Arbiter::new(&arbitration);
-        let mut stream =
-            Stream::new(Clock::start(), arbiter, journal, Ledger::new(10), metrics);
+        let mut stream = Stream::new(Clock::start(), arbiter, journal, Ledger::new(10), metrics);
         stream.begin(SESSION, 0, Time::START);
         (stream, readers.remove(0))
     }
