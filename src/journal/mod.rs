@@ -18,6 +18,7 @@ mod opening;
 mod reader;
 mod record;
 mod recovery;
+mod renumber;
 mod rolling;
 mod segment;
 mod shared;

@@ -119,6 +119,7 @@ impl Opening<'_> {
             position: recovered.position,
             sequencer,
             renew: found.renewed,
+            renumbering: None,
             next: recovered.next,
             segment: None,
             fenced: false,

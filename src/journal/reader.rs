@@ -181,6 +181,23 @@ impl Reader {
         }
     }
 
+    /// The sink holds more of the newest epoch than the journal, which is an old copy: a new epoch begins, and what came since the journal was
+    /// opened is placed anew in it. Waits until that is done. What lay in the copy the sink has.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub async fn renew(&mut self) -> io::Result<()> {
+        self.skip_through(self.shared.began).await?;
+        let bit = 1 << self.sink;
+        self.shared.pending().behind |= bit;
+        self.shared.wake();
+        while self.shared.pending().behind & bit != 0 {
+            self.changed().await;
+        }
+        self.rewind();
+        Ok(())
+    }
+
     /// Moves the cursor over what is settled or not for this sink.
     fn settle(&mut self) {
         let first = self.sent.front().map(|sent| sent.position);

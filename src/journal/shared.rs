@@ -33,6 +33,8 @@ pub(super) fn cost(body: usize) -> u64 {
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) tails: Vec<Tail>,
+    /// The last position of before it was opened.
+    pub(super) began: u64,
     pending: Mutex<Pending>,
     /// Wakes the writer.
     wake: Condvar,
@@ -52,6 +54,8 @@ pub(super) struct Pending {
     pub(super) ending: bool,
     /// Why nothing can be written, while that is so.
     pub(super) trouble: Option<Trouble>,
+    /// A bit for each sink that holds more of the epoch than the journal.
+    pub(super) behind: u8,
     /// Somebody waits for nothing but a word.
     asleep: bool,
 }
@@ -160,6 +164,7 @@ impl Shared {
         Self {
             config,
             tails,
+            began: position,
             pending: Mutex::default(),
             wake: Condvar::new(),
             window: Mutex::new(window),
@@ -210,7 +215,8 @@ impl Shared {
     /// Lets the writer sleep until it is woken, but no longer than `most`.
     pub(super) fn sleep(&self, most: Duration) {
         let mut pending = self.pending();
-        let is_idle = pending.entries.is_empty() || pending.trouble.is_some();
+        let is_idle =
+            (pending.entries.is_empty() && pending.behind == 0) || pending.trouble.is_some();
         if !is_idle || pending.ending {
             return;
         }

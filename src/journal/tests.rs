@@ -312,6 +312,34 @@ async fn with_too_many_keys_a_new_epoch_begins_and_its_notices_are_small() {
 }
 
 #[tokio::test]
+async fn what_came_since_an_old_copy_was_opened_is_numbered_anew_for_a_sink_that_holds_more() {
+    let disk: Arc<Model> = Arc::default();
+    let (mut journal, readers, _) = open(&config(), &disk, "boot", &["kafka", "nats"]);
+    journal.append(entry("a", "copied"));
+    drop((journal, readers));
+    let (mut journal, mut readers, _) = open(&config(), &disk, "boot", &["kafka", "nats"]);
+    let old = journal.epoch();
+    journal.append(entry("a", "2"));
+    journal.append(entry("a", "3"));
+    let flush = async {
+        tokio::task::yield_now().await;
+        journal.flush();
+    };
+    let (renewed, ()) = tokio::join!(readers[0].renew(), flush);
+    renewed.expect("a disk that can be read");
+    journal.append(entry("a", "4"));
+    let got = delivered(&mut readers[0]).await;
+    let pushed = got.iter().filter(|one| one.event.kind == Kind::Notification);
+    let pushed: Vec<(&str, u64)> = pushed.map(|one| (text(one), one.number)).collect();
+    assert_eq!(pushed, [("2", 1), ("3", 2), ("4", 3)]);
+    assert!(got.iter().all(|one| one.event.epoch != old));
+    assert_eq!(readers[0].unacknowledged(), 0);
+    let others = delivered(&mut readers[1]).await;
+    let others = others.iter().filter(|one| one.event.kind == Kind::Notification);
+    assert_eq!(others.map(text).collect::<Vec<_>>(), ["copied", "2", "3", "4"]);
+}
+
+#[tokio::test]
 async fn a_torn_end_is_cut_and_counted_and_costs_nothing_that_was_shown() {
     let disk: Arc<Model> = Arc::default();
     let (mut journal, readers, _) = open(&config(), &disk, "boot", &["kafka"]);

@@ -6,6 +6,7 @@ use super::config::Sync;
 use super::frame;
 use super::opening::reason;
 use super::record;
+use super::renumber::Renumbering;
 use super::segment::Segment;
 use super::shared::{Shared, Trouble, Waiting, Written, cost};
 use super::storage::{Page, Storage};
@@ -47,6 +48,8 @@ pub(super) struct Writer {
     pub(super) sequencer: Sequencer,
     /// Why the next segment begins a new epoch, if it does.
     pub(super) renew: Option<&'static str>,
+    /// A sink whose events are being placed anew.
+    pub(super) renumbering: Option<Renumbering>,
     /// The number of the next segment.
     pub(super) next: u64,
     /// What is written to; none before the first, and after one that failed.
@@ -105,7 +108,8 @@ impl Writer {
             (pending.closing, pending.ending)
         };
         self.retry();
-        let mut batch = self.take();
+        let is_placed = self.renumber();
+        let mut batch = if is_placed { self.take() } else { Vec::new() };
         while !batch.is_empty() {
             self.write(batch);
             self.relieve();
@@ -143,7 +147,7 @@ impl Writer {
         pending.entries.drain(..count).collect()
     }
 
-    fn write(&mut self, batch: Vec<Waiting>) {
+    pub(super) fn write(&mut self, batch: Vec<Waiting>) {
         if self.sequencer.keys() >= self.shared.config.keys_max {
             self.renew.get_or_insert(reason::KEYS);
         }
@@ -462,7 +466,7 @@ impl Writer {
 }
 
 /// The entry that an event was.
-fn unplaced(event: Event) -> Entry {
+pub(super) fn unplaced(event: Event) -> Entry {
     Entry {
         kind: event.kind,
         topic: event.topic,

@@ -167,6 +167,17 @@ impl Publisher {
             self.require().await?;
             self.epoch = Some(epoch);
             resumed_from = resume.last_position;
+            if let Some(position) =
+                resumed_from.filter(|position| *position > self.setup.reader.end())
+                && self.epoch == self.setup.reader.epochs().pop()
+            {
+                // Its positions were given before, to other events. The next attempt finds a new epoch.
+                self.setup.reader.renew().await.map_err(unreadable)?;
+                let detail = format!(
+                    "it holds events up to position {position}, and the journal does not: data_dir is an old copy"
+                );
+                return Err(sink::Error::retry("go on with the epoch", detail));
+            }
             if let Some(position) = resumed_from {
                 // A refused event cannot hide among these: a sink that can resume stores nothing behind one until it was told.
                 let known = self.setup.reader.skip_through(position).await.map_err(unreadable)?;
