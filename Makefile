@@ -65,8 +65,11 @@ doc: ## Build the documentation, warnings denied
 unit: ## Run all tests of the workspace; they start the servers they need
 	cargo test --locked --workspace
 
+pictures: ## Take the pictures of the status page anew, into docs/images
+	PICTURES=$(CURDIR)/docs/images cargo test --locked --package tieline --test it page::the_page_can_be_read
+
 servers: ## Install the real servers and readers that tests and the demo use, into .servers
-	@for server in nats kafka openbao prometheus; do tests/servers/$$server.sh --install; done
+	@for server in nats kafka openbao prometheus chromium; do tests/servers/$$server.sh --install; done
 	@tests/consumers/install.sh >/dev/null
 	@for language in node python java; do tests/consumers/examples.sh $$language >/dev/null; done
 

@@ -3,7 +3,7 @@
 //! They stop in the order of an event's way: sockets, journal, sinks, and last the doors for operators.
 
 use crate::admin::{self, Doors};
-use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Stall, Status, Stream};
+use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Stall, Status, Stream, Tap};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::Epoch;
@@ -83,6 +83,7 @@ struct Workshop {
     telemetry: Telemetry,
     tracker: TaskTracker,
     tokens: Tokens,
+    tap: Tap,
 }
 
 impl Workshop {
@@ -100,6 +101,7 @@ impl Workshop {
             metrics,
             tracker: TaskTracker::new(),
             tokens: Tokens::default(),
+            tap: Tap::default(),
             config,
             clock,
             rng,
@@ -119,11 +121,11 @@ impl Workshop {
 
     /// Opens the doors for operators, and says where they are.
     async fn open_doors(&self, status: watch::Receiver<Arc<Status>>) -> anyhow::Result<SocketAddr> {
-        let listener = admin::bind(&self.config.admin).await?;
-        let address = listener.local_addr().context("admin.listen")?;
-        let (metrics, clock) = (Arc::clone(&self.metrics), self.clock);
-        let doors = Doors { metrics, status, clock };
-        self.tracker.spawn(admin::serve(listener, doors, self.tokens.end.clone()));
+        let entrance = admin::open(&self.config.admin).await?;
+        let address = entrance.address().context("admin.listen")?;
+        let (metrics, tap, clock) = (Arc::clone(&self.metrics), self.tap.clone(), self.clock);
+        let doors = Doors { metrics, status, tap, clock };
+        self.tracker.spawn(admin::serve(entrance, doors, self.tokens.end.clone()));
         self.telemetry.record(&Observation::Listening { address });
         Ok(address)
     }
@@ -198,7 +200,7 @@ impl App {
             publishers.spawn(publisher.run());
         }
         let seed = workshop.rng.random();
-        let Workshop { config, clock, metrics, telemetry, tracker, tokens, .. } = workshop;
+        let Workshop { config, clock, metrics, telemetry, tracker, tokens, tap, .. } = workshop;
         let arbiter = Arbiter::new(&config.arbitration);
         let privacy = Privacy::new(&config.privacy, privacy_key);
         let driver = Driver {
@@ -209,8 +211,9 @@ impl App {
             observed,
             stream: Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics)
                 .guarded(privacy)
-                .routed(Routes::new(filters)),
-            report: Report::new(telemetry.clone(), first),
+                .routed(Routes::new(filters))
+                .tapped(tap),
+            report: Report::new(telemetry.clone(), first, clock),
             stall: Stall::default(),
             status: show,
             fail_fast,

@@ -119,6 +119,13 @@ impl Explained {
     }
 }
 
+impl Explained {
+    /// What it makes of the process.
+    pub(super) const fn exit(&self) -> Exit {
+        self.exit
+    }
+}
+
 impl Report {
     /// What the process ends with: a sink that cannot do what is required counts before one that does not answer.
     pub fn exit(&self) -> Exit {

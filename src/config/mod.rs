@@ -85,6 +85,7 @@ impl Config {
             ("genesys", self.genesys.mistakes()),
             ("secret", self.secret.mistakes()),
             ("lifecycle", self.lifecycle.mistakes()),
+            ("admin", self.admin.mistakes()),
             ("privacy", self.privacy.mistakes()),
         ];
         let of_parts = parts.into_iter().flat_map(|(table, mistakes)| {

@@ -5,6 +5,7 @@
 mod architecture;
 mod bad_input;
 mod books;
+mod browser;
 mod catalogue;
 #[cfg(all(feature = "kafka", feature = "nats"))]
 mod consumers;
@@ -19,8 +20,11 @@ mod hanging;
 mod harness;
 mod logs;
 mod mistakes;
+mod page;
+mod people;
 mod platform;
 mod privacy;
+mod proxies;
 mod reconnect;
 mod rotation;
 mod routes;

@@ -504,7 +504,8 @@ fn run_check(text: &str, output: Output) -> (Exit, String, String) {
     let file = directory.path().join("bad.toml");
     std::fs::write(&file, text).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit = check::check(&Check { file, output }, owned(&[]), &mut out, &mut err).unwrap();
+    let exit = check::check(&Check { file, online: false, output }, owned(&[]), &mut out, &mut err)
+        .unwrap();
     let plain = |bytes| {
         String::from_utf8(bytes).unwrap().replace(&format!("{}/", directory.path().display()), "")
     };
