@@ -15,6 +15,7 @@ pub mod sequence;
 pub mod route;
 
 pub mod clock;
+pub mod proxy;
 pub mod secret;
 
 pub mod genesys;

@@ -16,7 +16,9 @@ pub enum Observation {
     /// The source shows a secret it did not show before.
     SecretSeen { source: &'static str, version: u64 },
     /// The source could not be read; the last good secret stays in use, if there is one.
-    SecretSourceFailed { source: &'static str, detail: String, holding: bool },
+    SecretSourceFailed { source: &'static str, detail: String, holding: bool, retry_in: Duration },
+    /// The source can be read, but its login cannot be renewed and will end.
+    SecretSourceAtRisk { source: &'static str, detail: String },
     /// The source can be read again.
     SecretSourceRecovered { source: &'static str },
 

@@ -77,14 +77,13 @@ pub fn run(args: &Explain) -> Exit {
 /// Asks every sink's broker.
 pub async fn explain(config: &Config) -> Report {
     let terms = config.sinks.terms();
-    let filters = config.sinks.filters();
     let sinks = config.sinks.clone().build(&config.genesys.api_url());
-    let asked = sinks.into_iter().zip(terms).zip(filters).map(async |((sink, terms), filter)| {
-        let (name, mut sink) = sink;
+    let asked = sinks.into_iter().zip(terms).map(async |((name, mut sink), terms)| {
         let answer = tokio::time::timeout(PATIENCE, sink.guarantee()).await;
         let answer = answer.unwrap_or_else(|_| {
             Err(sink::Error::retry("ask the broker", format!("no answer within {PATIENCE:?}")))
         });
+        let filter = terms.filter.map(|filter| filter.text().to_owned());
         Explained::of(name, answer, terms.required, filter)
     });
     let sinks: Vec<Explained> = futures_util::future::join_all(asked).await;

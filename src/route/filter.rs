@@ -92,6 +92,11 @@ impl Filter {
         })
     }
 
+    /// The expression as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether the sink is to have the event.
     ///
     /// # Errors

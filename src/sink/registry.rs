@@ -29,18 +29,6 @@ macro_rules! registry {
                 mistakes
             }
 
-            /// The text of each sink's filter, in the order of `build`.
-            pub fn filters(&self) -> Vec<Option<String>> {
-                let mut filters = Vec::new();
-                $(
-                    $(#[$cfg])*
-                    if let Some(config) = &self.$kind {
-                        filters.push(config.filter.clone());
-                    }
-                )+
-                filters
-            }
-
             /// What is wanted of every sink whose table is there, in the order of `build`. A filter with a mistake is none.
             pub fn terms(&self) -> Vec<Terms> {
                 let mut terms = Vec::new();

@@ -67,6 +67,7 @@ impl Telemetry {
             // States are shown from the status when somebody scrapes.
             Observation::SecretSeen { .. }
             | Observation::SecretSourceFailed { .. }
+            | Observation::SecretSourceAtRisk { .. }
             | Observation::SecretSourceRecovered { .. }
             | Observation::TokenGranted { .. }
             | Observation::CredentialsRejected { .. }

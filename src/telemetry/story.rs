@@ -67,19 +67,29 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             version,
             "the secret's source ({source}) shows a fresh one (number {version}); the next token is bought with it"
         ),
-        Observation::SecretSourceFailed { source, detail, holding: true } => warn!(
+        Observation::SecretSourceFailed { source, detail, holding: true, retry_in } => warn!(
             event = "secret_source_failed",
             source,
             detail,
             holding = true,
-            "the secret's source ({source}) cannot be read: {detail}; going on with the last good secret and asking again"
+            retry_in_seconds = retry_in.as_secs_f64(),
+            "the secret's source ({source}) cannot be read: {detail}; going on with the last good secret, asking again each {}",
+            Span(*retry_in)
         ),
-        Observation::SecretSourceFailed { source, detail, holding: false } => error!(
+        Observation::SecretSourceFailed { source, detail, holding: false, retry_in } => error!(
             event = "secret_source_failed",
             source,
             detail,
             holding = false,
-            "the secret's source ({source}) cannot be read: {detail}; there is no secret to log in with, asking again"
+            retry_in_seconds = retry_in.as_secs_f64(),
+            "the secret's source ({source}) cannot be read: {detail}; there is no secret to log in with, asking again each {}",
+            Span(*retry_in)
+        ),
+        Observation::SecretSourceAtRisk { source, detail } => warn!(
+            event = "secret_source_at_risk",
+            source,
+            detail,
+            "the secret's source ({source}) can still be read, but not for long: {detail}"
         ),
         Observation::SecretSourceRecovered { source } => info!(
             event = "secret_source_recovered",

@@ -66,10 +66,14 @@ pub struct Stand {
 impl Stand {
     pub async fn new(options: Options) -> Self {
         tieline::genesys::tls::install_provider();
-        let sim = Sim::start(options).await.unwrap();
+        Self::of(Sim::start(options).await.unwrap(), reqwest::Client::new())
+    }
+
+    /// A simulator that only this client finds the way to.
+    pub fn of(sim: Sim, http: reqwest::Client) -> Self {
         let config = Config::new(sim.api_url(), sim.client_id());
         config.write_secret(sim.client_secret());
-        Self { sim, config, http: reqwest::Client::new() }
+        Self { sim, config, http }
     }
 
     /// A process that is ready.

@@ -9,6 +9,8 @@ mod browser;
 mod catalogue;
 #[cfg(all(feature = "kafka", feature = "nats"))]
 mod consumers;
+#[cfg(all(feature = "kafka", feature = "nats"))]
+mod contract;
 #[cfg(feature = "demo")]
 mod demo;
 mod deployment;
@@ -22,6 +24,7 @@ mod page;
 mod people;
 mod platform;
 mod privacy;
+mod proxies;
 mod reconnect;
 mod rotation;
 mod routes;
