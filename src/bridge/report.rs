@@ -189,6 +189,15 @@ impl Report {
         self.status.shards = lifecycle.shards();
         self.status.channels.used = lifecycle.channels(now) as u64;
         self.status.channels.most = CHANNELS_PER_CLIENT as u64;
+        let names = ["REST calls in a minute", "Handshakes in a second"];
+        let budgets = names.into_iter().zip(lifecycle.budgets(now));
+        self.status.budgets = budgets
+            .map(|(name, (used, most))| status::Budget {
+                name,
+                used: used as u64,
+                most: most as u64,
+            })
+            .collect();
         let sessions = &self.status.sessions;
         self.troubles.retain(|session, _| sessions.iter().any(|one| one.id == *session));
         self.show_coverage();

@@ -44,6 +44,8 @@ pub struct Status {
     pub shards: u16,
     /// Channels at the platform.
     pub channels: Channels,
+    /// What is asked of the platform, against what may be.
+    pub budgets: Vec<Budget>,
     /// Every session, oldest first.
     pub sessions: Vec<Session>,
     /// What is subscribed to.
@@ -57,6 +59,17 @@ pub struct Status {
     /// The last hours; `/api/v1/history` shows them.
     #[serde(skip)]
     pub history: Arc<History>,
+}
+
+/// How often something was done, against how often it may be.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Budget {
+    /// What, and in which time.
+    pub name: &'static str,
+    /// How often it was.
+    pub used: u64,
+    /// How often it may be, by our own measure and the platform's.
+    pub most: u64,
 }
 
 /// Channels at the platform, of which an OAuth client has few, and of which one too many silently ends another.
@@ -201,6 +214,7 @@ impl Status {
             login: Login::default(),
             shards: 0,
             channels: Channels::default(),
+            budgets: Vec::new(),
             sessions: Vec::new(),
             topics: Topics::default(),
             gaps: Gaps::default(),

@@ -215,15 +215,6 @@ impl Rest {
         read::<wire::Catalogue>(CALL, &answer).map(|catalogue| catalogue.entities)
     }
 
-    /// How many channels the OAuth client has, whoever made them.
-    pub(super) async fn count_channels(&self, token: &SecretString) -> Result<usize, Refusal> {
-        const CALL: &str = "GET /api/v2/notifications/channels";
-        let mut url = below(&self.api, &["api", "v2", "notifications", "channels"]);
-        url.query_pairs_mut().append_pair("includechannels", "oauthclient");
-        let answer = self.call(CALL, self.http.get(url), token, &[], reason_of).await?;
-        read::<wire::Counted>(CALL, &answer).map(|counted| counted.entities.len())
-    }
-
     /// A call on a token's authority; any status but success is refused. `hidden` is what the answer might repeat.
     async fn call(
         &self,

@@ -136,6 +136,11 @@ impl Lifecycle {
         &self.login
     }
 
+    /// REST calls and handshakes: how many there were in the last minute and second, and how many there may be.
+    pub fn budgets(&self, now: Time) -> [(usize, usize); 2] {
+        [self.rest.used(now), self.handshakes.used(now)]
+    }
+
     /// How many shards the topics take; 0 until the topics are known.
     pub fn shards(&self) -> u16 {
         u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
