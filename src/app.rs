@@ -24,7 +24,7 @@ use rand::{RngExt, SeedableRng};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,6 +51,10 @@ pub struct App {
     /// Holds the one task; empty once its end was taken.
     driver: JoinSet<Ending>,
     publishers: JoinSet<Result<u64, bridge::PublishError>>,
+    /// What serves the others; none of them ends before it is told to.
+    servants: JoinSet<&'static str>,
+    /// The order to replace every session.
+    rotate: Arc<Notify>,
     /// Events without acknowledgement of publishers that have ended.
     unacknowledged: u64,
     tracker: TaskTracker,
@@ -79,6 +83,7 @@ struct Workshop {
     metrics: Arc<Metrics>,
     telemetry: Telemetry,
     tracker: TaskTracker,
+    servants: JoinSet<&'static str>,
     tokens: Tokens,
 }
 
@@ -96,6 +101,7 @@ impl Workshop {
             telemetry: Telemetry::new(Arc::clone(&metrics)),
             metrics,
             tracker: TaskTracker::new(),
+            servants: JoinSet::new(),
             tokens: Tokens::default(),
             config,
             clock,
@@ -115,25 +121,38 @@ impl Workshop {
     }
 
     /// Opens the doors for operators, and says where they are.
-    async fn open_doors(&self, status: watch::Receiver<Arc<Status>>) -> anyhow::Result<SocketAddr> {
+    async fn open_doors(
+        &mut self,
+        status: watch::Receiver<Arc<Status>>,
+    ) -> anyhow::Result<SocketAddr> {
         let listener = admin::bind(&self.config.admin).await?;
         let address = listener.local_addr().context("admin.listen")?;
         let (metrics, clock) = (Arc::clone(&self.metrics), self.clock);
         let doors = Doors { metrics, status, clock };
-        self.tracker.spawn(admin::serve(listener, doors, self.tokens.end.clone()));
+        let serve = admin::serve(listener, doors, self.tokens.end.clone());
+        self.servants.spawn(self.tracker.track_future(async move {
+            serve.await;
+            "the doors for operators"
+        }));
         self.telemetry.record(&Observation::Listening { address });
         Ok(address)
     }
 
     /// The platform, with the credentials that the secret's source shows.
     fn genesys(
-        &self,
+        &mut self,
         observe: mpsc::Sender<Observation>,
         heard: mpsc::Sender<Incoming>,
     ) -> anyhow::Result<Genesys> {
         let (clock, tracker) = (self.clock, &self.tracker);
         let end = self.tokens.end.clone();
         let secrets = Secrets::start(&self.config.secret, clock, observe, tracker, end)?;
+        // The keeper of secrets is a task of its own; its end shows at its handle.
+        let mut kept = secrets.changes();
+        self.servants.spawn(tracker.track_future(async move {
+            while kept.changed().await.is_ok() {}
+            "the keeper of secrets"
+        }));
         let config = self.config.genesys.clone();
         Ok(Genesys::new(config, secrets, clock, heard, tracker.clone())?)
     }
@@ -188,7 +207,9 @@ impl App {
             publishers.spawn(workshop.publisher(sink, reader, observe.clone())?.run());
         }
         let seed = workshop.rng.random();
-        let Workshop { config, clock, metrics, telemetry, tracker, tokens, .. } = workshop;
+        let Workshop { config, clock, metrics, telemetry, tracker, servants, tokens, .. } =
+            workshop;
+        let rotate = Arc::new(Notify::new());
         let arbiter = Arbiter::new(&config.arbitration);
         let driver = Driver {
             clock,
@@ -200,6 +221,7 @@ impl App {
             report: Report::new(telemetry.clone(), first),
             stall: Stall::default(),
             status: show,
+            rotate: Arc::clone(&rotate),
             fail_fast,
         };
         let run = driver.run(tokens.stop.clone(), tokens.end.clone());
@@ -213,6 +235,8 @@ impl App {
             drain_timeout,
             driver,
             publishers,
+            servants,
+            rotate,
             unacknowledged,
             tracker,
             tokens,
@@ -227,6 +251,11 @@ impl App {
     /// Where the doors for operators are.
     pub const fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Replaces every session, each by a successor that has settled first.
+    pub fn rotate(&self) {
+        self.rotate.notify_one();
     }
 
     /// What ends a drain at once when it is cancelled.
@@ -245,6 +274,7 @@ impl App {
                         return exit;
                     }
                 }
+                Some(ended) = self.servants.join_next() => return gone(ended),
                 else => return Exit::Success,
             }
         }
@@ -324,6 +354,19 @@ fn exit_of(ended: Result<Ending, JoinError>) -> Exit {
     }
 }
 
+/// What serves the others has ended although nobody told it to: without it the process would go on blind.
+fn gone(servant: Result<&'static str, JoinError>) -> Exit {
+    match servant {
+        Ok(what) => {
+            tracing::error!(
+                "a bug ended the process: {what} ended; please report it with this log"
+            );
+            Exit::Bug
+        }
+        Err(panic) => bug(&panic),
+    }
+}
+
 fn bug(panic: &JoinError) -> Exit {
     tracing::error!("a bug ended the process: {panic}; please report it with this log");
     Exit::Bug
@@ -359,6 +402,8 @@ mod tests {
             drain_timeout: Duration::from_secs(1),
             driver: JoinSet::new(),
             publishers: JoinSet::new(),
+            servants: JoinSet::new(),
+            rotate: Arc::default(),
             unacknowledged: 0,
             tracker: TaskTracker::new(),
             tokens: Tokens::default(),
@@ -374,6 +419,16 @@ mod tests {
             Ending::Unreachable("nobody answers".into())
         });
         assert_eq!(app.failed().await, Exit::Unreachable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_what_serves_the_others_is_a_bug() {
+        let mut app = app();
+        app.driver.spawn(std::future::pending());
+        app.servants.spawn(async { "the keeper of secrets" });
+        assert_eq!(app.failed().await, Exit::Bug);
+        app.servants.spawn(async { panic!("as the test wants it") });
+        assert_eq!(app.failed().await, Exit::Bug);
     }
 
     #[tokio::test(start_paused = true)]

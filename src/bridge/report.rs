@@ -4,11 +4,11 @@ use super::driver::is_waiting;
 use super::status::{self, Status};
 use super::stream::Stream;
 use crate::clock::Clock;
-use crate::lifecycle::{Lifecycle, Reply};
+use crate::lifecycle::{Lifecycle, RejectedTopic};
 use crate::observation::Observation;
 use crate::telemetry::Telemetry;
 use crate::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Gathers what the status page shows and other parts do not remember.
 #[derive(Debug)]
@@ -16,8 +16,10 @@ pub struct Report {
     telemetry: Telemetry,
     /// The last status; what is known only from observations is kept in it.
     status: Status,
-    /// Topics that the platform refused, by name.
-    refused: BTreeMap<String, String>,
+    /// Topics that the platform refused when it was asked last, of each shard, with its reasons.
+    refused: BTreeMap<u16, BTreeMap<String, String>>,
+    /// Those of them that were told.
+    told: BTreeSet<String>,
     topics: u64,
     ready: bool,
     was_ready: bool,
@@ -30,6 +32,7 @@ impl Report {
             telemetry,
             status,
             refused: BTreeMap::new(),
+            told: BTreeSet::new(),
             topics: 0,
             ready: false,
             was_ready: false,
@@ -50,21 +53,26 @@ impl Report {
     pub fn record(&mut self, observation: &Observation) {
         self.remember(observation);
         let again = matches!(observation, Observation::TopicRejected { topic, .. }
-            if self.refused.contains_key(topic.name()));
-        if let Observation::TopicRejected { topic, reason } = observation {
-            self.refused.insert(topic.name().to_owned(), reason.clone());
-        }
+            if !self.told.insert(topic.name().to_owned()));
         // A topic stays refused through every reconnect; it is told once.
         if !again {
             self.telemetry.record(observation);
         }
     }
 
-    /// Takes note of what only a reply tells.
-    pub fn note_reply(&mut self, reply: &Reply) {
-        if let Reply::TopicsListed { topics, .. } = reply {
-            self.topics = topics.len() as u64;
-        }
+    /// How many topics there are.
+    pub const fn note_topics(&mut self, count: usize) {
+        self.topics = count as u64;
+    }
+
+    /// Which topics of a shard the platform refuses, of all that it was asked for: one that it permits again is forgotten, and told
+    /// again should it be refused once more.
+    pub fn note_refused(&mut self, shard: u16, rejected: &[RejectedTopic]) {
+        let named =
+            |refused: &RejectedTopic| (refused.topic.name().to_owned(), refused.reason.clone());
+        self.refused.insert(shard, rejected.iter().map(named).collect());
+        let refused = &self.refused;
+        self.told.retain(|topic| refused.values().any(|of_shard| of_shard.contains_key(topic)));
     }
 
     fn remember(&mut self, observation: &Observation) {
@@ -144,8 +152,8 @@ impl Report {
         });
         self.status.sessions = sessions.collect();
         self.status.shards = lifecycle.shards();
-        let rejected = self.refused.len() as u64;
-        let refusals = self.refused.iter().take(status::REFUSALS_MAX);
+        let rejected = self.refused.values().map(|of_shard| of_shard.len() as u64).sum();
+        let refusals = self.refused.values().flatten().take(status::REFUSALS_MAX);
         self.status.topics = status::Topics {
             permitted: self.topics.saturating_sub(rejected),
             rejected,
@@ -238,6 +246,21 @@ mod tests {
         });
         assert!(report.status.sinks[0].connected);
         assert_eq!(report.status.sinks[0].last_error, None);
+    }
+
+    #[test]
+    fn a_topic_that_is_permitted_later_is_forgotten() {
+        let mut report = report();
+        let refused = |name: &str| RejectedTopic { topic: Topic::new(name), reason: "no".into() };
+        report.note_refused(0, &[refused("a"), refused("b")]);
+        report.note_refused(1, &[refused("c")]);
+        for topic in ["a", "b", "c"].map(Topic::new) {
+            report.record(&Observation::TopicRejected { topic, reason: "no".into() });
+        }
+        report.note_refused(0, &[refused("b")]);
+        let left: Vec<&String> = report.refused.values().flatten().map(|(name, _)| name).collect();
+        assert_eq!(left, ["b", "c"]);
+        assert!(!report.told.contains("a") && report.told.contains("b"));
     }
 
     #[test]

@@ -200,6 +200,11 @@ impl Status {
             });
         }
         reasons.extend((0..self.shards).filter_map(|shard| self.deaf(shard, now)));
+        if self.shards > 0 && self.topics.permitted == 0 && self.topics.rejected > 0 {
+            let why = self.topics.refusals.first().map(|first| first.reason.as_str());
+            let why = why.unwrap_or("it gives no reason");
+            reasons.push(format!("the platform refused every topic: {why}"));
+        }
         reasons.extend(self.sinks.iter().filter_map(|sink| sink.unready(now)));
         reasons
     }
@@ -208,11 +213,14 @@ impl Status {
     fn deaf(&self, shard: u16, now: Timestamp) -> Option<String> {
         let sessions = || self.sessions.iter().filter(|session| session.shard == shard);
         let heard = sessions()
-            .filter(|session| session.is_subscribed())
+            .filter(|session| session.delivers())
             .map(|session| session.last_frame.unwrap_or(session.since))
             .max();
         let Some(heard) = heard else {
             let words = sessions().rev().find_map(|session| {
+                if session.state == "settling" {
+                    return Some(format!("; {} is settling", session.id));
+                }
                 let words = session.last_words.as_deref()?;
                 Some(format!("; {} is {}: {words}", session.id, session.state))
             });
@@ -248,9 +256,9 @@ impl Status {
 }
 
 impl Session {
-    /// Whether its socket is open on a channel that has its topics.
-    pub fn is_subscribed(&self) -> bool {
-        matches!(self.state, "settling" | "live" | "draining")
+    /// Whether notifications reach us through it for certain; while it settles they may not.
+    pub fn delivers(&self) -> bool {
+        matches!(self.state, "live" | "draining")
     }
 }
 
@@ -353,6 +361,24 @@ mod tests {
             status.unready(at(100)),
             ["shard 1 is not subscribed; s2 is waiting: cut: connection reset"]
         );
+    }
+
+    #[test]
+    fn a_shard_that_settles_for_the_first_time_is_not_ready() {
+        let mut status = well();
+        status.sessions[0] = session("s1", 0, "settling", Some(100));
+        assert_eq!(status.unready(at(100)), ["shard 0 is not subscribed; s1 is settling"]);
+    }
+
+    #[test]
+    fn a_bridge_with_every_topic_refused_is_not_ready() {
+        let mut status = well();
+        let refusal = Refusal { topic: "a".to_owned(), reason: "no permission".to_owned() };
+        status.topics = Topics { permitted: 0, rejected: 1, refusals: vec![refusal] };
+        let refused = "the platform refused every topic: no permission";
+        assert_eq!(status.unready(at(100)), [refused]);
+        status.topics.permitted = 1;
+        assert_eq!(status.unready(at(100)), Vec::<String>::new());
     }
 
     #[test]

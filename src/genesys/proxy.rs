@@ -27,7 +27,7 @@ impl Proxies {
         let (host, port) = place(uri, 80, 443)
             .ok_or_else(|| refusal(Reason::Unexpected, "the socket's address names no host"))?;
         let stream = match self.intercept(uri, &host, port) {
-            None => dial(&host, port, "").await?,
+            None => dial(&host, port).await?,
             Some(proxy) => tunnel(&proxy, &host, port).await?,
         };
         // Probes are small and must not wait for one another.
@@ -64,16 +64,20 @@ fn authority(host: &str, port: u16) -> String {
     }
 }
 
-async fn dial(host: &str, port: u16, what: &str) -> Result<TcpStream, Refusal> {
-    TcpStream::connect((host, port)).await.map_err(|error| {
-        let place = authority(host, port);
-        refusal(Reason::Unreachable, format!("{what}{place} cannot be reached: {error}"))
-    })
+async fn dial(host: &str, port: u16) -> Result<TcpStream, Refusal> {
+    let failed = |reason, what: &str, error: std::io::Error| {
+        refusal(reason, format!("{} {what}: {error}", authority(host, port)))
+    };
+    let found = tokio::net::lookup_host((host, port)).await;
+    let found = found.map_err(|error| failed(Reason::Dns, "is not found", error))?;
+    let addresses: Vec<_> = found.collect();
+    let dialled = TcpStream::connect(addresses.as_slice()).await;
+    dialled.map_err(|error| failed(Reason::Unreachable, "cannot be reached", error))
 }
 
 /// A tunnel to the host through a plain HTTP proxy.
 async fn tunnel(proxy: &Intercept, host: &str, port: u16) -> Result<TcpStream, Refusal> {
-    let unreachable = |detail: String| refusal(Reason::Unreachable, detail);
+    let unreachable = |detail: String| refusal(Reason::Proxy, detail);
     if proxy.uri().scheme_str() != Some("http") {
         return Err(unreachable(
             "the socket can use http proxies only; HTTPS_PROXY names another kind".to_owned(),
@@ -81,7 +85,9 @@ async fn tunnel(proxy: &Intercept, host: &str, port: u16) -> Result<TcpStream, R
     }
     let (proxy_host, proxy_port) = place(proxy.uri(), 80, 443)
         .ok_or_else(|| unreachable("HTTPS_PROXY names no host".to_owned()))?;
-    let mut stream = dial(&proxy_host, proxy_port, "the proxy at ").await?;
+    let dialled = dial(&proxy_host, proxy_port).await;
+    let mut stream =
+        dialled.map_err(|refused| unreachable(format!("the proxy at {}", refused.detail)))?;
     let target = authority(host, port);
     let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes();
     if let Some(credentials) = proxy.basic_auth() {
@@ -188,7 +194,7 @@ mod tests {
         ] {
             let (refused, _) = ask(answer).await;
             let refusal = refused.expect_err(answer);
-            assert_eq!(refusal.reason, Reason::Unreachable, "{refusal:?}");
+            assert_eq!(refusal.reason, Reason::Proxy, "{refusal:?}");
             assert!(refusal.detail.contains(problem), "{refusal:?}");
             assert!(!refusal.detail.contains("pass"), "{refusal:?}");
         }
