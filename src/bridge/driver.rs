@@ -23,6 +23,9 @@ const BATCH: usize = 256;
 /// The status is written at least this often, so that its readers can tell a bridge that hangs.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
+/// And so soon after something happened, but no more often.
+const REPORT_WITHIN: Duration = Duration::from_millis(100);
+
 /// The parts that the driver joins.
 #[derive(Debug)]
 pub struct Driver {
@@ -75,7 +78,7 @@ impl Driver {
 
     async fn bridge(&mut self, stop: CancellationToken) -> Ending {
         let mut batch = Vec::with_capacity(BATCH);
-        let mut report_at = Time::START;
+        let (mut reported, mut report_at) = (Time::START, Time::START);
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
         loop {
@@ -83,8 +86,11 @@ impl Driver {
             if let Some(ending) = self.flush(now) {
                 return ending;
             }
+            if self.report.has_news() {
+                report_at = report_at.min(reported + REPORT_WITHIN);
+            }
             if report_at <= now {
-                report_at = now + REPORT_EVERY;
+                (reported, report_at) = (now, now + REPORT_EVERY);
                 self.stream.look_for_room();
                 self.show(now);
             }

@@ -3,10 +3,12 @@
 //! Decides nothing: each command becomes a task that ends in its one reply, with the failure's reason in it. Tokens, channel
 //! ids and socket addresses stay in here, behind handles.
 
+mod clients;
 mod config;
 mod error;
 mod handles;
 mod handshake;
+mod inquiry;
 mod perform;
 mod proxy;
 mod queues;
@@ -18,6 +20,7 @@ mod wire;
 
 pub use config::Config;
 pub use error::Error;
+pub use inquiry::{Inquiry, Offer, Plan, Trial};
 pub use wire::{Frame, read as read_frame};
 
 use crate::clock::Clock;
@@ -87,10 +90,12 @@ impl Genesys {
         tracker: TaskTracker,
     ) -> Result<Self, Error> {
         let trust = tls::Trust::load(config.ca_file.as_deref())?;
+        let proxies = crate::proxy::Proxies::from_env()?;
         let platform = Arc::new(Platform {
-            rest: Rest::new(&config, &trust, clock)?,
-            opener: Opener::new(&config, &trust, clock)?,
+            rest: Rest::new(&config, &trust, proxies.clone(), clock)?,
+            opener: Opener::new(&config, &trust, proxies, clock)?,
             handles: Handles::default(),
+            clients: clients::Clients::default(),
             config,
             secrets,
             incoming,

@@ -11,6 +11,7 @@ use super::wire;
 use crate::clock::Clock;
 use crate::event::Topic;
 use crate::lifecycle::{Call, Reason, Refusal, RejectedTopic};
+use crate::proxy::Proxies;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -36,6 +37,7 @@ pub(super) struct Rest {
     http: Client,
     login: Url,
     api: Url,
+    proxies: Proxies,
     clock: Clock,
     /// What the platform said last of its limit on calls, until it is taken.
     allowance: Arc<Mutex<Option<Allowance>>>,
@@ -82,7 +84,12 @@ impl Answer {
 }
 
 impl Rest {
-    pub(super) fn new(config: &Config, trust: &Trust, clock: Clock) -> Result<Self, Error> {
+    pub(super) fn new(
+        config: &Config,
+        trust: &Trust,
+        proxies: Proxies,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         let (login, api) = config.urls()?;
         let secure = [&login, &api].iter().any(|url| url.scheme() == "https");
         let http = Client::builder()
@@ -91,8 +98,9 @@ impl Rest {
             // A redirect would carry the client's secret to another address.
             .redirect(reqwest::redirect::Policy::none())
             .https_only(!config.allow_insecure);
-        let http = trust.rest(http, secure)?.build().map_err(|source| Error::Client { source })?;
-        Ok(Self { http, login, api, clock, allowance: Arc::default() })
+        let http = proxies.rule(trust.rest(http, secure)?);
+        let http = http.build().map_err(|source| Error::Client { source })?;
+        Ok(Self { http, login, api, proxies, clock, allowance: Arc::default() })
     }
 
     /// Buys a token with the client's id and secret.
@@ -195,6 +203,27 @@ impl Rest {
         Err(refusal(Reason::Unexpected, detail))
     }
 
+    /// The catalogue of topics.
+    pub(super) async fn catalogue(
+        &self,
+        token: &SecretString,
+    ) -> Result<Vec<wire::Offered>, Refusal> {
+        const CALL: &str = "GET /api/v2/notifications/availabletopics";
+        let mut url = below(&self.api, &["api", "v2", "notifications", "availabletopics"]);
+        url.query_pairs_mut().append_pair("expand", "description,transports,requiresPermissions");
+        let answer = self.call(CALL, self.http.get(url), token, &[], Call::Rest).await?;
+        read::<wire::Catalogue>(CALL, &answer).map(|catalogue| catalogue.entities)
+    }
+
+    /// How many channels the OAuth client has, whoever made them.
+    pub(super) async fn count_channels(&self, token: &SecretString) -> Result<usize, Refusal> {
+        const CALL: &str = "GET /api/v2/notifications/channels";
+        let mut url = below(&self.api, &["api", "v2", "notifications", "channels"]);
+        url.query_pairs_mut().append_pair("includechannels", "oauthclient");
+        let answer = self.call(CALL, self.http.get(url), token, &[], Call::Rest).await?;
+        read::<wire::Counted>(CALL, &answer).map(|counted| counted.entities.len())
+    }
+
     /// A call on a token's authority; any status but success is refused. `hidden` is what the answer might repeat.
     async fn call(
         &self,
@@ -234,7 +263,7 @@ impl Rest {
     }
 
     async fn send(&self, call: &str, request: RequestBuilder) -> Result<Answer, Refusal> {
-        let failed = |error| unanswered(call, error);
+        let failed = |error| unanswered(call, error, &self.proxies);
         let mut response = request.send().await.map_err(failed)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {

@@ -217,6 +217,31 @@ pub(super) struct Queue {
     pub(super) name: String,
 }
 
+/// The catalogue of topics.
+#[derive(Deserialize)]
+pub(super) struct Catalogue {
+    #[serde(default)]
+    pub(super) entities: Vec<Offered>,
+}
+
+/// A topic that the platform offers.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Offered {
+    pub(super) id: String,
+    pub(super) description: Option<String>,
+    #[serde(default)]
+    pub(super) transports: Vec<String>,
+    pub(super) requires_permissions: Option<Vec<String>>,
+}
+
+/// A list of which only the length counts.
+#[derive(Deserialize)]
+pub(super) struct Counted {
+    #[serde(default)]
+    pub(super) entities: Vec<serde::de::IgnoredAny>,
+}
+
 /// The platform's refusals over REST.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

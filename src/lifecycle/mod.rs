@@ -36,7 +36,7 @@ pub use config::Config;
 pub use login::{Login, Token};
 pub use machine::Lifecycle;
 pub use output::Note;
-pub use plan::{CHANNELS_PER_CLIENT, TOPICS_PER_CHANNEL, TooMany};
+pub use plan::{CHANNELS_PER_CLIENT, ShardTopics, TOPICS_PER_CHANNEL, TooMany, plan};
 pub use reasons::{Answer, Call};
 pub use rotation::Trigger;
 pub use session::Session;

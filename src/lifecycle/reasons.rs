@@ -103,7 +103,7 @@ impl Reason {
             Self::Protocol => ("a frame broke the protocol or the size limit", SameChannel),
             Self::Unreachable => ("the host cannot be reached", SameChannel),
             Self::Dns => ("the host's name is not found", SameChannel),
-            Self::Proxy => ("the proxy cannot be reached, or refuses", SameChannel),
+            Self::Proxy => ("the proxy is gone, or refuses (407, 502, …)", SameChannel),
             Self::Tls => ("certificate, name or version", SameChannel),
             Self::Timeout => ("no answer in time; 408", SameChannel),
             Self::Unauthorized => ("401 on REST: the token ended or is not accepted", NewToken),
