@@ -5,12 +5,14 @@
 
 use crate::event::{Epoch, Event};
 use crate::mistake::Mistake;
+use crate::observation::BrokerFigures;
 use async_trait::async_trait;
 use registry::registry;
 use serde::Deserialize;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 pub mod cloudevents;
 mod registry;
@@ -81,6 +83,11 @@ pub trait Sink: Send + fmt::Debug {
 
     /// Flushes and disconnects; what is in flight has been settled before, or is given up.
     async fn close(&mut self) -> Result<(), Error>;
+
+    /// What the library that talks to the broker counts, now and later; `None` where nothing is counted.
+    fn figures(&self) -> Option<watch::Receiver<BrokerFigures>> {
+        None
+    }
 }
 
 /// What a sink says when it fails as a whole.
