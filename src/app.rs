@@ -12,10 +12,13 @@ use crate::genesys::{self, Genesys, Incoming};
 use crate::journal::{Journal, Reader};
 use crate::lifecycle::{Backoff, Lifecycle};
 use crate::observation::{BrokerFigures, Observation};
+use crate::privacy::Privacy;
+use crate::route::Routes;
 use crate::secret::Secrets;
 use crate::sequence::{Arbiter, Ledger};
 use crate::sink::Sink;
 use crate::sink::cloudevents::Encoder;
+use crate::sink::guarantee::Level;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Metrics;
 use anyhow::Context;
@@ -153,12 +156,14 @@ impl Workshop {
     fn publisher(
         &mut self,
         sink: Box<dyn Sink>,
+        required: Option<Level>,
         reader: Reader,
         observations: mpsc::Sender<Observation>,
     ) -> anyhow::Result<Publisher> {
         let metrics = self.metrics.sink(reader.sink()).cloned();
         Ok(Publisher::new(Setup {
             sink,
+            required,
             reader,
             epoch: self.epoch.clone(),
             delay: delay(&self.config, StdRng::from_rng(&mut self.rng)),
@@ -181,6 +186,8 @@ impl App {
         genesys::tls::install_provider();
         std::fs::create_dir_all(&config.data_dir)
             .with_context(|| format!("data_dir: cannot make {}", config.data_dir.display()))?;
+        let privacy_key = config.privacy.read_key()?;
+        let terms = config.sinks.terms();
         let sinks = sinks(&config)?;
         let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
         let mut workshop = Workshop::new(config, &names);
@@ -196,20 +203,26 @@ impl App {
         let journal = &workshop.config.journal;
         let (journal, readers) = Journal::new(journal, workshop.epoch.clone(), &names);
         let mut publishers = JoinSet::new();
-        for ((_, sink), reader) in sinks.into_iter().zip(readers) {
+        let mut filters = Vec::new();
+        for (((_, sink), reader), terms) in sinks.into_iter().zip(readers).zip(terms) {
             workshop.show_figures(reader.sink(), sink.figures());
-            publishers.spawn(workshop.publisher(sink, reader, observe.clone())?.run());
+            filters.push(terms.filter);
+            let publisher = workshop.publisher(sink, terms.required, reader, observe.clone())?;
+            publishers.spawn(publisher.run());
         }
         let seed = workshop.rng.random();
         let Workshop { config, clock, metrics, telemetry, tracker, tokens, .. } = workshop;
         let arbiter = Arbiter::new(&config.arbitration);
+        let privacy = Privacy::new(&config.privacy, privacy_key);
         let driver = Driver {
             clock,
             lifecycle: Lifecycle::new(config.lifecycle, seed),
             genesys,
             incoming,
             observed,
-            stream: Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics),
+            stream: Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics)
+                .guarded(privacy)
+                .routed(Routes::new(filters)),
             report: Report::new(telemetry.clone(), first),
             stall: Stall::default(),
             status: show,

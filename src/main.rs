@@ -14,6 +14,7 @@ fn perform(command: Command) -> cli::Exit {
     match command {
         Command::Run(run) => cli::run::run(&run),
         Command::Check(check) => cli::check::run(&check),
+        Command::Explain(explain) => cli::explain::run(&explain),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => tieline::demo::run(&demo),
     }

@@ -36,6 +36,11 @@ pub enum Command {
     /// Reads the file and the TIELINE_… variables exactly as `run` does, and connects to nothing.
     #[command(after_help = CHECK)]
     Check(Check),
+    /// Say what each sink guarantees as its broker answers now, and what weakens it
+    ///
+    /// Asks the brokers and changes nothing there: no topic, stream or file is made, and a running tieline is not disturbed.
+    #[command(after_help = EXPLAIN)]
+    Explain(Explain),
 }
 
 /// Arguments of `run`.
@@ -93,7 +98,17 @@ pub struct Check {
     pub output: Output,
 }
 
-/// How `check` says what it found.
+/// Arguments of `explain`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Explain {
+    /// The configuration (TOML)
+    pub file: PathBuf,
+    /// How to say it
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: Output,
+}
+
+/// How `check` and `explain` say what they found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// For people: mistakes on standard error, the summary on standard output.
@@ -141,6 +156,7 @@ const EXAMPLES: &str = "\
 Examples:
   tieline demo                           see it work, without an account
   tieline check /etc/tieline.toml        every mistake at once, or what would run
+  tieline explain /etc/tieline.toml      what each sink guarantees, and what weakens it
   tieline run /etc/tieline.toml          run it
 
 Every key can be given by a variable as well: TIELINE_SINK__KAFKA__BROKERS=localhost:9092
@@ -167,6 +183,13 @@ Examples:
   tieline check tieline.toml --output json | jq .mistakes
 
 Exits 0 when it would run, 78 when it has mistakes.";
+
+const EXPLAIN: &str = "\
+Examples:
+  tieline explain tieline.toml
+  tieline explain tieline.toml --output json | jq '.sinks[] | {name, level, problem}'
+
+Exits 0 when every sink gives what its `required` asks for, 69 when a broker does not answer, 78 when one gives less.";
 
 #[cfg(test)]
 mod tests {

@@ -5,8 +5,11 @@
 use super::Exit;
 use super::args::{Check, Output};
 use crate::config::{Config, Mistakes, without_userinfo};
+use crate::event::Topic;
+use crate::privacy::{self, Privacy};
 use crate::{genesys, secret};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -29,6 +32,8 @@ pub struct Summary {
     pub unknown: Vec<String>,
     /// The sinks and what each promises.
     pub sinks: Vec<SinkSummary>,
+    /// What the events would tell about people, by family.
+    pub personal: Vec<String>,
     /// Where the admin pages will be.
     pub admin: String,
     /// What is allowed but deserves a second look.
@@ -110,6 +115,9 @@ fn write_text(summary: &Summary, file: &Path, out: &mut impl Write) -> io::Resul
     for sink in &summary.sinks {
         writeln!(out, "  sink           {} to {}: {}", sink.name, sink.target, sink.guarantee)?;
     }
+    for personal in &summary.personal {
+        writeln!(out, "  personal data  {personal}")?;
+    }
     writeln!(out, "  admin          {}", summary.admin)?;
     for unknown in &summary.unknown {
         writeln!(out, "  not known yet  {unknown}")?;
@@ -149,6 +157,7 @@ impl Summary {
             subscriptions: subscriptions(genesys),
             unknown: unknown(config),
             sinks: sinks(config),
+            personal: personal(config),
             admin: format!("http://{}/", config.admin.listen),
             warnings: warnings(config),
         }
@@ -157,6 +166,9 @@ impl Summary {
 
 /// What a queue's place in a topic is written as.
 const QUEUE: &str = "{id}";
+
+/// An id in the platform's form, where only the family of a topic matters.
+const ANY_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Whether the platform must be asked which queues there are.
 fn is_open(queues: &[String]) -> bool {
@@ -237,6 +249,28 @@ fn sinks(config: &Config) -> Vec<SinkSummary> {
         });
     }
     sinks
+}
+
+/// What the plan would publish about people, where the shipped profile does not take it out.
+fn personal(config: &Config) -> Vec<String> {
+    if config.privacy.profile == privacy::Profile::Personal {
+        return Vec::new();
+    }
+    let rules = Privacy::new(&config.privacy, None);
+    let families =
+        config.genesys.topics.iter().map(|topic| Topic::new(&topic.replace(QUEUE, ANY_ID)));
+    let told: BTreeSet<String> = families
+        .filter_map(|topic| {
+            let fields = privacy::personal_fields(topic.family_name())?;
+            let rules = if rules.concerns(&topic) { ", as far as your rules leave it" } else { "" };
+            Some(format!("{}: {fields}{rules}", topic.family_name()))
+        })
+        .collect();
+    let mut told: Vec<String> = told.into_iter().collect();
+    if !told.is_empty() {
+        told.push("privacy.profile = \"personal\" drops or hashes these".into());
+    }
+    told
 }
 
 fn warnings(config: &Config) -> Vec<String> {

@@ -25,6 +25,7 @@ use crate::event::{Notification, Topics};
 use crate::lifecycle::{ChannelId, Command, Reply, SecretVersion, SessionId};
 use crate::observation::Observation;
 use crate::secret::Secrets;
+use crate::time::Time;
 use handles::Handles;
 use handshake::Opener;
 use perform::Platform;
@@ -45,6 +46,8 @@ pub enum Incoming {
     Notification {
         /// Whose socket.
         session: SessionId,
+        /// When its reader had it.
+        at: Time,
         /// What it said.
         notification: Notification,
     },
@@ -118,6 +121,9 @@ impl Genesys {
             Command::ListTopics { token } => {
                 self.answer(None, async move { platform.list_topics(token).await });
             }
+            Command::ListChannels { token } => {
+                self.answer(None, async move { platform.list_channels(token).await });
+            }
             Command::OpenChannel { session, token } => {
                 let opened = async move { platform.open_channel(session, token).await };
                 self.answer(Some(session), opened);
@@ -140,7 +146,7 @@ impl Genesys {
         session: Option<SessionId>,
         request: impl Future<Output = Reply> + Send + 'static,
     ) {
-        let incoming = self.platform.incoming.clone();
+        let platform = self.platform.clone();
         let (cancel, running) = match session {
             Some(session) => {
                 let session = self.session(session);
@@ -151,8 +157,15 @@ impl Genesys {
         self.tracker.spawn(async move {
             let told = async {
                 let reply = request.await;
-                // A driver that has gone needs no reply.
-                drop(incoming.send(Incoming::Reply(reply)).await);
+                let said = platform.rest.take_allowance().map(|said| Reply::Allowance {
+                    allowed: said.allowed,
+                    left: said.left,
+                    resets_in: said.resets_in,
+                });
+                for reply in said.into_iter().chain([reply]) {
+                    // A driver that has gone needs no reply.
+                    drop(platform.incoming.send(Incoming::Reply(reply)).await);
+                }
             };
             cancel.run_until_cancelled(told).await;
             drop(running);

@@ -8,7 +8,9 @@ use super::queues;
 use super::refusal::refusal;
 use super::rest::{Channel, Rest};
 use crate::clock::Clock;
-use crate::lifecycle::{ChannelId, Reason, Refusal, Reply, SecretVersion, SessionId, TokenId};
+use crate::lifecycle::{
+    ChannelId, FoundChannel, Reason, Refusal, Reply, SecretVersion, SessionId, TokenId,
+};
 use crate::secret::Secrets;
 use secrecy::SecretString;
 use std::sync::Arc;
@@ -89,6 +91,20 @@ impl Platform {
             },
             Err(refusal) => Reply::Refused { session, refusal },
         }
+    }
+
+    pub(super) async fn list_channels(&self, token: TokenId) -> Reply {
+        let listed = async { self.rest.channels(&self.token(token)?).await };
+        let listed = match listed.await {
+            Ok(listed) => listed,
+            Err(refusal) => return Reply::ChannelsRefused { refusal },
+        };
+        let total = listed.len();
+        let found = listed.into_iter().filter_map(|entry| {
+            let channel = self.handles.add_channel(entry.channel?);
+            Some(FoundChannel { channel, expires_in: entry.expires_in })
+        });
+        Reply::ChannelsListed { found: found.collect(), total }
     }
 
     pub(super) async fn subscribe(

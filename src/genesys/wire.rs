@@ -159,6 +159,23 @@ pub(super) struct Channel {
     pub(super) expires: Option<String>,
 }
 
+/// The client's channels.
+#[derive(Deserialize)]
+pub(super) struct Channels {
+    #[serde(default)]
+    pub(super) entities: Vec<ListedChannel>,
+}
+
+/// A channel as it is listed: one that another token made has no name.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListedChannel {
+    pub(super) id: Option<SecretString>,
+    pub(super) connect_uri: Option<SecretString>,
+    /// ISO 8601.
+    pub(super) expires: Option<String>,
+}
+
 /// One topic of a subscription, as it is asked for.
 #[derive(Serialize)]
 pub(super) struct Subscription<'a> {

@@ -10,6 +10,7 @@
 
 mod backoff;
 mod budget;
+mod census;
 mod channel;
 mod command;
 mod config;
@@ -18,6 +19,7 @@ mod machine;
 mod output;
 mod plan;
 mod reasons;
+mod rotation;
 mod session;
 mod shard;
 mod state;
@@ -26,8 +28,8 @@ mod tests;
 
 pub use backoff::Backoff;
 pub use command::{
-    ChannelId, Command, Heard, Reason, Refusal, RejectedTopic, Reply, SecretVersion, SessionId,
-    ShardId, TokenId,
+    ChannelId, Command, FoundChannel, Heard, Reason, Refusal, RejectedTopic, Reply, SecretVersion,
+    SessionId, ShardId, TokenId,
 };
 pub use config::Config;
 pub use login::{Login, Token};
@@ -35,6 +37,6 @@ pub use machine::Lifecycle;
 pub use output::Note;
 pub use plan::{CHANNELS_PER_CLIENT, TOPICS_PER_CHANNEL, TooMany};
 pub use reasons::Answer;
+pub use rotation::Trigger;
 pub use session::Session;
-pub use shard::Trigger;
 pub use state::State;

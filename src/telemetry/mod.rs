@@ -78,6 +78,7 @@ impl Telemetry {
             | Observation::PlanMade { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
+            | Observation::FilterErred { .. }
             | Observation::Started { .. }
             | Observation::Listening { .. }
             | Observation::Ready

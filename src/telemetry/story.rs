@@ -209,6 +209,17 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
                 debug!(event = "event_parked", sink, topic, number, reason, nth);
             }
         }
+        Observation::FilterErred { sink, topic, problem, count } => {
+            let topic = topic.name();
+            warn!(
+                event = "filter_erred",
+                sink,
+                topic,
+                problem,
+                count,
+                "the filter of sink {sink} has no answer for an event of {topic}: {problem}; the sink gets it ({count} so far)"
+            );
+        }
         Observation::JournalFull { sink, count } => error!(
             event = "journal_full",
             sink,

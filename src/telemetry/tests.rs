@@ -134,6 +134,12 @@ fn trouble() -> Vec<Observation> {
             retry_in: Duration::from_secs(4),
         },
         Observation::JournalFull { sink: "kafka", count: 12 },
+        Observation::FilterErred {
+            sink: "kafka",
+            topic: Topic::new("v2.users.presence"),
+            problem: text("a field that it names is not there; ask has(…) first"),
+            count: 3,
+        },
         Observation::EventParked {
             sink: "nats",
             topic: Topic::new("v2.users.presence"),

@@ -381,7 +381,8 @@ impl Bridge {
         (status, serde_json::from_str(&text).unwrap())
     }
 
-    async fn read(&self, path: &str) -> (u16, String) {
+    /// A page as it stands.
+    pub async fn read(&self, path: &str) -> (u16, String) {
         let reply = self.http.get(format!("{}{path}", self.admin)).send().await.unwrap();
         (reply.status().as_u16(), reply.text().await.unwrap())
     }

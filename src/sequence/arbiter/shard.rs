@@ -331,11 +331,7 @@ impl Shard {
         let Some(held) = self.take_held(number) else {
             return;
         };
-        let marks = Marks {
-            late: held.overtaken,
-            possible_duplicate: now < self.follower_doubt,
-            ..Marks::default()
-        };
+        let marks = Marks { late: held.overtaken, possible_duplicate: now < self.follower_doubt };
         let key = held.notification.topic.key_fingerprint();
         self.overtake(key, &held.sights);
         self.went_out(number, held.identity, now, desk);

@@ -5,6 +5,7 @@ use super::options::{self, Options};
 use crate::mistake::Mistake;
 use crate::sink::Error;
 use crate::sink::cloudevents::Mode;
+use crate::sink::guarantee::Level;
 use crate::sink::template::Template;
 use crate::size::Size;
 use rdkafka::ClientConfig;
@@ -23,6 +24,8 @@ pub struct Config {
     pub brokers: String,
     /// The topic, `{family}` allowed.
     pub topic: String,
+    /// The topic of control events, `{prefix}` allowed.
+    pub control_topic: String,
     /// The guarantee asked for.
     pub delivery: Delivery,
     /// The name of this installation to the brokers, for `exactly_once`; see [`Config::identify`].
@@ -49,6 +52,10 @@ pub struct Config {
     /// librdkafka's own options.
     #[serde(default)]
     pub options: Options,
+    /// Which events the sink takes; all without it.
+    pub filter: Option<String>,
+    /// The least that the broker must give.
+    pub required: Option<Level>,
 }
 
 /// The guarantee asked of Kafka.
@@ -102,6 +109,12 @@ impl Config {
             let fix = "use letters, digits, ., - and _, and {family} where each type is to have its topic";
             mistakes.push(Mistake::new("topic", problem, fix));
         }
+        if self.template().is_ok()
+            && let Err(problem) = self.control()
+        {
+            let fix = "use letters, digits, ., - and _; {prefix} is the fixed text with which topic begins";
+            mistakes.push(Mistake::new("control_topic", problem, fix));
+        }
         mistakes.extend(self.mistakes_in_transactions());
         if self.partitions < 1 {
             mistakes.push(Mistake::new("partitions", "is not positive", "6 suits most"));
@@ -140,9 +153,11 @@ impl Config {
         if !is_topic(&self.cursor_topic) {
             let fix = "use letters, digits, ., - and _, such as tieline.cursors";
             mistakes.push(Mistake::new("cursor_topic", "is not the name of a topic", fix));
-        } else if self.cursor_topic == self.topic {
+        } else if self.cursor_topic == self.topic
+            || self.control().as_ref() == Ok(&self.cursor_topic)
+        {
             let fix = "keep cursors in a topic of their own, such as tieline.cursors";
-            mistakes.push(Mistake::new("cursor_topic", "is the topic of the events", fix));
+            mistakes.push(Mistake::new("cursor_topic", "is a topic of events", fix));
         }
         if self.transactional_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
             let fix = "name this installation, or remove the key: data_dir then remembers a name";
@@ -162,6 +177,15 @@ impl Config {
             return Err("is not the name of a topic".into());
         }
         Ok(template)
+    }
+
+    /// Where control events go.
+    pub(super) fn control(&self) -> Result<String, String> {
+        let name = self.template()?.control(&self.control_topic)?;
+        if name.is_empty() || name.len() > 249 || !name.chars().all(legal) {
+            return Err("is not the name of a topic".into());
+        }
+        Ok(name)
     }
 
     /// How long a transaction takes in events; then its last batches linger, and it is committed.
@@ -323,7 +347,7 @@ mod tests {
             ..config()
         };
         insta::assert_snapshot!(told(&config), @r"
-        cursor_topic: is the topic of the events; keep cursors in a topic of their own, such as tieline.cursors
+        cursor_topic: is a topic of events; keep cursors in a topic of their own, such as tieline.cursors
         transactional_id: is empty; name this installation, or remove the key: data_dir then remembers a name
         linger: is longer than a transaction may last; transactions of more than a second serve nobody; 5ms suits most
         password_file: is given, and options sets sasl.password too; remove one of them
@@ -403,6 +427,7 @@ mod tests {
         Config {
             brokers: "localhost:9092".into(),
             topic: "genesys.events".into(),
+            control_topic: "{prefix}.control".into(),
             delivery: Delivery::AtLeastOnce,
             transactional_id: None,
             cursor_topic: "tieline.cursors".into(),
@@ -415,6 +440,8 @@ mod tests {
             compression: "lz4".into(),
             password_file: None,
             options: Options::new(),
+            filter: None,
+            required: None,
         }
     }
 }

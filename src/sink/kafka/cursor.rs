@@ -4,7 +4,7 @@
 //! What follows from a cursor is `transaction`'s to say. All of it blocks.
 
 use super::Config;
-use super::topic::{ANSWER, Admin, Heard, hear, refused, unreachable};
+use super::topic::{ANSWER, Admin, Heard, refused, unreachable};
 use crate::event::Epoch;
 use crate::sink::Error;
 use rdkafka::admin::{NewTopic, TopicReplication};
@@ -79,7 +79,7 @@ pub(super) fn read(config: &Config, id: &str) -> Result<Option<Cursor>, Error> {
             break start;
         }
         if looks == 0 {
-            let reason = "a transaction of another writer stays open";
+            let reason = "a transaction there has stayed open for longer than any may; kafka-transactions.sh find-hanging names it";
             return Err(Error::retry(format!("read the cursor in {topic}"), reason));
         }
         looks -= 1;
@@ -120,8 +120,7 @@ fn consumer(config: &Config, isolation: &str) -> Result<BaseConsumer<Heard>, Err
 }
 
 fn watermarks(config: &Config, consumer: &BaseConsumer<Heard>) -> Result<(i64, i64), Error> {
-    consumer.fetch_watermarks(&config.cursor_topic, PARTITION, ANSWER).map_err(|error| {
-        hear(consumer);
-        unreachable(config, consumer.context(), error)
-    })
+    consumer
+        .fetch_watermarks(&config.cursor_topic, PARTITION, ANSWER)
+        .map_err(|error| unreachable(config, consumer.context(), error))
 }

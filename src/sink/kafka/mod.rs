@@ -7,6 +7,7 @@
 
 mod config;
 mod cursor;
+mod guarantee;
 mod identity;
 mod options;
 mod producer;
@@ -19,6 +20,7 @@ pub use config::{Config, Delivery};
 pub use options::{Hidden, Options};
 
 use super::cloudevents::Encoder;
+use super::guarantee::Guarantee;
 use super::template::{Part, Template};
 use super::{Error, Record, Resume, Sink, Verdict};
 use crate::event::Epoch;
@@ -43,6 +45,7 @@ impl Config {
             constant: topic.as_ref().and_then(constant).map(str::to_owned),
             // A bad template is a mistake that `mistakes` names; such a sink is never opened.
             topic,
+            control: self.control().unwrap_or_default(),
             encoder: Encoder::new(source),
             rendered: String::new(),
             link: None,
@@ -62,6 +65,8 @@ struct Kafka {
     topic: Option<Template>,
     /// The topic, where all events go to the same.
     constant: Option<String>,
+    /// The topic of control events.
+    control: String,
     encoder: Encoder,
     /// The topic of the event at hand.
     rendered: String,
@@ -99,7 +104,9 @@ impl Sink for Kafka {
     async fn submit(&mut self, records: &[Record]) -> Result<usize, Error> {
         self.grow_bold(records.first()).await?;
         for (taken, record) in records.iter().enumerate() {
-            if let Some(template) = &self.topic {
+            if record.event.kind.is_control() {
+                self.rendered.clone_from(&self.control);
+            } else if let Some(template) = &self.topic {
                 template.render(&record.event.topic, legal, &mut self.rendered);
             }
             if !self.prepare().await? {
@@ -143,6 +150,14 @@ impl Sink for Kafka {
 
     fn figures(&self) -> Option<watch::Receiver<BrokerFigures>> {
         Some(self.figures.subscribe())
+    }
+
+    async fn guarantee(&mut self) -> Result<Guarantee, Error> {
+        let (config, template) = (self.config.clone(), self.topic.clone());
+        let control = self.control.clone();
+        let ask = move || guarantee::guarantee(&config, template.as_ref(), &control);
+        let asked = spawn_blocking(ask).await;
+        asked.unwrap_or_else(|panic| Err(Error::retry("ask the brokers", panic)))
     }
 }
 

@@ -3,12 +3,16 @@
 use super::Config;
 use crate::sink::Error;
 use rdkafka::ClientContext;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{FromClientConfig, FromClientConfigAndContext};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
+use rdkafka::message::DeliveryResult;
 use rdkafka::metadata::Metadata;
+use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -39,19 +43,17 @@ pub(super) struct Admin<'a> {
     config: &'a Config,
     client: AdminClient<DefaultClientContext>,
     options: AdminOptions,
-    /// An admin client never tells what ails it; a consumer does.
-    probe: BaseConsumer<Heard>,
+    /// An admin client never tells what ails it; a producer does.
+    probe: ThreadedProducer<Heard>,
 }
 
 impl<'a> Admin<'a> {
     /// Reaches the cluster.
     pub(super) fn new(config: &'a Config) -> Result<Self, Error> {
-        let mut settings = config.client()?;
+        let settings = config.client()?;
         let client = AdminClient::from_config(&settings)
             .map_err(|error| Error::misconfigured("make a Kafka client", refused(error)))?;
-        // It must be named, and is never used.
-        settings.set("group.id", "tieline");
-        let probe = BaseConsumer::from_config_and_context(&settings, Heard::default())
+        let probe = ThreadedProducer::from_config_and_context(&settings, Heard::default())
             .map_err(|error| Error::misconfigured("make a Kafka client", refused(error)))?;
         let options = AdminOptions::new().request_timeout(Some(ANSWER));
         let admin = Self { config, client, options, probe };
@@ -74,12 +76,18 @@ impl<'a> Admin<'a> {
     }
 
     /// The settings of a topic, as far as they may be asked for.
-    pub(super) fn settings(&self, topic: &str) -> Settings {
-        let asked = ResourceSpecifier::Topic(topic);
-        let described = self.client.describe_configs([&asked], &self.options);
-        let answers = Handle::current().block_on(described).unwrap_or_default();
-        let entries = answers.into_iter().flatten().flat_map(|topic| topic.entries);
+    fn settings(&self, topic: &str) -> Settings {
+        let entries = self.describe(&[topic]).into_iter().flat_map(|topic| topic.entries);
         Settings(entries.filter_map(|entry| Some((entry.name, entry.value?))).collect())
+    }
+
+    /// The settings of several topics, in any order; those that may not be asked for are left out.
+    pub(super) fn describe(&self, topics: &[&str]) -> Vec<ConfigResource> {
+        let asked: Vec<ResourceSpecifier<'_>> =
+            topics.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let described = self.client.describe_configs(&asked, &self.options);
+        let answers = Handle::current().block_on(described);
+        answers.unwrap_or_default().into_iter().filter_map(Result::ok).collect()
     }
 
     /// Whether a topic is there. `trouble` is what kept us from creating it.
@@ -116,24 +124,14 @@ impl<'a> Admin<'a> {
         Ok(answer.map_or(missing, |found| found.error().map(RDKafkaErrorCode::from)))
     }
 
-    fn metadata(&self) -> Result<Metadata, Error> {
+    /// The cluster's brokers and topics.
+    pub(super) fn metadata(&self) -> Result<Metadata, Error> {
         // All topics are listed: to ask for one by name makes a broker with auto.create.topics.enable create it.
-        self.probe.fetch_metadata(None, ANSWER).map_err(|error| self.unreachable(error))
+        self.probe.client().fetch_metadata(None, ANSWER).map_err(|error| self.unreachable(error))
     }
 
     fn unreachable(&self, error: KafkaError) -> Error {
-        hear(&self.probe);
         unreachable(self.config, self.probe.context(), error)
-    }
-}
-
-/// Lets a consumer tell what it has complained of; it does so only when it is asked for messages.
-pub(super) fn hear(consumer: &BaseConsumer<Heard>) {
-    // Complaints repeat themselves: the first few say it all.
-    for _ in 0..100 {
-        if consumer.poll(Duration::ZERO).is_none() {
-            break;
-        }
     }
 }
 
@@ -159,6 +157,12 @@ impl ClientContext for Heard {
 }
 
 impl ConsumerContext for Heard {}
+
+impl ProducerContext for Heard {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
 
 impl Heard {
     pub(super) fn last(&self) -> Option<String> {

@@ -191,8 +191,13 @@ impl Bench {
 
     pub async fn answer(&mut self, command: Command) -> Reply {
         self.genesys.execute(command);
-        self.reply(|reply| !matches!(reply, Reply::SecretChanged { .. } | Reply::Heard { .. }))
-            .await
+        self.reply(|reply| {
+            !matches!(
+                reply,
+                Reply::SecretChanged { .. } | Reply::Heard { .. } | Reply::Allowance { .. }
+            )
+        })
+        .await
     }
 
     pub async fn notification(&mut self) -> Notification {

@@ -73,7 +73,10 @@ pub(super) async fn order_per_key_is_kept<P: Place>() {
 
 pub(super) async fn the_contract_holds_byte_for_byte<P: Place>() {
     let place = P::new();
-    let mut records = records(1..=2);
+    let mut records = records(1..=4);
+    Arc::make_mut(&mut records[2].event).kind = Kind::MembersSnapshot;
+    let closed = Arc::make_mut(&mut records[3].event);
+    (closed.kind, closed.topic) = (Kind::GapClosed, Topic::control());
     let event = Arc::make_mut(&mut records[1].event);
     event.topic = Topic::new("v2.größe \"of\" 100%.{all}");
     event.body = r#"{ "n" : 1.50, "text":"ü\n" }"#.into();

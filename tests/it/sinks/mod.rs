@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tieline::event::{Epoch, Event, Marks, Topic};
+use tieline::event::{Epoch, Event, Kind, Marks, Topic};
 use tieline::sink::{Disposition, Error, Record, Sink, Verdict};
 use tieline::time::Timestamp;
 use tokio::time::timeout;
@@ -48,10 +48,12 @@ impl Stored {
 #[test]
 fn the_contract_in_words_names_every_attribute() {
     let words = include_str!("../../../docs/contract/README.md");
+    let words = words.split("\n## ").find(|part| part.starts_with("Attributes\n")).unwrap();
     let mut record = records(1..=1).remove(0);
     let event = Arc::make_mut(&mut record.event);
     event.correlation_id = Some("c-1".into());
-    event.marks = Marks { late: true, possible_duplicate: true, snapshot: true };
+    event.marks = Marks { late: true, possible_duplicate: true };
+    event.kind = Kind::ObservationsSnapshot;
     let mut named: Vec<&str> =
         words.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let mut made = Vec::new();
@@ -138,6 +140,7 @@ fn records(positions: std::ops::RangeInclusive<u64>) -> Vec<Record> {
                 event: Arc::new(Event {
                     epoch: epoch(),
                     position,
+                    kind: Kind::Notification,
                     topic: Topic::new(&topic),
                     body: format!(r#"{{"state":{position},"padding":"{}"}}"#, "p".repeat(800))
                         .into(),

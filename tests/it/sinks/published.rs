@@ -7,7 +7,7 @@ use std::fs;
 use tempfile::TempDir;
 use tieline::bridge::{Publisher, Setup};
 use tieline::clock::Clock;
-use tieline::event::Notification;
+use tieline::event::{Entry, Notification};
 use tieline::journal::{Config, Journal};
 use tieline::sink::cloudevents::Encoder;
 use tieline::size::Size;
@@ -37,6 +37,7 @@ impl Desk {
         let publisher = Publisher::new(Setup {
             sink,
             reader: readers.remove(0),
+            required: None,
             epoch: epoch(),
             delay: Box::new(|_| Duration::from_millis(50)),
             encode: Box::new(move |record, out| encoder.structured(record, out)),
@@ -60,7 +61,7 @@ fn append(journal: &mut Journal, records: &[Record]) {
             correlation_id: event.correlation_id.clone(),
             received: event.received,
         };
-        let appended = journal.append(notification, event.marks);
+        let appended = journal.append(Entry::pushed(notification, event.marks));
         assert_eq!(appended.position, Some(event.position));
     }
 }

@@ -3,8 +3,8 @@
 use super::cluster::Cluster;
 use super::*;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use tokio_util::task::TaskTracker;
 
 crate::sinks::conformance!(Once);
@@ -14,7 +14,7 @@ const CHILD: &str = "TIELINE_TEST_EXACTLY_ONCE";
 
 /// Where it writes, and how many events.
 const TOPIC: &str = "killed";
-const EVENTS: u64 = 10_000;
+const EVENTS: u64 = 30_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_see_each_event_once_whatever_is_killed() {
@@ -22,53 +22,62 @@ async fn readers_see_each_event_once_whatever_is_killed() {
         return write_as_a_child(&told).await;
     }
     let mut cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
-    let mut child = start(&cluster);
-    for (kills, mark) in [1_000, 2_500, 4_000, 5_500, 7_000, 8_500].into_iter().enumerate() {
-        assert!(reaches(&mut child, mark), "the writer has failed before {mark}");
+    let mut writer = Writer::start(&cluster);
+    for (kills, mark) in [1_000, 5_000, 9_000, 14_000, 19_000, 24_000].into_iter().enumerate() {
+        assert!(writer.reaches(mark), "the writer has failed before {mark}");
         match kills % 3 {
-            0 => child.kill().unwrap(),
+            0 => writer.child.kill().unwrap(),
             // The broker dies under the writer, and comes back to another.
             1 => {
                 cluster.second.kill();
-                child.kill().unwrap();
+                writer.child.kill().unwrap();
                 cluster.second.restart();
             }
             // It comes back in time.
             _ => {
                 cluster.second.kill();
                 cluster.second.restart();
-                child.kill().unwrap();
+                writer.child.kill().unwrap();
             }
         }
-        child.wait().unwrap();
-        child = start(&cluster);
+        writer.child.wait().unwrap();
+        writer = Writer::start(&cluster);
     }
-    assert!(reaches(&mut child, EVENTS), "the last writer has failed");
-    assert!(child.wait().unwrap().success());
+    assert!(writer.reaches(EVENTS), "the last writer has failed");
+    assert!(writer.child.wait().unwrap().success());
     let stored = cluster.read(TOPIC).await;
     let records = records(1..=EVENTS);
     assert_complete::<Once>(&stored, &records);
     assert_eq!(stored.len(), records.len());
 }
 
-/// Whether the child says that so many events are acknowledged, before it ends.
-fn reaches(child: &mut Child, mark: u64) -> bool {
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    lines.any(|line| {
-        let line = line.unwrap();
-        let count = line.strip_prefix("acknowledged ").map(|count| count.parse::<u64>().unwrap());
-        count.is_some_and(|count| count >= mark)
-    })
+/// A process that may be killed, and what it says.
+struct Writer {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
-fn start(cluster: &Cluster) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture"])
-        .arg("sinks::kafka::exactly_once::readers_see_each_event_once_whatever_is_killed")
-        .env(CHILD, cluster.brokers())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+impl Writer {
+    fn start(cluster: &Cluster) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("sinks::kafka::exactly_once::readers_see_each_event_once_whatever_is_killed")
+            .env(CHILD, cluster.brokers())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// Whether it says that so many events are acknowledged, before it ends.
+    fn reaches(&mut self, mark: u64) -> bool {
+        self.lines.any(|line| {
+            let line = line.unwrap();
+            let count = line.strip_prefix("acknowledged ");
+            count.is_some_and(|count| count.parse::<u64>().unwrap() >= mark)
+        })
+    }
 }
 
 /// Delivers what the broker does not hold yet, and says how far it got.
@@ -80,6 +89,7 @@ async fn write_as_a_child(brokers: &str) {
     let mut verdicts = Vec::new();
     open(&mut sink, &records, &mut verdicts).await;
     let mut submitted = verdicts.len();
+    tell(submitted);
     while verdicts.len() < records.len() {
         // In small bites, so that there are many transactions.
         let end = records.len().min(submitted + 200);

@@ -51,6 +51,7 @@ fn config(brokers: &str, topic: &str, structured: bool, once: bool) -> Config {
     Config {
         brokers: brokers.to_owned(),
         topic: topic.to_owned(),
+        control_topic: "{prefix}.control".into(),
         delivery: if once { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce },
         transactional_id: once.then(|| format!("id-{topic}")),
         cursor_topic: format!("{topic}.cursors"),
@@ -63,6 +64,8 @@ fn config(brokers: &str, topic: &str, structured: bool, once: bool) -> Config {
         compression: "lz4".into(),
         password_file: None,
         options: Options::new(),
+        filter: None,
+        required: None,
     }
 }
 
@@ -101,7 +104,11 @@ impl<const STRUCTURED: bool, const ONCE: bool> Place for Broker<STRUCTURED, ONCE
 
     async fn read(&self) -> Vec<Stored> {
         let (brokers, topic) = (self.brokers(), self.topic.clone());
-        let read = move || read_topic(&brokers, &topic, STRUCTURED);
+        let read = move || {
+            let mut stored = read_topic(&brokers, &topic, STRUCTURED);
+            stored.extend(read_topic(&brokers, &format!("{topic}.control"), STRUCTURED));
+            stored
+        };
         let stored = tokio::task::spawn_blocking(read).await.unwrap();
         stored.into_iter().map(|(_, event)| event).collect()
     }
@@ -117,9 +124,11 @@ fn read_topic(brokers: &str, topic: &str, is_structured: bool) -> Vec<(i32, Stor
         .set("isolation.level", "read_committed")
         .create()
         .unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), DEADLINE).unwrap();
+    // All of them are listed: to ask for one by name may create it.
+    let metadata = consumer.fetch_metadata(None, DEADLINE).unwrap();
     let mut stored = Vec::new();
-    for partition in metadata.topics()[0].partitions() {
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    for partition in found.map(|found| found.partitions()).unwrap_or_default() {
         let id = partition.id();
         let mut assignment = TopicPartitionList::new();
         assignment.add_partition_offset(topic, id, Offset::Beginning).unwrap();
@@ -245,6 +254,17 @@ async fn finds_out_what_is_too_large<const ONCE: bool>() {
     let lower =
         AlterConfig::new(ResourceSpecifier::Topic(&place.topic)).set("max.message.bytes", "20000");
     admin.alter_configs([&lower], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    let applied = timeout(DEADLINE, async {
+        let asked = [ResourceSpecifier::Topic(&place.topic)];
+        loop {
+            let answers = admin.describe_configs(&asked, &AdminOptions::new()).await.unwrap();
+            let limit = answers[0].as_ref().unwrap().get("max.message.bytes").unwrap();
+            if limit.value.as_deref() == Some("20000") {
+                break;
+            }
+        }
+    });
+    applied.await.expect("the limit is not applied");
 
     let verdicts = continue_delivery(&mut sink, &records, first, 10).await;
     let refused: Vec<usize> =
