@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::genesys::{self, Genesys, Incoming};
 use crate::journal::{Journal, Reader};
 use crate::lifecycle::{Backoff, Lifecycle};
-use crate::observation::Observation;
+use crate::observation::{BrokerFigures, Observation};
 use crate::privacy::Privacy;
 use crate::route::Routes;
 use crate::secret::Secrets;
@@ -162,6 +162,18 @@ impl Workshop {
         Ok(Genesys::new(config, secrets, clock, heard, tracker.clone())?)
     }
 
+    /// Keeps the metrics of a sink's brokers up to date, where it has figures.
+    fn show_figures(&self, sink: &str, figures: Option<watch::Receiver<BrokerFigures>>) {
+        if let (Some(mut figures), Some(metrics)) = (figures, self.metrics.sink(sink).cloned()) {
+            let end = self.tokens.end.clone();
+            self.tracker.spawn(end.run_until_cancelled_owned(async move {
+                while figures.changed().await.is_ok() {
+                    metrics.broker.show(&figures.borrow_and_update());
+                }
+            }));
+        }
+    }
+
     fn publisher(
         &mut self,
         sink: Box<dyn Sink>,
@@ -197,7 +209,7 @@ impl App {
             .with_context(|| format!("data_dir: cannot make {}", config.data_dir.display()))?;
         let privacy_key = config.privacy.read_key()?;
         let terms = config.sinks.terms();
-        let sinks = config.sinks.clone().build(&config.genesys.api_url());
+        let sinks = sinks(&config)?;
         let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
         let mut workshop = Workshop::new(config, &names);
         let (version, epoch) = (env!("CARGO_PKG_VERSION"), workshop.epoch.to_string());
@@ -214,6 +226,7 @@ impl App {
         let mut publishers = JoinSet::new();
         let mut filters = Vec::new();
         for (((_, sink), reader), terms) in sinks.into_iter().zip(readers).zip(terms) {
+            workshop.show_figures(reader.sink(), sink.figures());
             filters.push(terms.filter);
             let publisher = workshop.publisher(sink, terms.required, reader, observe.clone())?;
             publishers.spawn(publisher.run());
@@ -397,6 +410,19 @@ fn delay(config: &Config, mut rng: StdRng) -> bridge::Delay {
         }
         backoff.next(None, &mut rng)
     })
+}
+
+/// The sinks, not yet open.
+fn sinks(config: &Config) -> anyhow::Result<Vec<(&'static str, Box<dyn Sink>)>> {
+    #[cfg_attr(not(feature = "kafka"), expect(unused_mut, reason = "only Kafka asks for a name"))]
+    let mut tables = config.sinks.clone();
+    #[cfg(feature = "kafka")]
+    if let Some(kafka) = &mut tables.kafka {
+        let data_dir = &config.data_dir;
+        let named = kafka.identify(data_dir);
+        named.with_context(|| format!("data_dir: cannot keep a name in {}", data_dir.display()))?;
+    }
+    Ok(tables.build(&config.genesys.api_url()))
 }
 
 /// How a parked event is written.
