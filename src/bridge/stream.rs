@@ -458,7 +458,7 @@ mod tests {
         hear(&mut stream, 5);
         drop(stream);
         let shown: Vec<u64> =
-            std::iter::from_fn(|| watcher.try_recv().ok()).map(|event| event.position).collect();
+            std::iter::from_fn(|| watcher.try_recv().ok()).map(|event| event.nth).collect();
         assert_eq!(shown, [2], "not what came before, and not what found no room");
     }
 

@@ -121,7 +121,7 @@ impl Inquiry {
     /// # Errors
     /// The platform's refusal.
     pub async fn channels(&self) -> Result<usize, Refusal> {
-        self.rest.count_channels(&self.token).await
+        self.rest.channels(&self.token).await.map(|channels| channels.len())
     }
 
     /// Asks for each shard's topics on one channel of its own, which stays without a socket and is the first that the platform gives up.

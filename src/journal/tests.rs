@@ -321,11 +321,16 @@ async fn what_came_since_an_old_copy_was_opened_is_numbered_anew_for_a_sink_that
     let old = journal.epoch();
     journal.append(entry("a", "2"));
     journal.append(entry("a", "3"));
-    let flush = async {
-        tokio::task::yield_now().await;
-        journal.flush();
+    let renewed = {
+        let mut renewal = std::pin::pin!(readers[0].renew());
+        loop {
+            tokio::select! {
+                biased;
+                renewed = &mut renewal => break renewed,
+                () = tokio::task::yield_now() => journal.flush(),
+            }
+        }
     };
-    let (renewed, ()) = tokio::join!(readers[0].renew(), flush);
     renewed.expect("a disk that can be read");
     journal.append(entry("a", "4"));
     let got = delivered(&mut readers[0]).await;

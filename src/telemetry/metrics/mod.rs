@@ -4,6 +4,7 @@
 //! Counters are moved where things happen; gauges are set from the bridge's status when somebody scrapes (`admin::scrape`), so that
 //! the metrics, `/readyz` and the status page cannot disagree.
 
+mod broker;
 mod journal;
 mod labels;
 mod login;
@@ -17,10 +18,11 @@ use prometheus::{Encoder, TextEncoder};
 use shelf::Shelf;
 use std::collections::BTreeMap;
 
+pub use broker::Broker;
 pub use journal::Journal;
 pub use labels::{
-    EPOCH_REASONS, FAMILIES, JOURNAL_OPERATIONS, OTHER_GAP_CAUSES, OUTCOMES, STATES, TOPIC_STATES,
-    TRIGGERS,
+    BROKER_STATES, EPOCH_REASONS, FAMILIES, JOURNAL_OPERATIONS, OTHER_GAP_CAUSES, OUTCOMES, STATES,
+    TOPIC_STATES, TRIGGERS,
 };
 pub use login::Login;
 pub use session::Sessions;
