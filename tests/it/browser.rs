@@ -134,10 +134,10 @@ impl Tab {
         wire.events.iter().filter(|event| event["method"] == method).cloned().collect()
     }
 
-    /// Takes a picture of the whole page.
-    pub async fn picture(&self, path: &Path) {
+    /// Takes a picture of the whole page, or of what fits the window.
+    pub async fn picture(&self, path: &Path, whole: bool) {
         let shot =
-            json!({"format": "png", "captureBeyondViewport": true, "optimizeForSpeed": false});
+            json!({"format": "png", "captureBeyondViewport": whole, "optimizeForSpeed": false});
         let shot = self.call("Page.captureScreenshot", shot).await;
         let png = base64::prelude::BASE64_STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
         std::fs::write(path, png).unwrap();
