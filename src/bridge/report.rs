@@ -147,7 +147,7 @@ impl Report {
         self.status.as_of = as_of;
         self.news = false;
         self.show_login(lifecycle, clock, now);
-        self.show_sessions(lifecycle, clock);
+        self.show_sessions(lifecycle, clock, now);
         self.show_stream(stream);
         let unready = self.status.unready(as_of);
         if unready.is_empty() != self.ready {
@@ -173,7 +173,7 @@ impl Report {
         shown.retry_at = shown.last_error.as_ref().map(|_| clock.timestamp_of(due));
     }
 
-    fn show_sessions(&mut self, lifecycle: &Lifecycle, clock: &Clock) {
+    fn show_sessions(&mut self, lifecycle: &Lifecycle, clock: &Clock, now: Time) {
         let sessions = lifecycle.sessions().map(|session| status::Session {
             id: session.id.to_string(),
             shard: session.shard.0,
@@ -187,7 +187,7 @@ impl Report {
         });
         self.status.sessions = sessions.collect();
         self.status.shards = lifecycle.shards();
-        self.status.channels.used = lifecycle.channels() as u64;
+        self.status.channels.used = lifecycle.channels(now) as u64;
         self.status.channels.most = CHANNELS_PER_CLIENT as u64;
         let sessions = &self.status.sessions;
         self.troubles.retain(|session, _| sessions.iter().any(|one| one.id == *session));

@@ -68,7 +68,7 @@ impl Inquiry {
         clock: Clock,
     ) -> Result<Result<Self, Refusal>, Error> {
         let trust = Trust::load(config.ca_file.as_deref())?;
-        let rest = Rest::new(config, &trust, clock)?;
+        let rest = Rest::new(config, &trust, crate::proxy::Proxies::from_env()?, clock)?;
         let id = credentials.client_id.clone().or_else(|| config.client_id.clone());
         let Some(id) = id else {
             let detail = "no client id: neither the secret's source nor genesys.client_id has one";

@@ -1,7 +1,7 @@
 //! What holds whatever happens.
 
 use super::world::{World, config, refusal};
-use crate::lifecycle::{CHANNELS_PER_CLIENT, Command, Heard, Reason, Refusal, Reply};
+use crate::lifecycle::{CHANNELS_PER_CLIENT, Command, Heard, Reason, Refusal};
 use crate::time::Time;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
