@@ -57,6 +57,12 @@ impl Budget {
         }
     }
 
+    /// How many uses lie in the window that ends now, and how many may.
+    pub fn used(&self, now: Time) -> (usize, usize) {
+        let used = self.uses.iter().rev().take_while(|used| now.since(**used) < self.window);
+        (used.count(), self.most)
+    }
+
     /// Forgets all uses.
     pub fn clear(&mut self) {
         self.uses.clear();
@@ -67,6 +73,17 @@ impl Budget {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn uses_count_for_as_long_as_their_window() {
+        let second = |seconds| Time::START + Duration::from_secs(seconds);
+        let mut budget = Budget::new(5, Duration::from_secs(10));
+        budget.spend(second(0));
+        budget.spend(second(5));
+        assert_eq!(budget.used(second(9)), (2, 5));
+        assert_eq!(budget.used(second(10)), (1, 5));
+        assert_eq!(budget.used(second(20)), (0, 5));
+    }
 
     proptest! {
         #[test]

@@ -65,8 +65,9 @@ async fn state_shows_everything_but_no_secret() {
     assert_eq!(
         keys,
         [
-            "as_of", "channels", "draining", "epoch", "gaps", "login", "now", "ready", "reasons",
-            "sessions", "shards", "sinks", "started", "stream", "topics", "verdict", "version"
+            "as_of", "budgets", "channels", "draining", "epoch", "gaps", "login", "now", "ready",
+            "reasons", "sessions", "shards", "sinks", "started", "stream", "topics", "verdict",
+            "version"
         ]
     );
     assert_eq!(state["ready"], true);

@@ -4,6 +4,7 @@
 //! Counters are moved where things happen; gauges are set from the bridge's status when somebody scrapes (`admin::scrape`), so that
 //! the metrics, `/readyz` and the status page cannot disagree.
 
+mod broker;
 mod labels;
 mod login;
 mod process;
@@ -16,7 +17,10 @@ use prometheus::{Encoder, TextEncoder};
 use shelf::Shelf;
 use std::collections::BTreeMap;
 
-pub use labels::{FAMILIES, OTHER_GAP_CAUSES, OUTCOMES, STATES, TOPIC_STATES, TRIGGERS};
+pub use broker::Broker;
+pub use labels::{
+    BROKER_STATES, FAMILIES, OTHER_GAP_CAUSES, OUTCOMES, STATES, TOPIC_STATES, TRIGGERS,
+};
 pub use login::Login;
 pub use session::Sessions;
 pub use sink::{Backlog, Sink};
