@@ -1,5 +1,6 @@
 //! From a notification to the journal: arbitration, marks, numbers, and the ledger of what may be missing.
 
+use super::age::Ages;
 use super::tap::{self, Tap, Tapped};
 use crate::clock::Clock;
 use crate::event::{Entry, Marks, Notification};
@@ -53,6 +54,7 @@ pub struct Stream {
     counts: Counts,
     observations: VecDeque<Observation>,
     tap: Tap,
+    ages: Ages,
 }
 
 impl Stream {
@@ -79,6 +81,7 @@ impl Stream {
             counts: Counts::default(),
             observations: VecDeque::new(),
             tap: Tap::default(),
+            ages: Ages::default(),
         }
     }
 
@@ -152,6 +155,9 @@ impl Stream {
         }
         self.counts.received += 1;
         self.metrics.stream.received(&notification.topic);
+        if let Some(age) = self.ages.sample(&notification, now) {
+            self.metrics.stream.aged(age);
+        }
         self.arbiter.admit(Leg(session.0), notification, now);
         self.publish(now);
     }
@@ -209,6 +215,8 @@ impl Stream {
     }
 
     fn publish(&mut self, now: Time) {
+        // One look at the clock for all that goes out at once: an append takes a microsecond.
+        let journalled = self.clock.timestamp();
         while let Some(verdict) = self.arbiter.poll() {
             match verdict {
                 Verdict::Duplicate { .. } => {
@@ -237,6 +245,8 @@ impl Stream {
                         let body = Some(body).filter(|_| length <= tap::BODY_MAX);
                         self.tap.show(Tapped { position, topic, body, length, received, marks });
                     }
+                    let micros = journalled.as_micros().saturating_sub(received.as_micros());
+                    self.metrics.stream.journalled(Duration::from_micros(micros));
                     self.note_refusals(&appended.refused_by, received);
                 }
             }

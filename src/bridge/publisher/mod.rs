@@ -4,6 +4,7 @@
 //! take, and after an error begins again at the first event without acknowledgement. Knows no broker.
 
 mod dead_letter;
+mod pace;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use crate::sink::{self, Disposition, Record, Sink, Verdict};
 use crate::telemetry::metrics;
 use crate::time::Timestamp;
 use dead_letter::DeadLetters;
+use pace::Pace;
 use std::collections::VecDeque;
 use std::error::Error as _;
 use std::fmt;
@@ -78,6 +80,9 @@ pub struct Publisher {
     attempt: u32,
     /// When the frames of submitted records were read, oldest first.
     in_flight: VecDeque<Timestamp>,
+    pace: Pace,
+    /// What the sink is doing: one of `metrics::FAILURES`.
+    doing: &'static str,
 }
 
 impl fmt::Debug for Setup {
@@ -107,6 +112,8 @@ impl Publisher {
             setup,
             attempt: 0,
             in_flight: VecDeque::new(),
+            pace: Pace::default(),
+            doing: "connect",
         }
     }
 
@@ -134,6 +141,7 @@ impl Publisher {
             match failed {
                 Ok(()) => {
                     // Everything is acknowledged: a sink that cannot say goodbye has lost nothing.
+                    self.doing = "close";
                     if let Err(error) = self.setup.sink.close().await {
                         self.fail(&error, Duration::ZERO).await;
                     }
@@ -148,6 +156,8 @@ impl Publisher {
     /// Opens the sink and forgets what its broker turns out to hold. False when it need not be opened any more.
     async fn open(&mut self) -> Result<bool, sink::Error> {
         self.in_flight.clear();
+        self.pace.forget();
+        self.doing = "connect";
         // Asked first: a sink that fails at once would otherwise be opened for ever.
         let resume = tokio::select! {
             biased;
@@ -198,8 +208,11 @@ impl Publisher {
             }
             let offered = batch.len();
             if offered > 0 {
+                self.doing = "send";
+                let now = self.setup.clock.timestamp();
                 let taken = self.setup.sink.submit(&batch).await?.min(offered);
                 self.setup.reader.advance(taken);
+                self.pace.took(taken, now);
                 let sent = batch.drain(..).take(taken);
                 self.in_flight.extend(sent.map(|record| record.event.received));
                 is_full = taken < offered;
@@ -218,6 +231,7 @@ impl Publisher {
                 // 1 What became of what was sent, so that the window opens.
                 settled = self.setup.sink.settle(&mut verdicts), if !self.in_flight.is_empty() => {
                     self.apply(&mut verdicts).await;
+                    self.doing = "acknowledge";
                     settled?;
                     is_full = false;
                 }
@@ -239,11 +253,16 @@ impl Publisher {
         let mut stored = 0;
         for verdict in verdicts.drain(..) {
             let received = self.in_flight.pop_front().unwrap_or_default();
+            let taken = self.pace.settle();
             match verdict {
                 Verdict::Stored => {
                     stored += 1;
                     let micros = now.saturating_sub(received.as_micros());
                     self.setup.metrics.delivered(Duration::from_micros(micros));
+                    if let Some(taken) = taken {
+                        let micros = now.saturating_sub(taken.as_micros());
+                        self.setup.metrics.acknowledged_after(Duration::from_micros(micros));
+                    }
                 }
                 Verdict::Refused { reason } => {
                     self.acknowledge(std::mem::take(&mut stored));
@@ -270,7 +289,7 @@ impl Publisher {
             self.attempt = self.attempt.saturating_add(1);
             let path = self.dead_letters.path().display();
             let detail = format!("write the dead letter to {path}: {error}");
-            self.observe_failure(detail, retry_in).await;
+            self.observe_failure("park", detail, retry_in).await;
             tokio::time::sleep(retry_in).await;
         }
         self.setup.reader.acknowledge(1);
@@ -310,12 +329,12 @@ impl Publisher {
             detail.push_str(&cause.to_string());
             source = cause.source();
         }
-        self.observe_failure(detail, retry_in).await;
+        self.observe_failure(self.doing, detail, retry_in).await;
     }
 
-    async fn observe_failure(&mut self, detail: String, retry_in: Duration) {
-        self.observe(Observation::SinkFailed { sink: self.setup.reader.sink(), detail, retry_in })
-            .await;
+    async fn observe_failure(&mut self, kind: &'static str, detail: String, retry_in: Duration) {
+        let sink = self.setup.reader.sink();
+        self.observe(Observation::SinkFailed { sink, kind, detail, retry_in }).await;
     }
 
     async fn observe(&mut self, observation: Observation) {

@@ -27,6 +27,12 @@ pub const OUTCOMES: [&str; 2] = ["completed", "failed"];
 /// Causes of a gap beside the reasons for which a session ends: the process did not run, or the journal was full.
 pub const OTHER_GAP_CAUSES: [&str; 2] = ["restart", "journal_full"];
 
+/// What a sink was doing when it failed as a whole.
+pub const FAILURES: [&str; 5] = ["connect", "send", "acknowledge", "park", "close"];
+
+/// What is asked of the platform so often that it is counted against a bound: calls in a minute, handshakes in a second.
+pub const BUDGETS: [&str; 2] = ["rest", "handshakes"];
+
 /// Whether the platform took a topic.
 pub const TOPIC_STATES: [&str; 2] = ["permitted", "rejected"];
 
