@@ -114,3 +114,26 @@ pub enum Observation {
     /// The drain ended with so many events unacknowledged (0 is a clean end).
     Drained { unacknowledged: u64 },
 }
+
+/// What the library that talks to a sink's brokers counts. Sums over brokers; totals since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BrokerFigures {
+    /// Events in the library's queue, sent or not.
+    pub queued_events: u64,
+    /// Their size in bytes.
+    pub queued_bytes: u64,
+    /// Requests that were sent and not yet answered.
+    pub requests: u64,
+    /// Bytes sent, protocol included: a total.
+    pub sent_bytes: u64,
+    /// Requests that were sent again: a total.
+    pub retries: u64,
+    /// What 99 of 100 requests took at most, at the slowest broker, lately.
+    pub round_trip: Duration,
+    /// Brokers with a connection that works.
+    pub brokers_up: u64,
+    /// Brokers that were not needed yet.
+    pub brokers_idle: u64,
+    /// Brokers that are needed and cannot be reached, or are being connected to.
+    pub brokers_down: u64,
+}

@@ -1,7 +1,7 @@
 //! The one loop: replies, frames and time go into the pure parts; commands, events and observations come out.
 //!
 //! It never waits for a sink: the journal takes an event or refuses it at once. Order of work, when several things are due:
-//! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. time.
+//! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. the order to rotate; 5. time.
 
 use super::report::Report;
 use super::stall::Stall;
@@ -14,7 +14,7 @@ use crate::observation::Observation;
 use crate::time::Time;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How many frames are taken at once: enough to spread the cost of a step, few enough to keep time.
@@ -47,6 +47,8 @@ pub struct Driver {
     pub stall: Stall,
     /// Where the status is shown.
     pub status: watch::Sender<Arc<Status>>,
+    /// A person's order to replace every session.
+    pub rotate: Arc<Notify>,
     /// Whether what cannot be reached at the start ends the process.
     pub fail_fast: bool,
 }
@@ -105,6 +107,7 @@ impl Driver {
                         return ending;
                     }
                 }
+                () = self.rotate.notified() => self.lifecycle.handle_rotate(self.clock.now()),
                 () = &mut timer => {}
             }
             self.stall.woke(now, next, self.clock.now());
@@ -175,7 +178,7 @@ impl Driver {
     fn reply(&mut self, reply: Reply, now: Time) {
         let connected =
             if let Reply::Connected { session } = &reply { Some(*session) } else { None };
-        self.report.note_reply(&reply);
+        self.note(&reply);
         self.lifecycle.handle_reply(reply, now);
         // What the reply asks for comes first: a session that closes leaves the stream before another joins it.
         self.execute(now);
@@ -183,6 +186,19 @@ impl Driver {
             && let Some(shard) = self.shard_of(session)
         {
             self.stream.begin(session, shard, now);
+        }
+    }
+
+    /// Takes note of what only a reply tells.
+    fn note(&mut self, reply: &Reply) {
+        if let Reply::TopicsListed { topics, .. } = reply {
+            self.report.note_topics(topics.len());
+        }
+        if let Reply::Subscribed { session, rejected } = reply {
+            let mut sessions = self.lifecycle.sessions();
+            if let Some(own) = sessions.find(|own| own.id == *session) {
+                self.report.note_refused(own.shard.0, rejected);
+            }
         }
     }
 

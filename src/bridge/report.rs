@@ -5,11 +5,11 @@ use super::history::History;
 use super::status::{self, Status};
 use super::stream::Stream;
 use crate::clock::Clock;
-use crate::lifecycle::{CHANNELS_PER_CLIENT, Lifecycle, Reply};
+use crate::lifecycle::{CHANNELS_PER_CLIENT, Lifecycle, RejectedTopic};
 use crate::observation::Observation;
 use crate::telemetry::Telemetry;
 use crate::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Gathers what the status page shows and other parts do not remember.
@@ -19,8 +19,10 @@ pub struct Report {
     clock: Clock,
     /// The last status; what is known only from observations is kept in it.
     status: Status,
-    /// Topics that the platform refused, by name.
-    refused: BTreeMap<String, String>,
+    /// Topics that the platform refused when it was asked last, of each shard, with its reasons.
+    refused: BTreeMap<u16, BTreeMap<String, String>>,
+    /// Those of them that were told.
+    told: BTreeSet<String>,
     /// Why each session last failed.
     troubles: BTreeMap<String, &'static str>,
     topics: u64,
@@ -37,6 +39,7 @@ impl Report {
             clock,
             status,
             refused: BTreeMap::new(),
+            told: BTreeSet::new(),
             troubles: BTreeMap::new(),
             topics: 0,
             ready: false,
@@ -64,10 +67,7 @@ impl Report {
     pub fn record(&mut self, observation: &Observation) {
         self.remember(observation);
         let again = matches!(observation, Observation::TopicRejected { topic, .. }
-            if self.refused.contains_key(topic.name()));
-        if let Observation::TopicRejected { topic, reason } = observation {
-            self.refused.insert(topic.name().to_owned(), reason.clone());
-        }
+            if !self.told.insert(topic.name().to_owned()));
         // A topic stays refused through every reconnect; it is told once.
         if !again {
             self.tell(observation);
@@ -85,11 +85,19 @@ impl Report {
         Arc::make_mut(&mut self.status.history)
     }
 
-    /// Takes note of what only a reply tells.
-    pub fn note_reply(&mut self, reply: &Reply) {
-        if let Reply::TopicsListed { topics, .. } = reply {
-            self.topics = topics.len() as u64;
-        }
+    /// How many topics there are.
+    pub const fn note_topics(&mut self, count: usize) {
+        self.topics = count as u64;
+    }
+
+    /// Which topics of a shard the platform refuses, of all that it was asked for: one that it permits again is forgotten, and told
+    /// again should it be refused once more.
+    pub fn note_refused(&mut self, shard: u16, rejected: &[RejectedTopic]) {
+        let named =
+            |refused: &RejectedTopic| (refused.topic.name().to_owned(), refused.reason.clone());
+        self.refused.insert(shard, rejected.iter().map(named).collect());
+        let refused = &self.refused;
+        self.told.retain(|topic| refused.values().any(|of_shard| of_shard.contains_key(topic)));
     }
 
     fn remember(&mut self, observation: &Observation) {
@@ -207,8 +215,8 @@ impl Report {
         let sessions = &self.status.sessions;
         self.troubles.retain(|session, _| sessions.iter().any(|one| one.id == *session));
         self.show_coverage();
-        let rejected = self.refused.len() as u64;
-        let refusals = self.refused.iter().take(status::REFUSALS_MAX);
+        let rejected = self.refused.values().map(|of_shard| of_shard.len() as u64).sum();
+        let refusals = self.refused.values().flatten().take(status::REFUSALS_MAX);
         self.status.topics = status::Topics {
             permitted: self.topics.saturating_sub(rejected),
             rejected,
@@ -312,6 +320,21 @@ mod tests {
         });
         assert!(report.status.sinks[0].connected);
         assert_eq!(report.status.sinks[0].last_error, None);
+    }
+
+    #[test]
+    fn a_topic_that_is_permitted_later_is_forgotten() {
+        let mut report = report();
+        let refused = |name: &str| RejectedTopic { topic: Topic::new(name), reason: "no".into() };
+        report.note_refused(0, &[refused("a"), refused("b")]);
+        report.note_refused(1, &[refused("c")]);
+        for topic in ["a", "b", "c"].map(Topic::new) {
+            report.record(&Observation::TopicRejected { topic, reason: "no".into() });
+        }
+        report.note_refused(0, &[refused("b")]);
+        let left: Vec<&String> = report.refused.values().flatten().map(|(name, _)| name).collect();
+        assert_eq!(left, ["b", "c"]);
+        assert!(!report.told.contains("a") && report.told.contains("b"));
     }
 
     #[test]

@@ -252,6 +252,11 @@ impl Status {
             });
         }
         reasons.extend((0..self.shards).filter_map(|shard| self.deaf(shard, now)));
+        if self.shards > 0 && self.topics.permitted == 0 && self.topics.rejected > 0 {
+            let why = self.topics.refusals.first().map(|first| first.reason.as_str());
+            let why = why.unwrap_or("it gives no reason");
+            reasons.push(format!("the platform refused every topic: {why}"));
+        }
         reasons.extend(self.sinks.iter().filter_map(|sink| sink.unready(now)));
         reasons
     }
@@ -418,6 +423,17 @@ mod tests {
             status.unready(at(100)),
             ["shard 1 is not subscribed; s2 is waiting: cut: connection reset"]
         );
+    }
+
+    #[test]
+    fn a_bridge_with_every_topic_refused_is_not_ready() {
+        let mut status = well();
+        let refusal = Refusal { topic: "a".to_owned(), reason: "no permission".to_owned() };
+        status.topics = Topics { permitted: 0, rejected: 1, refusals: vec![refusal] };
+        let refused = "the platform refused every topic: no permission";
+        assert_eq!(status.unready(at(100)), [refused]);
+        status.topics.permitted = 1;
+        assert_eq!(status.unready(at(100)), Vec::<String>::new());
     }
 
     #[test]

@@ -24,9 +24,6 @@ const LISTING_DEADLINE: Duration = Duration::from_secs(300);
 /// How soon an empty or refused plan is looked at again.
 const REPLAN: Duration = Duration::from_secs(300);
 
-/// How soon the list of channels is thought of again while a request for one is under way.
-const CENSUS_WAIT: Duration = Duration::from_millis(100);
-
 /// Sockets are opened at most this often, so that sessions lost together do not come back as a herd.
 const HANDSHAKES_MOST: (usize, Duration) = (10, Duration::from_secs(1));
 
@@ -51,20 +48,20 @@ enum Plan {
 #[derive(Debug)]
 pub struct Lifecycle {
     config: Config,
-    login: Login,
+    pub(super) login: Login,
     plan: Plan,
     plan_backoff: Backoff,
-    shards: Vec<Shard>,
+    pub(super) shards: Vec<Shard>,
     /// The last session's number.
     sessions: u64,
     /// Channels without a socket that the platform still knows.
-    retired: Vec<Channel>,
-    census: Census,
+    pub(super) retired: Vec<Channel>,
+    pub(super) census: Census,
     handshakes: Budget,
     /// REST calls; the pages of a listing count once, and it is made before all others.
-    rest: Budget,
-    rng: StdRng,
-    output: Output,
+    pub(super) rest: Budget,
+    pub(super) rng: StdRng,
+    pub(super) output: Output,
     closed: bool,
 }
 
@@ -151,7 +148,7 @@ impl Lifecycle {
         self.own_channels() + self.census.strangers(now)
     }
 
-    fn own_channels(&self) -> usize {
+    pub(super) fn own_channels(&self) -> usize {
         let held = |session: &Session| {
             session.channel.is_some() || matches!(session.state, State::Opening { .. })
         };
@@ -322,86 +319,6 @@ impl Lifecycle {
         });
     }
 
-    /// A channel is never lost from sight: one that comes too late for its session is kept for another.
-    fn handle_opened(
-        &mut self,
-        session: SessionId,
-        channel: super::ChannelId,
-        life: Duration,
-        now: Time,
-    ) {
-        if self.knows(channel) {
-            return;
-        }
-        let topics = self.shards.iter().find_map(|shard| {
-            shard.sessions().iter().any(|own| own.id == session).then(|| shard.topics().clone())
-        });
-        let waiting = find(&mut self.shards, session)
-            .filter(|session| matches!(session.state, State::Opening { .. }));
-        match (waiting.and_then(|waiting| waiting.token.map(|token| (waiting, token))), topics) {
-            (Some((session, token)), Some(topics)) => {
-                let channel = Channel::new(channel, life, Some(token), now);
-                let allowed = self.rest.next(now);
-                if allowed > now {
-                    session.channel = Some(channel);
-                    session.hold(allowed, now, &mut self.output);
-                } else {
-                    self.rest.spend(now);
-                    session.subscribe(channel, token, &topics, now, &mut self.output);
-                }
-            }
-            _ => {
-                self.retired.push(Channel::new(channel, life, self.login.token(now), now));
-            }
-        }
-    }
-
-    /// Whether the channel is one of ours already: a list may name it before the answer that makes it known comes.
-    fn knows(&self, channel: super::ChannelId) -> bool {
-        let held = self.sessions().filter_map(|session| session.channel);
-        held.chain(self.retired.iter().copied()).any(|known| known.id == channel)
-    }
-
-    fn handle_listed(&mut self, found: &[super::FoundChannel], total: usize, now: Time) {
-        let found = found.iter().filter(|found| !self.knows(found.channel));
-        let found: Vec<super::FoundChannel> = found.copied().collect();
-        let strangers = total.saturating_sub(self.own_channels() + found.len());
-        let Some(maker) = self.census.handle_listed(strangers, now) else {
-            return;
-        };
-        let channels = found
-            .into_iter()
-            .map(|found| Channel::new(found.channel, found.expires_in, Some(maker), now));
-        self.retired.extend(channels);
-    }
-
-    fn handle_unlisted(&mut self, refusal: &Refusal, now: Time) {
-        if let Some(asked) = refusal.retry_after {
-            self.rest.close_until(now + asked);
-        }
-        self.census.handle_refused(refusal, now, &mut self.rng);
-        if refusal.reason == Reason::Unauthorized {
-            let token = self.login.token(now);
-            self.refuse_token(token, now);
-        }
-    }
-
-    /// Asks for the list of channels when it is due, and no request for another is under way.
-    fn count_channels(&mut self, now: Time) {
-        let opening = |session: &Session| matches!(session.state, State::Opening { .. });
-        let (Some(maker), Some(newest)) = (self.census.due(now), self.login.token(now)) else {
-            return;
-        };
-        let allowed = self.rest.next(now);
-        if allowed > now || self.sessions().any(opening) {
-            return self.census.hold(allowed.max(now + CENSUS_WAIT));
-        }
-        self.rest.spend(now);
-        // Only its maker is shown a channel's name, while it is valid; a younger token is at least told how many there are.
-        let asks = if now < maker.expires_at { maker } else { newest };
-        self.census.ask(asks, maker, now, &mut self.output);
-    }
-
     fn handle_topics(&mut self, topics: &[Topic], unknown: Vec<String>, now: Time) {
         for queue in unknown {
             self.output.observe(Observation::QueueUnknown { queue });
@@ -441,7 +358,7 @@ impl Lifecycle {
         }
     }
 
-    fn refuse_token(&mut self, token: Option<Token>, now: Time) {
+    pub(super) fn refuse_token(&mut self, token: Option<Token>, now: Time) {
         if let Some(token) = token {
             self.login.invalidate(token.id, now, &mut self.rng);
         }
@@ -511,6 +428,6 @@ impl Lifecycle {
     }
 }
 
-fn find(shards: &mut [Shard], id: SessionId) -> Option<&mut Session> {
+pub(super) fn find(shards: &mut [Shard], id: SessionId) -> Option<&mut Session> {
     shards.iter_mut().find_map(|shard| shard.session_mut(id))
 }

@@ -5,6 +5,7 @@
 
 use crate::event::{Epoch, Event};
 use crate::mistake::Mistake;
+use crate::observation::BrokerFigures;
 use crate::route;
 use async_trait::async_trait;
 use guarantee::{Guarantee, Level};
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 pub mod cloudevents;
 pub mod guarantee;
@@ -85,6 +87,11 @@ pub trait Sink: Send + fmt::Debug {
 
     /// Flushes and disconnects; what is in flight has been settled before, or is given up.
     async fn close(&mut self) -> Result<(), Error>;
+
+    /// What the library that talks to the broker counts, now and later; `None` where nothing is counted.
+    fn figures(&self) -> Option<watch::Receiver<BrokerFigures>> {
+        None
+    }
 
     /// What the broker gives, asked of it now over a connection of its own. Changes nothing there; needs no `open`.
     async fn guarantee(&mut self) -> Result<Guarantee, Error>;

@@ -33,3 +33,5 @@ mod servers;
 mod shipped;
 mod shutdown;
 mod sinks;
+mod supply;
+mod watching;

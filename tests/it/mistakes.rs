@@ -429,7 +429,7 @@ fn ten_mistakes_are_told_at_once() {
 
       8. sink.jsonl.colour   (bad.toml, line 16)
          is no key that tieline knows
-         fix: remove it; the keys here are path, flush, filter, required
+         fix: remove it; the keys here are path, flush, rotate_bytes, rotate_every, keep, filter, required
 
       9. admin.listen = "localhost:9464"   (bad.toml, line 18)
          is not an IP address with a port

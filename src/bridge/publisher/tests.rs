@@ -359,6 +359,24 @@ async fn a_sink_that_only_configuration_can_help_ends_the_publisher() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sink_that_gives_less_than_is_required_ends_the_publisher_before_it_sends() {
+    let mut bench = scripted(1, 0, true, &[]);
+    append(&mut bench.journal, 1..3);
+    bench.publisher.setup.required = Some(Level::EffectivelyOnce);
+    let broker = Arc::clone(&bench.broker);
+    let error = bench.publisher.run().await.expect_err("too little");
+    let why = error.source.source.expect("a reason").to_string();
+    assert!(why.starts_with("effectively_once is required, and at_least_once is"), "{why}");
+    assert!(broker.lock().expect("whole").stored.is_empty());
+
+    let mut bench = scripted(1, 0, true, &[]);
+    bench.publisher.setup.required = Some(Level::AtLeastOnce);
+    append(&mut bench.journal, 1..3);
+    bench.journal.close();
+    assert_eq!(bench.publisher.run().await.expect("enough"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_deadline_ends_a_drain_and_what_is_left_is_counted() {
     let mut bench = bench(|_| {
         Box::new(Stubborn {

@@ -36,6 +36,9 @@ pub const BUDGETS: [&str; 2] = ["rest", "handshakes"];
 /// Whether the platform took a topic.
 pub const TOPIC_STATES: [&str; 2] = ["permitted", "rejected"];
 
+/// What can be said of a broker: connected, not needed yet, or needed and away.
+pub const BROKER_STATES: [&str; 3] = ["up", "idle", "down"];
+
 /// Families of topics by their names without ids, commonest first; the last stands for all others.
 pub const FAMILIES: [&str; 9] = [
     "v2.routing.queues.conversations",

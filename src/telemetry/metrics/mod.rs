@@ -4,6 +4,7 @@
 //! Counters are moved where things happen; gauges are set from the bridge's status when somebody scrapes (`admin::scrape`), so that
 //! the metrics, `/readyz` and the status page cannot disagree.
 
+mod broker;
 mod disk;
 mod labels;
 mod login;
@@ -17,8 +18,10 @@ use prometheus::{Encoder, TextEncoder};
 use shelf::Shelf;
 use std::collections::BTreeMap;
 
+pub use broker::Broker;
 pub use labels::{
-    BUDGETS, FAILURES, FAMILIES, OTHER_GAP_CAUSES, OUTCOMES, STATES, TOPIC_STATES, TRIGGERS,
+    BROKER_STATES, BUDGETS, FAILURES, FAMILIES, OTHER_GAP_CAUSES, OUTCOMES, STATES, TOPIC_STATES,
+    TRIGGERS,
 };
 pub use login::{Login, Shown};
 pub use session::Sessions;

@@ -1,5 +1,6 @@
 //! Sinks: what each has acknowledged, what waits for it, and what it could not have.
 
+use super::broker::{self, Broker};
 use super::labels::FAILURES;
 use super::shelf::{Shelf, whole};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
@@ -27,6 +28,8 @@ pub struct Sink {
     journal_events: IntGauge,
     journal_bytes: IntGauge,
     oldest_age: Gauge,
+    /// What lies behind the sink.
+    pub broker: Broker,
 }
 
 /// What waits for a sink.
@@ -88,7 +91,9 @@ pub(super) fn all(shelf: &Shelf, names: &[&'static str]) -> BTreeMap<&'static st
         "How long ago the oldest event that the sink has not acknowledged was received; 0 when none waits.",
         &["sink"],
     );
+    let broker = broker::all(shelf);
     let sink = |name: &&'static str| Sink {
+        broker: broker(name),
         delivered: delivered.with_label_values(&[name]),
         delivery: delivery.with_label_values(&[name]),
         acknowledgement: acknowledgement.with_label_values(&[name]),

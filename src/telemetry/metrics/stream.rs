@@ -54,7 +54,7 @@ impl Stream {
             ),
             journalled: shelf.histogram(
                 "tieline_journal_latency_seconds",
-                "Time from reading the frame to the journal's having the event; arbitration's hold included.",
+                "Time from reading the frame to its hand-over to the journal; arbitration's hold included.",
                 &JOURNAL_BUCKETS,
             ),
             event_age: shelf.histogram(
