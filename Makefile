@@ -48,6 +48,9 @@ properties: packages ## Look for counter-examples with fresh seeds: make propert
 bench: packages ## Measure (eight minutes after the build); the figures and how they were taken are in docs/performance.md
 	cargo bench --locked --package tieline
 
+bench-journals: ## Compare stores for the journal's pattern, on the disk of this folder (docs/decisions/0009)
+	cd benches/journals && cargo run --locked --release --quiet
+
 fmt: ## Format the code
 	cargo fmt --all
 

@@ -6,10 +6,9 @@ use crate::admin::{self, Doors};
 use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Stall, Status, Stream, Tap};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::event::Epoch;
 use crate::exit::Exit;
 use crate::genesys::{self, Genesys, Incoming};
-use crate::journal::{Journal, Reader};
+use crate::journal::{Found, Journal, Opening, Reader};
 use crate::lifecycle::{Backoff, Lifecycle};
 use crate::observation::{BrokerFigures, Observation};
 use crate::privacy::Privacy;
@@ -80,7 +79,6 @@ struct Workshop {
     config: Config,
     clock: Clock,
     rng: StdRng,
-    epoch: Epoch,
     /// The platform's address: the `source` of every event.
     source: String,
     metrics: Arc<Metrics>,
@@ -94,14 +92,13 @@ struct Workshop {
 impl Workshop {
     fn new(config: Config, sinks: &[&'static str]) -> Self {
         let clock = Clock::start();
-        let mut rng = match config.process.seed {
+        let rng = match config.process.seed {
             0 => StdRng::from_rng(&mut rand::rng()),
             seed => StdRng::seed_from_u64(seed),
         };
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), sinks);
         let metrics = Arc::new(metrics.on_disk(&config.data_dir, config.journal.max_bytes.0));
         Self {
-            epoch: Epoch::new(clock.timestamp(), rng.random()),
             source: config.genesys.api_url(),
             telemetry: Telemetry::new(Arc::clone(&metrics)),
             metrics,
@@ -115,10 +112,26 @@ impl Workshop {
         }
     }
 
+    /// The journal, with all that an earlier process has left in it.
+    fn open_journal(
+        &mut self,
+        sinks: &[&'static str],
+    ) -> anyhow::Result<(Journal, Vec<Reader>, Found)> {
+        let mut chance = StdRng::from_rng(&mut self.rng);
+        let opening = Opening {
+            config: self.config.journal.clone(),
+            data_dir: &self.config.data_dir,
+            sinks,
+            clock: self.clock,
+            salt: Box::new(move || chance.random()),
+        };
+        Ok(opening.open()?)
+    }
+
     /// The status before anything has happened.
-    fn first_status(&self, sinks: &[&'static str]) -> Status {
+    fn first_status(&self, epoch: &str, sinks: &[&'static str]) -> Status {
         let dead_after = self.config.lifecycle.dead_after;
-        let (version, epoch) = (env!("CARGO_PKG_VERSION"), self.epoch.as_str());
+        let version = env!("CARGO_PKG_VERSION");
         let mut status = Status::new(version, epoch, self.clock.timestamp(), dead_after);
         status.sinks = sinks.iter().copied().map(bridge::status::Sink::new).collect();
         status.login.client_id = self.config.genesys.client_id.clone();
@@ -187,7 +200,6 @@ impl Workshop {
             sink,
             required,
             reader,
-            epoch: self.epoch.clone(),
             delay: delay(&self.config, StdRng::from_rng(&mut self.rng)),
             encode: encode(&self.source),
             data_dir: self.config.data_dir.clone(),
@@ -213,17 +225,15 @@ impl App {
         let sinks = sinks(&config)?;
         let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
         let mut workshop = Workshop::new(config, &names);
-        let (version, epoch) = (env!("CARGO_PKG_VERSION"), workshop.epoch.to_string());
+        let (journal, readers, found) = workshop.open_journal(&names)?;
+        let (version, epoch) = (env!("CARGO_PKG_VERSION"), journal.epoch().to_string());
+        let first = workshop.first_status(&epoch, &names);
         workshop.telemetry.record(&Observation::Started { version, epoch });
-
-        let first = workshop.first_status(&names);
         let (show, status) = watch::channel(Arc::new(first.clone()));
         let admin = workshop.open_doors(status.clone()).await?;
         let (observe, observed) = mpsc::channel(OBSERVED);
         let (heard, incoming) = mpsc::channel(INCOMING);
         let genesys = workshop.genesys(observe.clone(), heard)?;
-        let journal = &workshop.config.journal;
-        let (journal, readers) = Journal::new(journal, workshop.epoch.clone(), &names);
         let mut publishers = JoinSet::new();
         let mut filters = Vec::new();
         for (((_, sink), reader), terms) in sinks.into_iter().zip(readers).zip(terms) {
@@ -238,16 +248,18 @@ impl App {
         let rotate = Arc::new(Notify::new());
         let arbiter = Arbiter::new(&config.arbitration);
         let privacy = Privacy::new(&config.privacy, privacy_key);
+        let mut stream = Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics)
+            .guarded(privacy)
+            .routed(Routes::new(filters))
+            .tapped(tap);
+        stream.note_found(&found);
         let driver = Driver {
             clock,
             lifecycle: Lifecycle::new(config.lifecycle, seed),
             genesys,
             incoming,
             observed,
-            stream: Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics)
-                .guarded(privacy)
-                .routed(Routes::new(filters))
-                .tapped(tap),
+            stream,
             report: Report::new(telemetry.clone(), first, clock),
             stall: Stall::default(),
             status: show,

@@ -96,6 +96,20 @@ pub enum Observation {
     /// The journal could not take events for a sink. `count` so far in this gap.
     JournalFull { sink: &'static str, count: u64 },
 
+    // --- journal ---
+    /// An earlier process left a journal. `waiting` events have no acknowledgement of the sink that is furthest behind.
+    JournalFound { last_epoch: String, was_closed: bool, waiting: u64, torn_bytes: u64 },
+    /// An epoch began in place of the last.
+    EpochBegan { epoch: String, reason: &'static str },
+    /// A file operation failed.
+    JournalFailed { operation: &'static str, detail: String },
+    /// So many positions cannot be read any more, from `first` on.
+    JournalDamaged { events: u64, first: u64 },
+    /// A sink is not configured any more: what waits for it is let go.
+    SinkReleased { sink: String, events: u64 },
+    /// A sink is new here: it gets what comes from now on.
+    SinkAdded { sink: &'static str },
+
     // --- process ---
     /// The process began, and with it an epoch.
     Started { version: &'static str, epoch: String },

@@ -242,6 +242,7 @@ impl Driver {
         while let Some(observation) = self.stream.poll_observation() {
             self.report.record(&observation);
         }
+        self.stream.flush();
         ending
     }
 

@@ -253,6 +253,7 @@ impl Report {
             published: counts.published,
             duplicates: counts.duplicates,
         };
+        self.status.epoch = stream.journal().epoch().to_string();
         for stats in stream.journal().stats() {
             let metrics = self.telemetry.metrics.sink(stats.sink).cloned();
             self.sink(stats.sink, |sink| {

@@ -61,6 +61,10 @@ impl Telemetry {
             Observation::EventParked { sink, .. } => {
                 return metrics.sink(sink).map_or(1, metrics::Sink::parked);
             }
+            Observation::JournalFailed { operation, .. } => metrics.journal.failed(operation),
+            Observation::JournalFound { torn_bytes, .. } => metrics.journal.torn(*torn_bytes),
+            Observation::JournalDamaged { events, .. } => metrics.journal.damaged(*events),
+            Observation::EpochBegan { reason, .. } => metrics.journal.epoch(reason),
             Observation::SinkFailed { sink, kind, .. } => {
                 if let Some(sink) = metrics.sink(sink) {
                     sink.failed(kind);
@@ -82,6 +86,8 @@ impl Telemetry {
             | Observation::PlanMade { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
+            | Observation::SinkReleased { .. }
+            | Observation::SinkAdded { .. }
             | Observation::FilterErred { .. }
             | Observation::Started { .. }
             | Observation::Listening { .. }

@@ -417,10 +417,10 @@ async fn a_change_is_told_at_once_and_silence_each_second() {
 async fn a_tap_shows_what_was_asked_for_and_counts_what_it_missed() {
     let bridge = Bridge::start().await;
     let watcher = bridge.watch("/api/v1/tap?family=queues&key=QUEUE-1").await;
-    let show = |position: u64, name: &str| {
-        let body = format!("{{\"n\":\r\n{position}}}");
+    let show = |nth: u64, name: &str| {
+        let body = format!("{{\"n\":\r\n{nth}}}");
         bridge.doors.tap.show(Tapped {
-            position,
+            nth,
             topic: Topic::new(name),
             length: body.len(),
             body: Some(body.into()),
@@ -439,14 +439,14 @@ async fn a_tap_shows_what_was_asked_for_and_counts_what_it_missed() {
     show(4, "v2.users.presence");
     show(5, queue);
     let event = watcher.event("event").await;
-    assert_eq!((&event["position"], &event["data"]["n"]), (&5.into(), &5.into()));
+    assert_eq!((&event["nth"], &event["data"]["n"]), (&5.into(), &5.into()));
     assert_eq!(
         (&event["late"], &event["subject"]),
         (&true.into(), &"11111111-4c52-4b0e-9d3a-0c5b6e1f2a4d".into())
     );
     // More than the tap remembers, in one go of this one thread.
-    for position in 6..1_006 {
-        show(position, queue);
+    for nth in 6..1_006 {
+        show(nth, queue);
     }
     let missed = watcher.event("missed").await["missed"].as_u64().unwrap();
     assert!((1..1_000).contains(&missed), "{missed}");

@@ -18,6 +18,7 @@ mod doors;
 mod explain;
 mod hanging;
 mod harness;
+mod journal;
 mod logs;
 mod mistakes;
 mod page;

@@ -6,6 +6,7 @@
 
 mod broker;
 mod disk;
+mod journal;
 mod labels;
 mod login;
 mod process;
@@ -19,9 +20,10 @@ use shelf::Shelf;
 use std::collections::BTreeMap;
 
 pub use broker::Broker;
+pub use journal::Journal;
 pub use labels::{
-    BROKER_STATES, BUDGETS, FAILURES, FAMILIES, OTHER_GAP_CAUSES, OUTCOMES, STATES, TOPIC_STATES,
-    TRIGGERS,
+    BROKER_STATES, BUDGETS, EPOCH_REASONS, FAILURES, FAMILIES, JOURNAL_OPERATIONS,
+    OTHER_GAP_CAUSES, OUTCOMES, STATES, TOPIC_STATES, TRIGGERS,
 };
 pub use login::{Login, Shown};
 pub use session::Sessions;
@@ -44,6 +46,8 @@ pub struct Metrics {
     pub sessions: Sessions,
     /// What was heard, and what of it was doubled or missed.
     pub stream: Stream,
+    /// The journal and its disk.
+    pub journal: Journal,
     sinks: BTreeMap<&'static str, Sink>,
 }
 
@@ -72,6 +76,7 @@ impl Metrics {
             login: Login::new(&shelf),
             sessions: Sessions::new(&shelf),
             stream: Stream::new(&shelf),
+            journal: Journal::new(&shelf),
             sinks: sink::all(&shelf, sinks),
             shelf,
         }
