@@ -277,6 +277,14 @@ fn blame(reason: &str) -> (&'static str, &'static str) {
             "The network between us and Genesys",
             "Look at name resolution, proxy, firewall and certificates; it tries again by itself.",
         ),
+        "dns" => (
+            "Name resolution on this machine",
+            "Look at the resolver and at the region's spelling; it tries again by itself.",
+        ),
+        "proxy" => (
+            "The proxy",
+            "Look at HTTPS_PROXY, and at what the proxy allows; it tries again by itself.",
+        ),
         "throttled" => (
             "Too many requests for this OAuth client",
             "It waits as long as Genesys asks; see who else uses the client.",
