@@ -96,7 +96,8 @@ impl Workshop {
             0 => StdRng::from_rng(&mut rand::rng()),
             seed => StdRng::seed_from_u64(seed),
         };
-        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), sinks));
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), sinks);
+        let metrics = Arc::new(metrics.on_disk(&config.data_dir, config.journal.max_bytes.0));
         Self {
             source: config.genesys.api_url(),
             telemetry: Telemetry::new(Arc::clone(&metrics)),

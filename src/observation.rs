@@ -86,8 +86,9 @@ pub enum Observation {
     // --- sinks ---
     /// A sink is connected and takes events.
     SinkReady { sink: &'static str, resumed_from: Option<u64> },
-    /// A sink failed; what it has not acknowledged is sent again after `retry_in`.
-    SinkFailed { sink: &'static str, detail: String, retry_in: Duration },
+    /// A sink failed; what it has not acknowledged is sent again after `retry_in`. `kind` is what it did: one of
+    /// `telemetry::metrics::FAILURES`.
+    SinkFailed { sink: &'static str, kind: &'static str, detail: String, retry_in: Duration },
     /// A sink can never take this event; it is parked.
     EventParked { sink: &'static str, topic: Topic, number: u64, reason: String },
     /// A sink's filter had no answer for an event, which it got therefore. `count` so far; told now and then, not each time.

@@ -1,5 +1,6 @@
 //! From a notification to the journal: arbitration, marks, numbers, and the ledger of what may be missing.
 
+use super::age::Ages;
 use super::tap::{self, Tap, Tapped};
 use crate::clock::Clock;
 use crate::event::{Entry, Marks, Notification};
@@ -58,6 +59,7 @@ pub struct Stream {
     counts: Counts,
     observations: VecDeque<Observation>,
     tap: Tap,
+    ages: Ages,
 }
 
 impl Stream {
@@ -84,6 +86,7 @@ impl Stream {
             counts: Counts::default(),
             observations: VecDeque::new(),
             tap: Tap::default(),
+            ages: Ages::default(),
         }
     }
 
@@ -218,6 +221,9 @@ impl Stream {
         }
         self.counts.received += 1;
         self.metrics.stream.received(&notification.topic);
+        if let Some(age) = self.ages.sample(&notification, now) {
+            self.metrics.stream.aged(age);
+        }
         self.arbiter.admit(Leg(session.0), notification, now);
         self.publish(now);
     }
@@ -283,6 +289,8 @@ impl Stream {
     }
 
     fn publish(&mut self, now: Time) {
+        // One look at the clock for all that goes out at once: an append takes a microsecond.
+        let journalled = self.clock.timestamp();
         while let Some(verdict) = self.arbiter.poll() {
             match verdict {
                 Verdict::Duplicate { .. } => {
@@ -312,6 +320,8 @@ impl Stream {
                     for sink in appended.refused_by {
                         self.note_refusal(sink, 1, cause, received);
                     }
+                    let micros = journalled.as_micros().saturating_sub(received.as_micros());
+                    self.metrics.stream.journalled(Duration::from_micros(micros));
                 }
             }
         }

@@ -241,9 +241,10 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         Observation::SinkReady { sink, resumed_from: None } => {
             info!(event = "sink_ready", sink, "sink {sink} takes events")
         }
-        Observation::SinkFailed { sink, detail, retry_in } => warn!(
+        Observation::SinkFailed { sink, kind, detail, retry_in } => warn!(
             event = "sink_failed",
             sink,
+            kind,
             detail,
             retry_in_seconds = retry_in.as_secs_f64(),
             "sink {sink} failed: {detail}; what it has not acknowledged waits, next attempt in {}",

@@ -138,6 +138,7 @@ async fn what_is_observed_is_counted() {
         },
         Observation::SinkFailed {
             sink: "kafka",
+            kind: "connect",
             detail: "connect to 127.0.0.1:9092".to_owned(),
             retry_in: Duration::from_secs(1),
         },
@@ -154,11 +155,13 @@ async fn what_is_observed_is_counted() {
     for (series, value) in [
         ("tieline_reconnects_total{reason=\"throttled\"}", 1.0),
         ("tieline_throttled_total", 1.0),
+        ("tieline_throttled_wait_seconds_total", 3.0),
+        ("tieline_overlap_seconds_sum{trigger=\"secret\"}", 2.0),
         ("tieline_rotations_total{outcome=\"completed\",trigger=\"secret\"}", 1.0),
         ("tieline_gaps_total{cause=\"cut\"}", 1.0),
         ("tieline_gap_seconds_total", 1.5),
         ("tieline_frames_unreadable_total", 1.0),
-        ("tieline_sink_failures_total{sink=\"kafka\"}", 1.0),
+        ("tieline_sink_failures_total{kind=\"connect\",sink=\"kafka\"}", 1.0),
         ("tieline_events_parked_total{sink=\"kafka\"}", 1.0),
     ] {
         assert_eq!(metrics.value(series), value, "{series}");

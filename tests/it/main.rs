@@ -34,3 +34,5 @@ mod servers;
 mod shipped;
 mod shutdown;
 mod sinks;
+mod supply;
+mod watching;

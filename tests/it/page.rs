@@ -173,7 +173,7 @@ fn story(clock: Clock, trouble: bool) -> Status {
     let mut status = Status::new("0.1.0", epoch, ago(5 * 3600), Duration::from_secs(35));
     status.as_of = now;
     status.shards = 2;
-    status.channels = Channels { used: 3, most: 20 };
+    status.channels = Channels { used: 3, most: 20, ..Channels::default() };
     status.budgets = vec![
         Budget { name: "REST calls in a minute", used: 2, most: 240 },
         Budget { name: "Handshakes in a second", used: 0, most: 10 },

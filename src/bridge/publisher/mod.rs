@@ -4,6 +4,7 @@
 //! take, and after an error begins again at the first event without acknowledgement. Knows no broker.
 
 mod dead_letter;
+mod pace;
 mod parking;
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ use crate::sink::{self, Disposition, Record, Sink, Verdict};
 use crate::telemetry::metrics;
 use crate::time::Timestamp;
 use dead_letter::DeadLetters;
+use pace::Pace;
 use parking::Parking;
 use std::collections::VecDeque;
 use std::error::Error as _;
@@ -78,6 +80,9 @@ pub struct Publisher {
     attempt: u32,
     /// When the frames of submitted records were read, oldest first.
     in_flight: VecDeque<Timestamp>,
+    pace: Pace,
+    /// What the sink is doing: one of `metrics::FAILURES`.
+    doing: &'static str,
     /// The epoch that the sink was opened for.
     epoch: Option<Epoch>,
     /// What was refused and has no marker yet, and what was stored behind it.
@@ -108,6 +113,8 @@ impl Publisher {
             setup,
             attempt: 0,
             in_flight: VecDeque::new(),
+            pace: Pace::default(),
+            doing: "connect",
             epoch: None,
             parking: Parking::default(),
         }
@@ -137,6 +144,7 @@ impl Publisher {
             match streamed {
                 Ok(Streamed::ToTheEnd) => {
                     // Everything is acknowledged: a sink that cannot say goodbye has lost nothing.
+                    self.doing = "close";
                     if let Err(error) = self.setup.sink.close().await {
                         self.fail(&error, Duration::ZERO).await;
                     }
@@ -152,6 +160,8 @@ impl Publisher {
     /// Opens the sink and forgets what its broker turns out to hold. False when it need not be opened any more.
     async fn open(&mut self) -> Result<bool, sink::Error> {
         self.in_flight.clear();
+        self.pace.forget();
+        self.doing = "connect";
         self.parking.forget();
         self.setup.reader.rewind();
         let mut resumed_from = None;
@@ -231,8 +241,11 @@ impl Publisher {
             }
             let offered = batch.len();
             if offered > 0 {
+                self.doing = "send";
+                let now = self.setup.clock.timestamp();
                 let taken = self.setup.sink.submit(&batch).await?.min(offered);
                 self.setup.reader.advance(taken);
+                self.pace.took(taken, now);
                 let sent = batch.drain(..).take(taken);
                 self.in_flight.extend(sent.map(|record| record.event.received));
                 is_full = taken < offered;
@@ -251,6 +264,7 @@ impl Publisher {
                 // 1 What became of what was sent, so that the window opens.
                 settled = self.setup.sink.settle(&mut verdicts), if !self.in_flight.is_empty() => {
                     self.apply(&mut verdicts).await?;
+                    self.doing = "acknowledge";
                     settled?;
                     is_full = false;
                 }
@@ -274,10 +288,15 @@ impl Publisher {
         let mut stored = 0;
         for verdict in verdicts.drain(..) {
             let received = self.in_flight.pop_front().unwrap_or_default();
+            let taken = self.pace.settle();
             match verdict {
                 Verdict::Stored if !self.parking.is_busy() => {
                     self.delivered(received);
                     stored += 1;
+                    if let Some(taken) = taken {
+                        let took = self.since(taken);
+                        self.setup.metrics.acknowledged_after(took);
+                    }
                 }
                 // Nothing is acknowledged over a refused one before its marker is stored.
                 Verdict::Stored => self.parking.hold(received),
@@ -293,9 +312,13 @@ impl Publisher {
 
     /// Counts an event that the sink has.
     fn delivered(&self, received: Timestamp) {
+        self.setup.metrics.delivered(self.since(received));
+    }
+
+    /// How long ago that was.
+    fn since(&self, earlier: Timestamp) -> Duration {
         let now = self.setup.clock.timestamp().as_micros();
-        let micros = now.saturating_sub(received.as_micros());
-        self.setup.metrics.delivered(Duration::from_micros(micros));
+        Duration::from_micros(now.saturating_sub(earlier.as_micros()))
     }
 
     /// Waits before the sink is opened again, but not for nothing, or gives up when that cannot help.
@@ -325,12 +348,12 @@ impl Publisher {
             detail.push_str(&cause.to_string());
             source = cause.source();
         }
-        self.observe_failure(detail, retry_in).await;
+        self.observe_failure(self.doing, detail, retry_in).await;
     }
 
-    async fn observe_failure(&mut self, detail: String, retry_in: Duration) {
-        self.observe(Observation::SinkFailed { sink: self.setup.reader.sink(), detail, retry_in })
-            .await;
+    async fn observe_failure(&mut self, kind: &'static str, detail: String, retry_in: Duration) {
+        let sink = self.setup.reader.sink();
+        self.observe(Observation::SinkFailed { sink, kind, detail, retry_in }).await;
     }
 
     async fn observe(&mut self, observation: Observation) {

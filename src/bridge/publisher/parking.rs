@@ -80,7 +80,7 @@ impl Publisher {
             self.attempt = self.attempt.saturating_add(1);
             let path = self.dead_letters.path().display();
             let detail = format!("write the dead letter to {path}: {error}");
-            self.observe_failure(detail, retry_in).await;
+            self.observe_failure("park", detail, retry_in).await;
             tokio::time::sleep(retry_in).await;
         }
         self.parking.written.insert(record.event.position);

@@ -407,6 +407,7 @@ async fn the_deadline_ends_a_drain_and_what_is_left_is_counted() {
         first,
         Observation::SinkFailed {
             sink: "test",
+            kind: "connect",
             detail: "connect to test://: the script says so".into(),
             retry_in: Duration::from_secs(6), // The broker's 5 s, and then the back-off's 1 s.
         }

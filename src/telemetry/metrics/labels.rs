@@ -35,6 +35,12 @@ pub const EPOCH_REASONS: [&str; 5] = ["unclean", "damaged", "sink_added", "keys"
 /// What can fail on the journal's disk.
 pub const JOURNAL_OPERATIONS: [&str; 4] = ["open", "write", "sync", "remove"];
 
+/// What a sink was doing when it failed as a whole.
+pub const FAILURES: [&str; 5] = ["connect", "send", "acknowledge", "park", "close"];
+
+/// What is asked of the platform so often that it is counted against a bound: calls in a minute, handshakes in a second.
+pub const BUDGETS: [&str; 2] = ["rest", "handshakes"];
+
 /// Whether the platform took a topic.
 pub const TOPIC_STATES: [&str; 2] = ["permitted", "rejected"];
 

@@ -5,8 +5,8 @@
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Counter, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry,
+    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 /// A registry of our own: nothing that a library registers globally appears in our scrapes.
@@ -58,14 +58,9 @@ impl Shelf {
         self.keep(prometheus::GaugeVec::new(Opts::new(name, help), labels))
     }
 
-    pub(super) fn histogram(
-        &self,
-        name: &str,
-        help: &str,
-        buckets: &[f64],
-    ) -> prometheus::Histogram {
+    pub(super) fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.keep(prometheus::Histogram::with_opts(options))
+        self.keep(Histogram::with_opts(options))
     }
 
     pub(super) fn histograms(
