@@ -78,7 +78,7 @@ fn an_unknown_key_like_no_other_is_told_what_there_is() {
 
       1. journal.colour   (bad.toml, line 8)
          is no key that tieline knows
-         fix: remove it; the keys here are max_bytes
+         fix: remove it; the keys here are max_bytes, sync, sync_bytes, segment_bytes, keys_max
     "#);
 }
 
