@@ -316,7 +316,13 @@ impl App {
                         return exit;
                     }
                 }
-                Some(ended) = self.servants.join_next() => return gone(ended),
+                Some(ended) = self.servants.join_next() => {
+                    // The keeper of secrets also ends with the driver that asks it, which then says why.
+                    return match tokio::time::timeout(EPILOGUE, self.driver.join_next()).await {
+                        Ok(Some(driver)) => exit_of(driver),
+                        Ok(None) | Err(_) => gone(ended),
+                    };
+                }
                 else => return Exit::Success,
             }
         }
@@ -469,6 +475,17 @@ mod tests {
     async fn publishers_that_end_first_do_not_hide_why_the_driver_ends() {
         let mut app = app();
         app.publishers.spawn(async { Ok(0) });
+        app.driver.spawn(async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Ending::Unreachable("nobody answers".into())
+        });
+        assert_eq!(app.failed().await, Exit::Unreachable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_keeper_that_ends_with_the_driver_does_not_hide_why_it_ends() {
+        let mut app = app();
+        app.servants.spawn(async { "the keeper of secrets" });
         app.driver.spawn(async {
             tokio::time::sleep(Duration::from_millis(1)).await;
             Ending::Unreachable("nobody answers".into())
