@@ -161,17 +161,25 @@ impl Reader {
         self.settle();
     }
 
-    /// Forgets all records up to that position: the broker has them already. Returns how many.
+    /// Forgets all records of that epoch, and of older ones, up to that position: the broker has them already. Returns how many.
+    ///
+    /// A younger epoch's records stay whatever their positions: after a power cut the broker may hold more of an epoch than the
+    /// disk kept, and the next epoch has given those positions to other events.
     ///
     /// # Errors
     /// When the disk cannot be read.
-    pub async fn skip_through(&mut self, position: u64) -> io::Result<usize> {
+    pub async fn skip_through(&mut self, epoch: &Epoch, position: u64) -> io::Result<usize> {
+        // Epochs sort by age.
+        let is_known = |record: &&Record| {
+            let event = &record.event;
+            event.position <= position && event.epoch.as_str() <= epoch.as_str()
+        };
         self.rewind();
         let (mut batch, mut skipped) = (Vec::new(), 0);
         loop {
             batch.clear();
             self.peek(SKIPPED, &mut batch).await?;
-            let known = batch.iter().take_while(|record| record.event.position <= position).count();
+            let known = batch.iter().take_while(is_known).count();
             self.advance(known);
             self.acknowledge(known);
             skipped += known;
@@ -187,7 +195,9 @@ impl Reader {
     /// # Errors
     /// When the disk cannot be read.
     pub async fn renew(&mut self) -> io::Result<()> {
-        self.skip_through(self.shared.began).await?;
+        if let Some(newest) = self.epochs().pop() {
+            self.skip_through(&newest, self.shared.began).await?;
+        }
         let bit = 1 << self.sink;
         self.shared.pending().behind |= bit;
         self.shared.wake();

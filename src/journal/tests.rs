@@ -2,7 +2,7 @@
 
 use super::rehearsal::{self, Model, config, open};
 use super::{Appended, Config, Reader};
-use crate::event::{Entry, Kind, Marks, Notification, Topic};
+use crate::event::{Entry, Epoch, Kind, Marks, Notification, Topic};
 use crate::sink::Record;
 use crate::size::Size;
 use crate::time::Timestamp;
@@ -124,7 +124,11 @@ async fn the_cursor_moves_rewinds_and_skips() {
     assert_eq!(places(reader, 1).await, [(4, 4)]);
     reader.rewind();
     assert_eq!(places(reader, 1).await, [(2, 2)]);
-    assert_eq!(reader.skip_through(4).await.expect("readable"), 3);
+    let older = Epoch::new(Timestamp::default(), 0);
+    let skipped = reader.skip_through(&older, 4).await.expect("readable");
+    assert_eq!(skipped, 0, "an older epoch's positions are not this one's");
+    let epoch = journal.epoch();
+    assert_eq!(reader.skip_through(&epoch, 4).await.expect("readable"), 3);
     assert_eq!(places(reader, 9).await, [(5, 5)]);
     assert_eq!(reader.unacknowledged(), 1);
 }

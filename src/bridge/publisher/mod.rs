@@ -175,7 +175,7 @@ impl Publisher {
                 resume = self.setup.sink.open(&epoch) => resume?,
             };
             self.require().await?;
-            self.epoch = Some(epoch);
+            self.epoch = Some(epoch.clone());
             resumed_from = resume.last_position;
             if let Some(position) =
                 resumed_from.filter(|position| *position > self.setup.reader.end())
@@ -190,7 +190,8 @@ impl Publisher {
             }
             if let Some(position) = resumed_from {
                 // A refused event cannot hide among these: a sink that can resume stores nothing behind one until it was told.
-                let known = self.setup.reader.skip_through(position).await.map_err(unreadable)?;
+                let skipped = self.setup.reader.skip_through(&epoch, position).await;
+                let known = skipped.map_err(unreadable)?;
                 let markers = self.parking.settle_through(position);
                 self.setup.metrics.known(known.saturating_sub(markers) as u64);
                 break;
