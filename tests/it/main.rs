@@ -7,6 +7,7 @@ mod bad_input;
 mod books;
 mod browser;
 mod catalogue;
+mod check;
 #[cfg(all(feature = "kafka", feature = "nats"))]
 mod consumers;
 #[cfg(all(feature = "kafka", feature = "nats"))]

@@ -3,6 +3,7 @@
 //! The journal is filled by hand; everything behind it is the program's own.
 
 use super::*;
+use crate::harness::eventually;
 use std::fs;
 use tempfile::TempDir;
 use tieline::bridge::{Publisher, Setup};
@@ -109,12 +110,10 @@ pub(super) async fn a_dead_place_is_waited_for_and_a_drain_delivers_what_is_in_h
     let records = records(1..=3000);
     append(&mut journal, &records[..1500]);
     let run = TaskTracker::new().spawn(publisher.run());
-    let deadline = timeout(DEADLINE, async {
-        while journal.stats()[0].unacknowledged > 1000 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    deadline.await.expect("nothing is acknowledged");
+    eventually("a third is acknowledged", async || {
+        (journal.stats()[0].unacknowledged <= 1000).then_some(())
+    })
+    .await;
     place.crash();
     append(&mut journal, &records[1500..]);
     // The drain begins while nobody is there.
