@@ -20,6 +20,9 @@ const CHUNK: usize = 64 << 10;
 /// A disk that takes no more than this is not taken for well again.
 const TRIAL: usize = 256 << 10;
 
+/// How far a calendar may have been set back, about.
+const AGE: Duration = Duration::from_secs(1 << 32);
+
 /// What a new epoch begins with.
 struct Renewal {
     epoch: Epoch,
@@ -150,12 +153,15 @@ impl Writer {
         Renewal { epoch, reason, sequencer, notices }
     }
 
-    /// A name behind that of the last epoch, even where the calendar was set back.
+    /// A name behind that of the last epoch, and of any that a sink knows, even where the calendar was set back.
     fn next_epoch(&mut self) -> Epoch {
+        let known = self.shared.pending().younger.clone();
+        let last = known.as_ref().map_or("", Epoch::as_str).max(self.epoch.as_str()).to_owned();
         let (mut began, mut step) = (self.clock.timestamp(), Duration::from_secs(1));
         loop {
             let epoch = Epoch::new(began, (self.salt)());
-            if epoch.as_str() > self.epoch.as_str() {
+            // What claims to be of another age of the world was not written by us.
+            if epoch.as_str() > last.as_str() || step > AGE {
                 return epoch;
             }
             began = began.after(step);

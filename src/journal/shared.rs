@@ -56,6 +56,8 @@ pub(super) struct Pending {
     pub(super) trouble: Option<Trouble>,
     /// A bit for each sink that holds more of the epoch than the journal.
     pub(super) behind: u8,
+    /// An epoch of another life of this journal that a sink knows: the next one is younger.
+    pub(super) younger: Option<Epoch>,
     /// Somebody waits for nothing but a word.
     asleep: bool,
 }

@@ -326,7 +326,7 @@ async fn what_came_since_an_old_copy_was_opened_is_numbered_anew_for_a_sink_that
     journal.append(entry("a", "2"));
     journal.append(entry("a", "3"));
     let renewed = {
-        let mut renewal = std::pin::pin!(readers[0].renew());
+        let mut renewal = std::pin::pin!(readers[0].renew(None));
         loop {
             tokio::select! {
                 biased;
