@@ -211,6 +211,8 @@ impl Reader {
         while self.shared.pending().behind & bit != 0 {
             self.changed().await;
         }
+        // Some of it may have been damaged.
+        self.is_lossy = true;
         self.rewind();
         Ok(())
     }
@@ -222,18 +224,10 @@ impl Reader {
         let settled = first.unwrap_or(self.next) - 1;
         self.tail().acknowledge(settled);
         if self.is_lossy && first.is_none() {
-            self.forget_lost();
+            // What was counted and cannot be read will never be acknowledged.
+            self.is_lossy = !self.shared.forget_lost(self.sink, self.next);
         }
         self.show();
-    }
-
-    /// What was counted and cannot be read will never be acknowledged: with nothing else left, nothing waits.
-    fn forget_lost(&mut self) {
-        let pending = self.shared.pending();
-        if pending.entries.is_empty() && self.next > self.shared.end() {
-            self.tail().forget();
-            self.is_lossy = false;
-        }
     }
 
     fn show(&self) {

@@ -6,6 +6,7 @@
 mod dead_letter;
 mod pace;
 mod parking;
+mod reach;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use crate::time::Timestamp;
 use dead_letter::DeadLetters;
 use pace::Pace;
 use parking::Parking;
+use reach::Reach;
 use std::collections::VecDeque;
 use std::error::Error as _;
 use std::fmt;
@@ -92,6 +94,7 @@ pub struct Publisher {
     offered: u64,
     /// What was refused and has no marker yet, and what was stored behind it.
     parking: Parking,
+    reach: Reach,
 }
 
 impl fmt::Debug for Setup {
@@ -114,6 +117,7 @@ impl Publisher {
     /// A publisher that has not opened its sink yet.
     pub fn new(setup: Setup) -> Self {
         Self {
+            reach: Reach::of(setup.sink.figures()),
             dead_letters: DeadLetters::new(&setup.data_dir, setup.reader.sink()),
             setup,
             attempt: 0,
@@ -171,6 +175,7 @@ impl Publisher {
     async fn open(&mut self) -> Result<bool, sink::Error> {
         self.in_flight.clear();
         self.pace.forget();
+        self.reach.begin();
         self.doing = "connect";
         self.parking.forget();
         self.setup.reader.rewind();
@@ -295,10 +300,22 @@ impl Publisher {
                 () = tokio::task::yield_now(), if has_more => {}
                 // 3 Something new.
                 () = self.setup.reader.changed(), if !is_full && !is_parking => {}
+                // 4 The brokers went away behind a library that connects again by itself, or came back.
+                is_out = self.reach.changed() => self.tell_reach(is_out).await,
             }
             if self.parking.is_busy() && self.in_flight.is_empty() {
                 self.mark_parked().await?;
             }
+        }
+    }
+
+    async fn tell_reach(&mut self, is_out: bool) {
+        let sink = self.setup.reader.sink();
+        if is_out {
+            let detail = "none of its brokers is connected; its library goes on trying".to_owned();
+            self.observe_failure("connect", detail, Duration::ZERO).await;
+        } else {
+            self.observe(Observation::SinkReady { sink, resumed_from: None }).await;
         }
     }
 
