@@ -3,7 +3,8 @@
 //! They stop in the order of an event's way: sockets, journal, sinks, and last the doors for operators.
 
 use crate::admin::{self, Doors};
-use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Stall, Status, Stream};
+use crate::bridge::{self, Driver, Ending, Gaps, Keeper, Kept, Publisher, Report, Setup, Stall};
+use crate::bridge::{Status, Stream};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::Epoch;
@@ -13,7 +14,7 @@ use crate::journal::{Journal, Reader};
 use crate::lifecycle::{Backoff, Lifecycle};
 use crate::observation::Observation;
 use crate::secret::Secrets;
-use crate::sequence::{Arbiter, Ledger};
+use crate::sequence::{Arbiter, Feed};
 use crate::sink::Sink;
 use crate::sink::cloudevents::Encoder;
 use crate::telemetry::Telemetry;
@@ -34,9 +35,6 @@ const INCOMING: usize = 4_096;
 
 /// Room for what secret sources and publishers observe.
 const OBSERVED: usize = 1_024;
-
-/// Closed gaps that are remembered.
-const GAPS: usize = 1_000;
 
 /// How long parts may take to end that have nothing more to deliver.
 const EPILOGUE: Duration = Duration::from_secs(5);
@@ -138,6 +136,21 @@ impl Workshop {
         Ok(Genesys::new(config, secrets, clock, heard, tracker.clone())?)
     }
 
+    /// The gap ledger as the last process left it; the time since then is a gap.
+    fn gaps(&self, journal: &mut Journal, observe: mpsc::Sender<Observation>) -> Gaps {
+        let (folder, config) = (&self.config.data_dir, &self.config.gaps);
+        let mut kept = Kept::load(folder);
+        if let Some(detail) = kept.trouble.take() {
+            self.telemetry.record(&Observation::LedgerFailed { detail });
+        }
+        let heard = std::mem::take(&mut kept.heard);
+        let (keeper, writing) = Keeper::new(folder, observe);
+        self.tracker.spawn(writing);
+        let mut gaps = Gaps::new(kept, config.keep, config.rebase, Some(keeper));
+        gaps.restarted(&heard, self.clock.timestamp(), journal);
+        gaps
+    }
+
     fn publisher(
         &mut self,
         sink: Box<dyn Sink>,
@@ -182,7 +195,8 @@ impl App {
         let (heard, incoming) = mpsc::channel(INCOMING);
         let genesys = workshop.genesys(observe.clone(), heard)?;
         let journal = &workshop.config.journal;
-        let (journal, readers) = Journal::new(journal, workshop.epoch.clone(), &names);
+        let (mut journal, readers) = Journal::new(journal, workshop.epoch.clone(), &names);
+        let gaps = workshop.gaps(&mut journal, observe.clone());
         let mut publishers = JoinSet::new();
         for ((_, sink), reader) in sinks.into_iter().zip(readers) {
             publishers.spawn(workshop.publisher(sink, reader, observe.clone())?.run());
@@ -190,16 +204,19 @@ impl App {
         let seed = workshop.rng.random();
         let Workshop { config, clock, metrics, telemetry, tracker, tokens, .. } = workshop;
         let arbiter = Arbiter::new(&config.arbitration);
+        let feed = Feed::new(config.gaps.feed_silence);
         let driver = Driver {
             clock,
             lifecycle: Lifecycle::new(config.lifecycle, seed),
             genesys,
             incoming,
             observed,
-            stream: Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics),
+            stream: Stream::new(clock, arbiter, journal, (gaps, feed), metrics),
             report: Report::new(telemetry.clone(), first),
             stall: Stall::default(),
+            doubt: None,
             status: show,
+            rebase: config.gaps.rebase,
             fail_fast,
         };
         let run = driver.run(tokens.stop.clone(), tokens.end.clone());

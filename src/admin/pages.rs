@@ -1,11 +1,12 @@
 //! What each door answers. Only GET and HEAD; a request's body is never read.
 
 use super::{Doors, scrape};
-use crate::bridge::status::{Gaps, Status};
+use crate::bridge::status::{self, Gaps, Status};
+use crate::sequence::Gap;
 use crate::telemetry::metrics;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -14,6 +15,9 @@ use std::sync::Arc;
 
 /// The page at `/`: nothing to load, nothing to run.
 const INDEX: &str = include_str!("index.html");
+
+/// How many gaps one page of them may hold.
+const GAPS_MAX: usize = 1_000;
 
 /// All doors, and JSON for whoever knocks elsewhere.
 pub(super) fn router(doors: Doors) -> Router {
@@ -82,14 +86,54 @@ async fn state(State(doors): State<Arc<Doors>>) -> Response {
         #[serde(flatten)]
         status: &'a Status,
     }
-    let status = doors.status.borrow().clone();
+    let mut status = Status::clone(&doors.status.borrow());
+    status.gaps.recent.truncate(status::GAPS_MAX);
     let view = View { readiness: Readiness::of(&doors, &status), status: &status };
     json(StatusCode::OK, &view)
 }
 
-async fn gaps(State(doors): State<Arc<Doors>>) -> Response {
+/// All gaps that are kept, open ones first, the others page by page: `?limit=` of them, `?before=` that number.
+async fn gaps(State(doors): State<Arc<Doors>>, RawQuery(query): RawQuery) -> Response {
+    #[derive(Serialize)]
+    struct Page<'a> {
+        total: u64,
+        open: &'a [Gap],
+        recent: &'a [Gap],
+        /// What `before` must be to go on; none at the end.
+        next: Option<u64>,
+    }
+    let (limit, before) = match paging(query.as_deref().unwrap_or_default()) {
+        Ok(asked) => asked,
+        Err(parameter) => {
+            let error = format!("{parameter} is not one of limit=1…{GAPS_MAX}, before=NUMBER");
+            return refusal(StatusCode::BAD_REQUEST, error);
+        }
+    };
     let status = doors.status.borrow().clone();
-    json::<Gaps>(StatusCode::OK, &status.gaps)
+    let Gaps { total, open, recent } = &status.gaps;
+    // The newest come first.
+    let start = recent.partition_point(|gap| before.is_some_and(|before| gap.number >= before));
+    let rest = &recent[start..];
+    let page = &rest[..rest.len().min(limit)];
+    let next = page.last().map(|gap| gap.number).filter(|_| page.len() < rest.len());
+    json(StatusCode::OK, &Page { total: *total, open, recent: page, next })
+}
+
+/// How many gaps a page holds, and before which number it begins. The error is what is not understood.
+fn paging(query: &str) -> Result<(usize, Option<u64>), String> {
+    let (mut limit, mut before) = (100, None);
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        let wrong = || parameter.to_owned();
+        match parameter.split_once('=').ok_or_else(wrong)? {
+            ("limit", text) => limit = text.parse().map_err(|_| wrong())?,
+            ("before", text) => before = Some(text.parse().map_err(|_| wrong())?),
+            _ => return Err(wrong()),
+        }
+        if !(1..=GAPS_MAX).contains(&limit) {
+            return Err(wrong());
+        }
+    }
+    Ok((limit, before))
 }
 
 async fn not_found(uri: Uri) -> Response {

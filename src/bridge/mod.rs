@@ -8,6 +8,7 @@
 //! ```
 
 mod driver;
+mod gaps;
 mod publisher;
 mod report;
 mod stall;
@@ -15,6 +16,7 @@ pub mod status;
 mod stream;
 
 pub use driver::{Driver, Ending};
+pub use gaps::{Gaps, Keeper, Kept};
 pub use publisher::{Delay, Encode, Error as PublishError, Publisher, Setup};
 pub use report::Report;
 pub use stall::Stall;

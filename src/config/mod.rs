@@ -38,6 +38,8 @@ pub struct Config {
     pub lifecycle: lifecycle::Config,
     /// The bounds of arbitration.
     pub arbitration: sequence::Config,
+    /// What is done about gaps.
+    pub gaps: sequence::Watch,
     /// The bounds of the journal.
     pub journal: journal::Config,
     /// Where events go; at least one is there.
@@ -83,6 +85,7 @@ impl Config {
             ("genesys", self.genesys.mistakes()),
             ("secret", self.secret.mistakes()),
             ("lifecycle", self.lifecycle.mistakes()),
+            ("gaps", self.gaps.mistakes()),
         ];
         let of_parts = parts.into_iter().flat_map(|(table, mistakes)| {
             mistakes.into_iter().map(move |mistake| (table.to_owned(), mistake))

@@ -103,6 +103,12 @@ impl Journal {
         Appended { position: Some(self.position), refused_by }
     }
 
+    /// Whether a sink would take a notification of that length now; false for one that is not ours.
+    pub fn has_room(&self, sink: &str, length: usize) -> bool {
+        let mut own = self.sinks.iter().filter(|writer| writer.queue.sink() == sink);
+        own.any(|writer| writer.queue.has_room(length, false))
+    }
+
     /// Nothing more will be appended: readers deliver what is in hand and then see the end.
     pub fn close(&mut self) {
         for writer in &self.sinks {

@@ -5,7 +5,8 @@
 //! ```text
 //!  Reply ──► Lifecycle ──► Command     Lifecycle ─┬─ Login    one token, bought before it is needed
 //!  now ───►      │     ──► Note                   └─ Shard…   a slice of the topics, always covered
-//!                └───────► deadline                    └─ Session…  one channel and its socket
+//!                └───────► deadline      │             └─ Session…  one channel and its socket
+//!                                        └─ Rebase   what REST is asked after a gap
 //! ```
 
 mod backoff;
@@ -18,6 +19,7 @@ mod machine;
 mod output;
 mod plan;
 mod reasons;
+mod rebase;
 mod session;
 mod shard;
 mod state;
@@ -35,6 +37,7 @@ pub use machine::Lifecycle;
 pub use output::Note;
 pub use plan::{CHANNELS_PER_CLIENT, TOPICS_PER_CHANNEL, TooMany};
 pub use reasons::Answer;
+pub use rebase::{ReadId, ReadTopics, Snapshot};
 pub use session::Session;
 pub use shard::Trigger;
 pub use state::State;

@@ -48,11 +48,18 @@ impl Telemetry {
             Observation::RotationFailed { trigger, .. } => {
                 metrics.sessions.rotation(trigger, metrics::OUTCOMES[1]);
             }
-            Observation::GapOpened { cause, .. } => metrics.stream.gap_opened(cause),
-            Observation::GapClosed { from, to, .. } => {
+            Observation::GapOpened { cause, certainty, .. } => {
+                metrics.stream.gap_opened(cause, certainty);
+            }
+            Observation::Rebased { snapshots, superseded, failed, without, .. } => {
+                metrics.stream.rebased([*snapshots, *superseded, *failed, *without]);
+            }
+            Observation::FeedSuspected { .. } => metrics.stream.suspected(),
+            Observation::SnapshotRefused { reason, .. } => self.throttled(reason),
+            Observation::GapClosed { certainty, from, to, .. } => {
                 let micros = to.as_micros().saturating_sub(from.as_micros());
                 let length = std::time::Duration::from_micros(micros);
-                metrics.stream.gap_closed(length);
+                metrics.stream.gap_closed(certainty, length);
             }
             Observation::FrameUnreadable { .. } => return metrics.stream.unreadable(),
             Observation::EventParked { sink, .. } => {
@@ -78,6 +85,7 @@ impl Telemetry {
             | Observation::PlanMade { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
+            | Observation::LedgerFailed { .. }
             | Observation::Started { .. }
             | Observation::Listening { .. }
             | Observation::Ready

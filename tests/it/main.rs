@@ -12,6 +12,7 @@ mod consumers;
 mod demo;
 mod deployment;
 mod doors;
+mod gaps;
 mod hanging;
 mod harness;
 mod logs;

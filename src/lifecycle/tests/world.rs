@@ -87,7 +87,10 @@ fn kind(command: &Command) -> Option<usize> {
             Some(1)
         }
         Command::Connect { .. } => Some(2),
-        Command::Ping { .. } | Command::Close { .. } | Command::Forget { .. } => None,
+        Command::Ping { .. }
+        | Command::Close { .. }
+        | Command::Forget { .. }
+        | Command::ReadSnapshots { .. } => None,
     }
 }
 
@@ -298,7 +301,10 @@ impl World {
                     trigger,
                     ..
                 }) => self.tell(&format!("rotation: {trigger}")),
-                Note::Observed(_) | Note::Misplanned(_) => {}
+                Note::Observed(_)
+                | Note::Misplanned(_)
+                | Note::Covered { .. }
+                | Note::Rebased { .. } => {}
             }
         }
         while let Some(command) = self.lifecycle.poll_command() {
@@ -325,6 +331,7 @@ impl World {
                     },
                 }
             }
+            Command::ReadSnapshots { .. } => return,
             Command::ListTopics { .. } => match self.refuse_list.pop_front() {
                 Some(refusal) => Reply::TopicsRefused { refusal },
                 None => Reply::TopicsListed { topics: topics(self.shards), unknown: Vec::new() },

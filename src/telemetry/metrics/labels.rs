@@ -24,8 +24,17 @@ pub const TRIGGERS: [&str; 6] =
 /// How an attempt to replace a session ended; a failed one is tried again.
 pub const OUTCOMES: [&str; 2] = ["completed", "failed"];
 
-/// Causes of a gap beside the reasons for which a session ends: the process did not run, or the journal was full.
+/// Causes of a certain gap beside the reasons for which a session ends: the process did not run, or the journal was full.
 pub const OTHER_GAP_CAUSES: [&str; 2] = ["restart", "journal_full"];
+
+/// Causes of a possible gap: the session is well, but may not have heard everything.
+pub const POSSIBLE_GAP_CAUSES: [&str; 2] = ["unreadable_frame", "feed_silent"];
+
+/// How sure a gap is.
+pub const CERTAINTIES: [&str; 2] = ["certain", "possible"];
+
+/// What re-basing made of a topic.
+pub const REBASED: [&str; 4] = ["snapshot", "superseded", "failed", "without"];
 
 /// Whether the platform took a topic.
 pub const TOPIC_STATES: [&str; 2] = ["permitted", "rejected"];

@@ -16,7 +16,10 @@ use prometheus::{Encoder, TextEncoder};
 use shelf::Shelf;
 use std::collections::BTreeMap;
 
-pub use labels::{FAMILIES, OTHER_GAP_CAUSES, OUTCOMES, STATES, TOPIC_STATES, TRIGGERS};
+pub use labels::{
+    CERTAINTIES, FAMILIES, OTHER_GAP_CAUSES, OUTCOMES, POSSIBLE_GAP_CAUSES, REBASED, STATES,
+    TOPIC_STATES, TRIGGERS,
+};
 pub use login::Login;
 pub use session::Sessions;
 pub use sink::{Backlog, Sink};
@@ -109,7 +112,7 @@ mod tests {
             "tieline_sessions{state=\"waiting\"} 0",
             "tieline_reconnects_total{reason=\"throttled\"} 0",
             "tieline_rotations_total{outcome=\"failed\",trigger=\"secret\"} 0",
-            "tieline_gaps_total{cause=\"journal_full\"} 0",
+            "tieline_gaps_total{cause=\"journal_full\",certainty=\"certain\"} 0",
             "tieline_notifications_total{family=\"other\"} 0",
             "tieline_events_delivered_total{sink=\"kafka\"} 0",
             "tieline_delivery_seconds_count{sink=\"jsonl\"} 0",
