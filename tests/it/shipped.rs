@@ -17,7 +17,8 @@ fn every_shipped_configuration_loads() {
     for entry in fs::read_dir(root().join("config")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if LAYERS.contains(&name.as_str()) || !is_built(&name) {
+        let is_file = name.ends_with(".toml");
+        if !is_file || LAYERS.contains(&name.as_str()) || !is_built(&name) {
             continue;
         }
         if let Err(mistakes) = Config::load(Some(&path), std::iter::empty()) {
