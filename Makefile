@@ -8,7 +8,7 @@ SHELL := bash
 BUILD_PACKAGES := gcc g++ make pkg-config libssl-dev zlib1g-dev
 
 # Cheapest first, so that a slip is told early.
-CHECKS := fmt-check rules compose units clippy clippy-bare doc servers unit
+CHECKS := fmt-check rules compose contract units clippy clippy-bare doc servers unit
 
 PROMTOOL := tests/servers/prometheus.sh --promtool
 CHECK_JSONSCHEMA := check-jsonschema==0.39.0
@@ -65,9 +65,13 @@ doc: ## Build the documentation, warnings denied
 unit: ## Run all tests of the workspace; they start the servers they need
 	cargo test --locked --workspace
 
+pictures: ## Take the pictures of the status page anew, into docs/images
+	PICTURES=$(CURDIR)/docs/images cargo test --locked --package tieline --test it page::the_page_can_be_read
+
 servers: ## Install the real servers and readers that tests and the demo use, into .servers
-	@for server in nats kafka openbao prometheus; do tests/servers/$$server.sh --install; done
+	@for server in nats kafka openbao prometheus chromium; do tests/servers/$$server.sh --install; done
 	@tests/consumers/install.sh >/dev/null
+	@for language in node python java; do tests/consumers/examples.sh $$language >/dev/null; done
 
 rules: ## Check the alerts and the scrape configuration, and run the alerts' own tests
 	$(PROMTOOL) check config dashboards/prometheus.yml
@@ -80,6 +84,9 @@ units: ## Check the unit of systemd and the manifest of Kubernetes
 	@command -v systemd-analyze >/dev/null || tests/servers/packages.sh systemd
 	tests/servers/unit.sh config/systemd/tieline.service
 	"$$(tests/servers/venv.sh kubernetes $(KUBERNETES_VALIDATE))/bin/kubernetes-validate" --strict --quiet config/kubernetes/tieline.yaml
+
+contract: ## Check the AsyncAPI document and its schemas by the official parser
+	tests/consumers/asyncapi.sh docs/contract/asyncapi.yaml
 
 packages: ## Install the Debian packages that the build needs, where one is missing
 	@dpkg --status $(BUILD_PACKAGES) >/dev/null 2>&1 || tests/servers/packages.sh $(BUILD_PACKAGES)

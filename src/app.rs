@@ -4,7 +4,7 @@
 
 use crate::admin::{self, Doors};
 use crate::bridge::{self, Driver, Ending, Gaps, Keeper, Kept, Publisher, Report, Setup, Stall};
-use crate::bridge::{Status, Stream};
+use crate::bridge::{Status, Stream, Tap};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::Epoch;
@@ -12,11 +12,14 @@ use crate::exit::Exit;
 use crate::genesys::{self, Genesys, Incoming};
 use crate::journal::{Journal, Reader};
 use crate::lifecycle::{Backoff, Lifecycle};
-use crate::observation::Observation;
+use crate::observation::{BrokerFigures, Observation};
+use crate::privacy::Privacy;
+use crate::route::Routes;
 use crate::secret::Secrets;
 use crate::sequence::{Arbiter, Feed};
 use crate::sink::Sink;
 use crate::sink::cloudevents::Encoder;
+use crate::sink::guarantee::Level;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Metrics;
 use anyhow::Context;
@@ -25,7 +28,7 @@ use rand::{RngExt, SeedableRng};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -49,6 +52,10 @@ pub struct App {
     /// Holds the one task; empty once its end was taken.
     driver: JoinSet<Ending>,
     publishers: JoinSet<Result<u64, bridge::PublishError>>,
+    /// What serves the others; none of them ends before it is told to.
+    servants: JoinSet<&'static str>,
+    /// The order to replace every session.
+    rotate: Arc<Notify>,
     /// Events without acknowledgement of publishers that have ended.
     unacknowledged: u64,
     tracker: TaskTracker,
@@ -77,7 +84,9 @@ struct Workshop {
     metrics: Arc<Metrics>,
     telemetry: Telemetry,
     tracker: TaskTracker,
+    servants: JoinSet<&'static str>,
     tokens: Tokens,
+    tap: Tap,
 }
 
 impl Workshop {
@@ -94,7 +103,9 @@ impl Workshop {
             telemetry: Telemetry::new(Arc::clone(&metrics)),
             metrics,
             tracker: TaskTracker::new(),
+            servants: JoinSet::new(),
             tokens: Tokens::default(),
+            tap: Tap::default(),
             config,
             clock,
             rng,
@@ -113,25 +124,38 @@ impl Workshop {
     }
 
     /// Opens the doors for operators, and says where they are.
-    async fn open_doors(&self, status: watch::Receiver<Arc<Status>>) -> anyhow::Result<SocketAddr> {
-        let listener = admin::bind(&self.config.admin).await?;
-        let address = listener.local_addr().context("admin.listen")?;
-        let (metrics, clock) = (Arc::clone(&self.metrics), self.clock);
-        let doors = Doors { metrics, status, clock };
-        self.tracker.spawn(admin::serve(listener, doors, self.tokens.end.clone()));
+    async fn open_doors(
+        &mut self,
+        status: watch::Receiver<Arc<Status>>,
+    ) -> anyhow::Result<SocketAddr> {
+        let entrance = admin::open(&self.config.admin).await?;
+        let address = entrance.address().context("admin.listen")?;
+        let (metrics, tap, clock) = (Arc::clone(&self.metrics), self.tap.clone(), self.clock);
+        let doors = Doors { metrics, status, tap, clock };
+        let serve = admin::serve(entrance, doors, self.tokens.end.clone());
+        self.servants.spawn(self.tracker.track_future(async move {
+            serve.await;
+            "the doors for operators"
+        }));
         self.telemetry.record(&Observation::Listening { address });
         Ok(address)
     }
 
     /// The platform, with the credentials that the secret's source shows.
     fn genesys(
-        &self,
+        &mut self,
         observe: mpsc::Sender<Observation>,
         heard: mpsc::Sender<Incoming>,
     ) -> anyhow::Result<Genesys> {
         let (clock, tracker) = (self.clock, &self.tracker);
         let end = self.tokens.end.clone();
         let secrets = Secrets::start(&self.config.secret, clock, observe, tracker, end)?;
+        // The keeper of secrets is a task of its own; its end shows at its handle.
+        let mut kept = secrets.changes();
+        self.servants.spawn(tracker.track_future(async move {
+            while kept.changed().await.is_ok() {}
+            "the keeper of secrets"
+        }));
         let config = self.config.genesys.clone();
         Ok(Genesys::new(config, secrets, clock, heard, tracker.clone())?)
     }
@@ -151,15 +175,29 @@ impl Workshop {
         gaps
     }
 
+    /// Keeps the metrics of a sink's brokers up to date, where it has figures.
+    fn show_figures(&self, sink: &str, figures: Option<watch::Receiver<BrokerFigures>>) {
+        if let (Some(mut figures), Some(metrics)) = (figures, self.metrics.sink(sink).cloned()) {
+            let end = self.tokens.end.clone();
+            self.tracker.spawn(end.run_until_cancelled_owned(async move {
+                while figures.changed().await.is_ok() {
+                    metrics.broker.show(&figures.borrow_and_update());
+                }
+            }));
+        }
+    }
+
     fn publisher(
         &mut self,
         sink: Box<dyn Sink>,
+        required: Option<Level>,
         reader: Reader,
         observations: mpsc::Sender<Observation>,
     ) -> anyhow::Result<Publisher> {
         let metrics = self.metrics.sink(reader.sink()).cloned();
         Ok(Publisher::new(Setup {
             sink,
+            required,
             reader,
             epoch: self.epoch.clone(),
             delay: delay(&self.config, StdRng::from_rng(&mut self.rng)),
@@ -182,7 +220,9 @@ impl App {
         genesys::tls::install_provider();
         std::fs::create_dir_all(&config.data_dir)
             .with_context(|| format!("data_dir: cannot make {}", config.data_dir.display()))?;
-        let sinks = config.sinks.clone().build(&config.genesys.api_url());
+        let privacy_key = config.privacy.read_key()?;
+        let terms = config.sinks.terms();
+        let sinks = sinks(&config)?;
         let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
         let mut workshop = Workshop::new(config, &names);
         let (version, epoch) = (env!("CARGO_PKG_VERSION"), workshop.epoch.to_string());
@@ -198,12 +238,19 @@ impl App {
         let (mut journal, readers) = Journal::new(journal, workshop.epoch.clone(), &names);
         let gaps = workshop.gaps(&mut journal, observe.clone());
         let mut publishers = JoinSet::new();
-        for ((_, sink), reader) in sinks.into_iter().zip(readers) {
-            publishers.spawn(workshop.publisher(sink, reader, observe.clone())?.run());
+        let mut filters = Vec::new();
+        for (((_, sink), reader), terms) in sinks.into_iter().zip(readers).zip(terms) {
+            workshop.show_figures(reader.sink(), sink.figures());
+            filters.push(terms.filter);
+            let publisher = workshop.publisher(sink, terms.required, reader, observe.clone())?;
+            publishers.spawn(publisher.run());
         }
         let seed = workshop.rng.random();
-        let Workshop { config, clock, metrics, telemetry, tracker, tokens, .. } = workshop;
+        let Workshop { config, clock, metrics, telemetry, tracker, servants, tokens, tap, .. } =
+            workshop;
+        let rotate = Arc::new(Notify::new());
         let arbiter = Arbiter::new(&config.arbitration);
+        let privacy = Privacy::new(&config.privacy, privacy_key);
         let feed = Feed::new(config.gaps.feed_silence);
         let driver = Driver {
             clock,
@@ -211,12 +258,16 @@ impl App {
             genesys,
             incoming,
             observed,
-            stream: Stream::new(clock, arbiter, journal, (gaps, feed), metrics),
-            report: Report::new(telemetry.clone(), first),
+            stream: Stream::new(clock, arbiter, journal, (gaps, feed), metrics)
+                .guarded(privacy)
+                .routed(Routes::new(filters))
+                .tapped(tap),
+            report: Report::new(telemetry.clone(), first, clock),
             stall: Stall::default(),
             doubt: None,
             status: show,
             rebase: config.gaps.rebase,
+            rotate: Arc::clone(&rotate),
             fail_fast,
         };
         let run = driver.run(tokens.stop.clone(), tokens.end.clone());
@@ -230,6 +281,8 @@ impl App {
             drain_timeout,
             driver,
             publishers,
+            servants,
+            rotate,
             unacknowledged,
             tracker,
             tokens,
@@ -244,6 +297,11 @@ impl App {
     /// Where the doors for operators are.
     pub const fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Replaces every session, each by a successor that has settled first.
+    pub fn rotate(&self) {
+        self.rotate.notify_one();
     }
 
     /// What ends a drain at once when it is cancelled.
@@ -262,6 +320,7 @@ impl App {
                         return exit;
                     }
                 }
+                Some(ended) = self.servants.join_next() => return gone(ended),
                 else => return Exit::Success,
             }
         }
@@ -341,6 +400,19 @@ fn exit_of(ended: Result<Ending, JoinError>) -> Exit {
     }
 }
 
+/// What serves the others has ended although nobody told it to: without it the process would go on blind.
+fn gone(servant: Result<&'static str, JoinError>) -> Exit {
+    match servant {
+        Ok(what) => {
+            tracing::error!(
+                "a bug ended the process: {what} ended; please report it with this log"
+            );
+            Exit::Bug
+        }
+        Err(panic) => bug(&panic),
+    }
+}
+
 fn bug(panic: &JoinError) -> Exit {
     tracing::error!("a bug ended the process: {panic}; please report it with this log");
     Exit::Bug
@@ -355,6 +427,19 @@ fn delay(config: &Config, mut rng: StdRng) -> bridge::Delay {
         }
         backoff.next(None, &mut rng)
     })
+}
+
+/// The sinks, not yet open.
+fn sinks(config: &Config) -> anyhow::Result<Vec<(&'static str, Box<dyn Sink>)>> {
+    #[cfg_attr(not(feature = "kafka"), expect(unused_mut, reason = "only Kafka asks for a name"))]
+    let mut tables = config.sinks.clone();
+    #[cfg(feature = "kafka")]
+    if let Some(kafka) = &mut tables.kafka {
+        let data_dir = &config.data_dir;
+        let named = kafka.identify(data_dir);
+        named.with_context(|| format!("data_dir: cannot keep a name in {}", data_dir.display()))?;
+    }
+    Ok(tables.build(&config.genesys.api_url()))
 }
 
 /// How a parked event is written.
@@ -376,6 +461,8 @@ mod tests {
             drain_timeout: Duration::from_secs(1),
             driver: JoinSet::new(),
             publishers: JoinSet::new(),
+            servants: JoinSet::new(),
+            rotate: Arc::default(),
             unacknowledged: 0,
             tracker: TaskTracker::new(),
             tokens: Tokens::default(),
@@ -391,6 +478,16 @@ mod tests {
             Ending::Unreachable("nobody answers".into())
         });
         assert_eq!(app.failed().await, Exit::Unreachable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_what_serves_the_others_is_a_bug() {
+        let mut app = app();
+        app.driver.spawn(std::future::pending());
+        app.servants.spawn(async { "the keeper of secrets" });
+        assert_eq!(app.failed().await, Exit::Bug);
+        app.servants.spawn(async { panic!("as the test wants it") });
+        assert_eq!(app.failed().await, Exit::Bug);
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,7 +16,9 @@ pub enum Observation {
     /// The source shows a secret it did not show before.
     SecretSeen { source: &'static str, version: u64 },
     /// The source could not be read; the last good secret stays in use, if there is one.
-    SecretSourceFailed { source: &'static str, detail: String, holding: bool },
+    SecretSourceFailed { source: &'static str, detail: String, holding: bool, retry_in: Duration },
+    /// The source can be read, but its login cannot be renewed and will end.
+    SecretSourceAtRisk { source: &'static str, detail: String },
     /// The source can be read again.
     SecretSourceRecovered { source: &'static str },
 
@@ -103,6 +105,8 @@ pub enum Observation {
     SinkFailed { sink: &'static str, detail: String, retry_in: Duration },
     /// A sink can never take this event; it is parked.
     EventParked { sink: &'static str, topic: Topic, number: u64, reason: String },
+    /// A sink's filter had no answer for an event, which it got therefore. `count` so far; told now and then, not each time.
+    FilterErred { sink: &'static str, topic: Topic, problem: String, count: u64 },
     /// The journal could not take events for a sink. `count` so far in this gap.
     JournalFull { sink: &'static str, count: u64 },
 
@@ -111,6 +115,10 @@ pub enum Observation {
     Started { version: &'static str, epoch: String },
     /// The doors for operators are open; `address` is the bound one, also when port 0 was asked for.
     Listening { address: SocketAddr },
+    /// The doors are open to the network without token or TLS, as the configuration allows.
+    DoorsUnguarded { address: SocketAddr },
+    /// A token or certificate of the doors was changed and cannot be used; the last good one stays in use.
+    DoorKeyUnusable { detail: String },
     /// The process is ready: subscribed, hearing, and its sinks acknowledging.
     Ready,
     /// The process is no longer ready, and why.
@@ -119,4 +127,27 @@ pub enum Observation {
     Draining { reason: &'static str, deadline: Duration },
     /// The drain ended with so many events unacknowledged (0 is a clean end).
     Drained { unacknowledged: u64 },
+}
+
+/// What the library that talks to a sink's brokers counts. Sums over brokers; totals since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BrokerFigures {
+    /// Events in the library's queue, sent or not.
+    pub queued_events: u64,
+    /// Their size in bytes.
+    pub queued_bytes: u64,
+    /// Requests that were sent and not yet answered.
+    pub requests: u64,
+    /// Bytes sent, protocol included: a total.
+    pub sent_bytes: u64,
+    /// Requests that were sent again: a total.
+    pub retries: u64,
+    /// What 99 of 100 requests took at most, at the slowest broker, lately.
+    pub round_trip: Duration,
+    /// Brokers with a connection that works.
+    pub brokers_up: u64,
+    /// Brokers that were not needed yet.
+    pub brokers_idle: u64,
+    /// Brokers that are needed and cannot be reached, or are being connected to.
+    pub brokers_down: u64,
 }

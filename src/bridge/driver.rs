@@ -1,7 +1,7 @@
 //! The one loop: replies, frames and time go into the pure parts; commands, events and observations come out.
 //!
 //! It never waits for a sink: the journal takes an event or refuses it at once. Order of work, when several things are due:
-//! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. time.
+//! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. the order to rotate; 5. time.
 
 use super::gaps::{Closed, expanded};
 use super::report::Report;
@@ -10,14 +10,14 @@ use super::status::Status;
 use super::stream::Stream;
 use crate::clock::Clock;
 use crate::genesys::{Genesys, Incoming};
-use crate::lifecycle::{self, Command, Lifecycle, Note, Reply, SessionId, ShardId, State};
+use crate::lifecycle::{self, Command, Heard, Lifecycle, Note, Reply, SessionId, ShardId, State};
 use crate::observation::Observation;
 use crate::sequence::Rebased;
 use crate::time::{Time, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How many frames are taken at once: enough to spread the cost of a step, few enough to keep time.
@@ -28,6 +28,9 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// A session of which a frame could not be read, and when the one before it came.
 pub type Doubt = (SessionId, Timestamp);
+
+/// And so soon after something happened, but no more often.
+const REPORT_WITHIN: Duration = Duration::from_millis(100);
 
 /// The parts that the driver joins.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub struct Driver {
     pub status: watch::Sender<Arc<Status>>,
     /// Whether REST is asked for what it can show after a gap.
     pub rebase: bool,
+    /// A person's order to replace every session.
+    pub rotate: Arc<Notify>,
     /// Whether what cannot be reached at the start ends the process.
     pub fail_fast: bool,
 }
@@ -83,7 +88,7 @@ impl Driver {
 
     async fn bridge(&mut self, stop: CancellationToken) -> Ending {
         let mut batch = Vec::with_capacity(BATCH);
-        let mut report_at = Time::START;
+        let (mut reported, mut report_at) = (Time::START, Time::START);
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
         loop {
@@ -91,8 +96,11 @@ impl Driver {
             if let Some(ending) = self.flush(now) {
                 return ending;
             }
+            if self.report.has_news() {
+                report_at = report_at.min(reported + REPORT_WITHIN);
+            }
             if report_at <= now {
-                report_at = now + REPORT_EVERY;
+                (reported, report_at) = (now, now + REPORT_EVERY);
                 self.look(now);
                 self.show(now);
             }
@@ -109,6 +117,7 @@ impl Driver {
                         return ending;
                     }
                 }
+                () = self.rotate.notified() => self.lifecycle.handle_rotate(self.clock.now()),
                 () = &mut timer => {}
             }
             self.stall.woke(now, next, self.clock.now());
@@ -178,25 +187,29 @@ impl Driver {
     /// Takes what came from the platform.
     fn take(&mut self, batch: &mut Vec<Incoming>) {
         let now = self.clock.now();
-        // The lifecycle is told once a batch that a session's feed is alive.
-        let mut told = None;
+        // The lifecycle is told once for a run of notifications that a session's feed is alive, and when the last of them came.
+        let mut run = None;
         for incoming in batch.drain(..) {
             match incoming {
-                Incoming::Notification { session, notification } => {
+                Incoming::Notification { session, at, notification } => {
                     self.stream.take(session, notification, now);
-                    if told != Some(session) {
-                        told = Some(session);
-                        let what = crate::lifecycle::Heard::Data;
-                        self.lifecycle.handle_reply(Reply::Heard { session, what }, now);
+                    if let Some((of, until)) = run.replace((session, at))
+                        && of != session
+                    {
+                        self.hear(of, until, now);
                     }
                 }
                 Incoming::Reply(reply) => {
-                    // A new socket of the same session is heard for the first time.
-                    told = None;
+                    if let Some((session, at)) = run.take() {
+                        self.hear(session, at, now);
+                    }
                     self.judge_unreadable(&reply, now);
                     self.reply(reply, now);
                 }
                 Incoming::Observation(observation) => {
+                    if let Some((session, at)) = run.take() {
+                        self.hear(session, at, now);
+                    }
                     self.note_unreadable(&observation, now);
                     self.report.record(&observation);
                 }
@@ -209,6 +222,13 @@ impl Driver {
                 },
             }
         }
+        if let Some((session, at)) = run {
+            self.hear(session, at, now);
+        }
+    }
+
+    fn hear(&mut self, session: SessionId, at: Time, now: Time) {
+        self.lifecycle.handle_reply(Reply::Heard { session, what: Heard::Data, at }, now);
     }
 
     /// What could not be read may have been a notification. Remembers the frame before it.
@@ -240,7 +260,7 @@ impl Driver {
     fn reply(&mut self, reply: Reply, now: Time) {
         let connected =
             if let Reply::Connected { session } = &reply { Some(*session) } else { None };
-        self.report.note_reply(&reply);
+        self.note(&reply);
         self.lifecycle.handle_reply(reply, now);
         // What the reply asks for comes first: a session that closes leaves the stream before another joins it.
         self.execute(now);
@@ -248,6 +268,19 @@ impl Driver {
             && let Some(shard) = self.shard_of(session)
         {
             self.stream.begin(session, shard, now);
+        }
+    }
+
+    /// Takes note of what only a reply tells.
+    fn note(&mut self, reply: &Reply) {
+        if let Reply::TopicsListed { topics, .. } = reply {
+            self.report.note_topics(topics.len());
+        }
+        if let Reply::Subscribed { session, rejected } = reply {
+            let mut sessions = self.lifecycle.sessions();
+            if let Some(own) = sessions.find(|own| own.id == *session) {
+                self.report.note_refused(own.shard.0, rejected);
+            }
         }
     }
 
@@ -277,7 +310,7 @@ impl Driver {
         while let Some(note) = self.lifecycle.poll_note() {
             match note {
                 Note::Observed(observation) => {
-                    self.note(&observation, now);
+                    self.heed(&observation, now);
                     ending = ending.or(self.observe(&observation));
                 }
                 Note::GapOpened { shard, cause, from, .. } => {
@@ -309,7 +342,7 @@ impl Driver {
     }
 
     /// Takes from an observation what the stream must know.
-    fn note(&mut self, observation: &Observation, now: Time) {
+    fn heed(&mut self, observation: &Observation, now: Time) {
         if let Observation::PlanMade { .. } = observation {
             let shards = (0..self.lifecycle.shards()).filter_map(|shard| {
                 let topics = self.lifecycle.topics_of(ShardId(shard))?;

@@ -9,11 +9,14 @@
 
 mod driver;
 mod gaps;
+pub mod history;
 mod publisher;
 mod report;
 mod stall;
 pub mod status;
 mod stream;
+pub mod tap;
+pub mod verdict;
 
 pub use driver::{Driver, Ending};
 pub use gaps::{Gaps, Keeper, Kept};
@@ -22,3 +25,4 @@ pub use report::Report;
 pub use stall::Stall;
 pub use status::Status;
 pub use stream::Stream;
+pub use tap::Tap;

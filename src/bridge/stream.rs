@@ -1,12 +1,15 @@
 //! From a notification to the journal: arbitration, marks, numbers, and what is known of gaps while it passes.
 
 use super::gaps::{Closed, FEED_SILENT, Gaps, RESTART, UNREADABLE};
+use super::tap::{self, Tap, Tapped};
 use crate::clock::Clock;
-use crate::event::{Entry, Kind, Notification, Topic};
+use crate::event::{Entry, Kind, Marks, Notification, Topic};
 use crate::genesys::Snapshot;
 use crate::journal::Journal;
 use crate::lifecycle::{self, SessionId};
 use crate::observation::Observation;
+use crate::privacy::Privacy;
+use crate::route::{Routes, Wanted};
 use crate::sequence::{Arbiter, Feed, Ledger, Leg, Rebased, Verdict};
 use crate::telemetry::metrics::Metrics;
 use crate::time::{Time, Timestamp};
@@ -16,6 +19,9 @@ use std::time::Duration;
 
 /// Unreadable frames closer than this are one gap, so that a flood of them does not become a flood of gaps.
 const BURST: Duration = Duration::from_secs(10);
+
+/// How often a filter's errors are told, each time with the count so far: one broken filter errs for every event.
+const FILTER_ERRORS_EVERY: Duration = Duration::from_secs(60);
 
 /// What went through since the start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,6 +49,10 @@ pub struct Stream {
     arbiter: Arbiter,
     /// Sessions whose frames are taken, and their shards; late frames of a session that was closed are nobody's.
     legs: BTreeMap<SessionId, u16>,
+    privacy: Privacy,
+    routes: Routes,
+    /// When each sink's filter errors were last told.
+    told: BTreeMap<&'static str, Time>,
     journal: Journal,
     gaps: Gaps,
     feed: Feed,
@@ -52,6 +62,7 @@ pub struct Stream {
     metrics: Arc<Metrics>,
     counts: Counts,
     observations: VecDeque<Observation>,
+    tap: Tap,
 }
 
 impl Stream {
@@ -67,6 +78,9 @@ impl Stream {
             clock,
             arbiter,
             legs: BTreeMap::new(),
+            privacy: Privacy::off(),
+            routes: Routes::default(),
+            told: BTreeMap::new(),
             journal,
             gaps,
             feed,
@@ -75,7 +89,26 @@ impl Stream {
             metrics,
             counts: Counts::default(),
             observations: VecDeque::new(),
+            tap: Tap::default(),
         }
+    }
+
+    /// The same stream, which shows what the journal takes at `tap` too.
+    #[must_use]
+    pub fn tapped(self, tap: Tap) -> Self {
+        Self { tap, ..self }
+    }
+
+    /// The same stream, in which each sink has what its filter accepts.
+    #[must_use]
+    pub fn routed(self, routes: Routes) -> Self {
+        Self { routes, ..self }
+    }
+
+    /// The same stream, which takes out what may not leave the process.
+    #[must_use]
+    pub fn guarded(self, privacy: Privacy) -> Self {
+        Self { privacy, ..self }
     }
 
     /// The journal, for its statistics.
@@ -106,7 +139,7 @@ impl Stream {
     /// Publishes what has been held for long enough.
     pub fn handle_timeout(&mut self, now: Time) {
         self.arbiter.handle_timeout(now);
-        self.publish();
+        self.publish(now);
     }
 
     /// A session's socket is open: its frames count from now on.
@@ -119,7 +152,7 @@ impl Stream {
     pub fn end(&mut self, session: SessionId, now: Time) {
         if let Some(shard) = self.legs.remove(&session) {
             self.arbiter.end(Leg(session.0), now);
-            self.publish();
+            self.publish(now);
             self.gaps.distrust(shard, RESTART);
         }
     }
@@ -140,7 +173,7 @@ impl Stream {
             self.end_suspicion(shard, of_key, notification.received, "the feed was heard again");
         }
         self.arbiter.admit(Leg(session.0), notification, now);
-        self.publish();
+        self.publish(now);
     }
 
     /// The topics of each shard are known.
@@ -267,6 +300,7 @@ impl Stream {
                 continue;
             }
             for body in bodies {
+                let body = self.privacy.apply(&topic, body);
                 self.journal.append(Entry::own(kind, topic.clone(), body, received));
             }
         }
@@ -298,7 +332,7 @@ impl Stream {
         for session in std::mem::take(&mut self.legs).into_keys() {
             self.arbiter.end(Leg(session.0), now);
         }
-        self.publish();
+        self.publish(now);
         let at = self.clock.timestamp();
         for sink in self.gaps.full() {
             self.gaps.end_refusals(sink, "the process ends", at, &mut self.journal);
@@ -320,30 +354,74 @@ impl Stream {
         }
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, now: Time) {
         while let Some(verdict) = self.arbiter.poll() {
             match verdict {
                 Verdict::Duplicate { .. } => {
                     self.counts.duplicates += 1;
                     self.metrics.stream.duplicate();
                 }
-                Verdict::Publish { notification, marks } => {
+                Verdict::Publish { mut notification, marks } => {
                     if marks.late {
                         self.metrics.stream.late();
                     }
                     if marks.possible_duplicate {
                         self.metrics.stream.possible_duplicate();
                     }
+                    let data = (notification.topic.clone(), notification.received);
+                    // Filters see what consumers see.
+                    let body = std::mem::take(&mut notification.body);
+                    notification.body = self.privacy.apply(&notification.topic, body);
+                    let watched = self.tap.is_watched().then(|| notification.clone());
+                    let wanted = self.route(&notification, marks, now);
                     if self.gaps.is_busy() {
                         self.gaps.before(&notification, self.clock.timestamp(), &mut self.journal);
                     }
-                    let data = (notification.topic.clone(), notification.received);
-                    let appended = self.journal.append(Entry::pushed(notification, marks));
+                    let entry = Entry::pushed(notification, marks);
+                    let appended = self.journal.append_for(wanted, entry);
                     self.counts.published += u64::from(appended.position.is_some());
+                    if let (Some(notification), Some(position)) = (watched, appended.position) {
+                        let Notification { topic, body, received, .. } = notification;
+                        let length = body.len();
+                        let body = Some(body).filter(|_| length <= tap::BODY_MAX);
+                        self.tap.show(Tapped { position, topic, body, length, received, marks });
+                    }
                     self.note_refusals(&data, &appended.refused_by);
                 }
             }
         }
+    }
+
+    /// Which sinks are to have the event, counted and told.
+    fn route(&mut self, notification: &Notification, marks: Marks, now: Time) -> Wanted {
+        let wanted = self.routes.wanted(notification, marks);
+        if wanted == Wanted::ALL && self.routes.troubles().is_empty() {
+            return wanted;
+        }
+        let sinks = self.journal.sinks();
+        for (place, sink) in sinks.iter().enumerate() {
+            if let Some(metrics) = self.metrics.sink(sink)
+                && !wanted.by(place)
+            {
+                metrics.filtered();
+            }
+        }
+        for (place, trouble) in self.routes.troubles() {
+            let Some((sink, metrics)) =
+                sinks.get(*place).and_then(|sink| Some((*sink, self.metrics.sink(sink)?)))
+            else {
+                continue;
+            };
+            let count = metrics.filter_erred();
+            let told = self.told.get(sink);
+            if told.is_none_or(|told| now.since(*told) >= FILTER_ERRORS_EVERY) {
+                self.told.insert(sink, now);
+                let (topic, problem) = (notification.topic.clone(), trouble.to_string());
+                let erred = Observation::FilterErred { sink, topic, problem, count };
+                self.observations.push_back(erred);
+            }
+        }
+        wanted
     }
 
     fn note_refusals(&mut self, data: &(Topic, Timestamp), refused_by: &[&'static str]) {
@@ -534,6 +612,20 @@ mod tests {
         assert_eq!(stream.publish_snapshots(what, vec![shown(&topics[0])], received), []);
         let expected = [Kind::Notification, Kind::Notification, Kind::ObservationsSnapshot];
         assert_eq!(rest(&mut reader), expected);
+    }
+
+    #[test]
+    fn the_tap_shows_what_the_journal_took_and_nothing_else() {
+        let (stream, _reader) = full_after_two();
+        let tap = Tap::default();
+        let mut stream = stream.tapped(tap.clone());
+        hear(&mut stream, 1);
+        let mut watcher = tap.watch();
+        hear(&mut stream, 5);
+        drop(stream);
+        let shown: Vec<u64> =
+            std::iter::from_fn(|| watcher.try_recv().ok()).map(|event| event.position).collect();
+        assert_eq!(shown, [2], "not what came before, and not what found no room");
     }
 
     #[test]

@@ -73,6 +73,11 @@ impl Topic {
         &self.0.kind
     }
 
+    /// The name without its ids, such as `v2.routing.queues.conversations`: what people call a family of topics.
+    pub fn family_name(&self) -> &str {
+        self.kind().strip_prefix(KIND_PREFIX).unwrap_or(self.kind())
+    }
+
     /// How occurrences can be told apart.
     pub fn family(&self) -> Family {
         self.0.family

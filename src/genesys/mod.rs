@@ -3,10 +3,12 @@
 //! Decides nothing: each command becomes a task that ends in its one reply, with the failure's reason in it. Tokens, channel
 //! ids and socket addresses stay in here, behind handles.
 
+mod clients;
 mod config;
 mod error;
 mod handles;
 mod handshake;
+mod inquiry;
 mod perform;
 mod proxy;
 mod queues;
@@ -19,6 +21,7 @@ mod wire;
 
 pub use config::Config;
 pub use error::Error;
+pub use inquiry::{Inquiry, Offer, Plan, Trial};
 pub use snapshots::Snapshot;
 pub use wire::{Frame, read as read_frame};
 
@@ -27,7 +30,7 @@ use crate::event::{Notification, Topics};
 use crate::lifecycle::{ChannelId, Command, ReadId, Refusal, Reply, SecretVersion, SessionId};
 use crate::observation::Observation;
 use crate::secret::Secrets;
-use crate::time::Timestamp;
+use crate::time::{Time, Timestamp};
 use handles::Handles;
 use handshake::Opener;
 use perform::Platform;
@@ -48,6 +51,8 @@ pub enum Incoming {
     Notification {
         /// Whose socket.
         session: SessionId,
+        /// When its reader had it.
+        at: Time,
         /// What it said.
         notification: Notification,
     },
@@ -104,10 +109,12 @@ impl Genesys {
         tracker: TaskTracker,
     ) -> Result<Self, Error> {
         let trust = tls::Trust::load(config.ca_file.as_deref())?;
+        let proxies = crate::proxy::Proxies::from_env()?;
         let platform = Arc::new(Platform {
-            rest: Rest::new(&config, &trust, clock)?,
-            opener: Opener::new(&config, &trust, clock)?,
+            rest: Rest::new(&config, &trust, proxies.clone(), clock)?,
+            opener: Opener::new(&config, &trust, proxies, clock)?,
             handles: Handles::default(),
+            clients: clients::Clients::default(),
             config,
             secrets,
             incoming,
@@ -138,6 +145,9 @@ impl Genesys {
             Command::ListTopics { token } => {
                 self.answer(None, async move { platform.list_topics(token).await });
             }
+            Command::ListChannels { token } => {
+                self.answer(None, async move { platform.list_channels(token).await });
+            }
             Command::OpenChannel { session, token } => {
                 let opened = async move { platform.open_channel(session, token).await };
                 self.answer(Some(session), opened);
@@ -167,7 +177,7 @@ impl Genesys {
         session: Option<SessionId>,
         request: impl Future<Output: Into<Incoming> + Send> + Send + 'static,
     ) {
-        let incoming = self.platform.incoming.clone();
+        let platform = self.platform.clone();
         let (cancel, running) = match session {
             Some(session) => {
                 let session = self.session(session);
@@ -178,8 +188,15 @@ impl Genesys {
         self.tracker.spawn(async move {
             let told = async {
                 let reply = request.await;
-                // A driver that has gone needs no reply.
-                drop(incoming.send(reply.into()).await);
+                let said = platform.rest.take_allowance().map(|said| Reply::Allowance {
+                    allowed: said.allowed,
+                    left: said.left,
+                    resets_in: said.resets_in,
+                });
+                for said in said.map(Incoming::Reply).into_iter().chain([reply.into()]) {
+                    // A driver that has gone needs no reply.
+                    drop(platform.incoming.send(said).await);
+                }
             };
             cancel.run_until_cancelled(told).await;
             drop(running);

@@ -4,18 +4,20 @@
 
 use super::Error;
 use super::config::Config;
-use super::refusal::{LONGEST, answered_at, channel_reason_of, reason_of, refusal};
+use super::refusal::{LONGEST, answered_at, refusal};
 use super::refusal::{retry_after, scrub, unanswered};
 use super::snapshots::{self, Snapshot};
 use super::tls::Trust;
 use super::wire;
 use crate::clock::Clock;
 use crate::event::Topic;
-use crate::lifecycle::{Reason, Refusal, RejectedTopic};
+use crate::lifecycle::{Call, Reason, Refusal, RejectedTopic};
+use crate::proxy::Proxies;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// No answer that we can use is larger.
@@ -36,7 +38,25 @@ pub(super) struct Rest {
     http: Client,
     login: Url,
     api: Url,
+    proxies: Proxies,
     clock: Clock,
+    /// What the platform said last of its limit on calls, until it is taken.
+    allowance: Arc<Mutex<Option<Allowance>>>,
+}
+
+/// How many calls are allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Allowance {
+    pub(super) allowed: u32,
+    pub(super) left: u32,
+    pub(super) resets_in: Duration,
+}
+
+/// A channel as the platform lists it.
+pub(super) struct Listed {
+    /// Absent where another token made it.
+    pub(super) channel: Option<Channel>,
+    pub(super) expires_in: Duration,
 }
 
 /// A channel's credentials.
@@ -65,7 +85,12 @@ impl Answer {
 }
 
 impl Rest {
-    pub(super) fn new(config: &Config, trust: &Trust, clock: Clock) -> Result<Self, Error> {
+    pub(super) fn new(
+        config: &Config,
+        trust: &Trust,
+        proxies: Proxies,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         let (login, api) = config.urls()?;
         let secure = [&login, &api].iter().any(|url| url.scheme() == "https");
         let http = Client::builder()
@@ -74,8 +99,9 @@ impl Rest {
             // A redirect would carry the client's secret to another address.
             .redirect(reqwest::redirect::Policy::none())
             .https_only(!config.allow_insecure);
-        let http = trust.rest(http, secure)?.build().map_err(|source| Error::Client { source })?;
-        Ok(Self { http, login, api, clock })
+        let http = proxies.rule(trust.rest(http, secure)?);
+        let http = http.build().map_err(|source| Error::Client { source })?;
+        Ok(Self { http, login, api, proxies, clock, allowance: Arc::default() })
     }
 
     /// Buys a token with the client's id and secret.
@@ -108,11 +134,33 @@ impl Rest {
         let url = below(&self.api, &["api", "v2", "notifications", "channels"]);
         // The platform's gateway wants a length even where there is no body.
         let request = self.http.post(url).body(Vec::new());
-        let answer = self.call(CALL, request, token, &[], reason_of).await?;
+        let answer = self.call(CALL, request, token, &[], Call::Rest).await?;
         let channel: wire::Channel = read(CALL, &answer)?;
         let life = self.life(&answer, channel.expires.as_deref());
         let channel = Channel { id: channel.id, connect_uri: channel.connect_uri };
         Ok((channel, life))
+    }
+
+    /// Lists the client's channels.
+    pub(super) async fn channels(&self, token: &SecretString) -> Result<Vec<Listed>, Refusal> {
+        const CALL: &str = "GET /api/v2/notifications/channels";
+        let mut url = below(&self.api, &["api", "v2", "notifications", "channels"]);
+        url.query_pairs_mut().append_pair("includechannels", "oauthclient");
+        let answer = self.call(CALL, self.http.get(url), token, &[], Call::Rest).await?;
+        let list: wire::Channels = read(CALL, &answer)?;
+        let listed = list.entities.into_iter().map(|entry| Listed {
+            expires_in: self.life(&answer, entry.expires.as_deref()),
+            channel: entry
+                .id
+                .zip(entry.connect_uri)
+                .map(|(id, connect_uri)| Channel { id, connect_uri }),
+        });
+        Ok(listed.collect())
+    }
+
+    /// What the platform has said of its limit on calls since this was asked last.
+    pub(super) fn take_allowance(&self) -> Option<Allowance> {
+        self.allowance.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Replaces the channel's topics. Topics that are refused do not keep the others from being subscribed to.
@@ -129,7 +177,7 @@ impl Rest {
         url.query_pairs_mut().append_pair("ignoreErrors", "true");
         let topics: Vec<_> = topics.iter().map(|id| wire::Subscription { id }).collect();
         let request = self.http.put(url).json(&topics);
-        let answer = self.call(CALL, request, token, &[id], channel_reason_of).await?;
+        let answer = self.call(CALL, request, token, &[id], Call::Channel).await?;
         let answer: wire::Subscriptions = read(CALL, &answer)?;
         Ok(answer.entities.into_iter().filter_map(rejected).collect())
     }
@@ -144,7 +192,7 @@ impl Rest {
                 .append_pair("pageSize", PAGE_SIZE)
                 .append_pair("pageNumber", &number.to_string());
             let request = self.http.get(url);
-            let answer = self.call(CALL, request, token, &[], reason_of).await?;
+            let answer = self.call(CALL, request, token, &[], Call::Rest).await?;
             let page: wire::QueuePage = read(CALL, &answer)?;
             let is_last = page.entities.is_empty() || number >= page.page_count.unwrap_or(1);
             queues.extend(page.entities);
@@ -165,7 +213,7 @@ impl Rest {
         const CALL: &str = "POST /api/v2/analytics/queues/observations/query";
         let path = ["api", "v2", "analytics", "queues", "observations", "query"];
         let request = self.http.post(below(&self.api, &path)).json(&snapshots::query(topics));
-        let answer = self.call(CALL, request, token, &[], reason_of).await?;
+        let answer = self.call(CALL, request, token, &[], Call::Rest).await?;
         Ok(snapshots::observations(topics, &read(CALL, &answer)?))
     }
 
@@ -183,7 +231,7 @@ impl Rest {
             url.query_pairs_mut()
                 .append_pair("pageSize", PAGE_SIZE)
                 .append_pair("pageNumber", &number.to_string());
-            let answer = self.call(CALL, self.http.get(url), token, &[], channel_reason_of).await?;
+            let answer = self.call(CALL, self.http.get(url), token, &[], Call::Channel).await?;
             let page: wire::MemberPage = read(CALL, &answer)?;
             let is_last = page.entities.is_empty() || page.next_uri.is_none();
             members.extend(page.entities);
@@ -195,6 +243,18 @@ impl Rest {
         Err(refusal(Reason::Unexpected, detail))
     }
 
+    /// The catalogue of topics.
+    pub(super) async fn catalogue(
+        &self,
+        token: &SecretString,
+    ) -> Result<Vec<wire::Offered>, Refusal> {
+        const CALL: &str = "GET /api/v2/notifications/availabletopics";
+        let mut url = below(&self.api, &["api", "v2", "notifications", "availabletopics"]);
+        url.query_pairs_mut().append_pair("expand", "description,transports,requiresPermissions");
+        let answer = self.call(CALL, self.http.get(url), token, &[], Call::Rest).await?;
+        read::<wire::Catalogue>(CALL, &answer).map(|catalogue| catalogue.entities)
+    }
+
     /// A call on a token's authority; any status but success is refused. `hidden` is what the answer might repeat.
     async fn call(
         &self,
@@ -202,10 +262,13 @@ impl Rest {
         request: RequestBuilder,
         token: &SecretString,
         hidden: &[&str],
-        reason: fn(u16) -> Reason,
+        kind: Call,
     ) -> Result<Answer, Refusal> {
         let token = token.expose_secret();
         let answer = self.send(call, request.bearer_auth(token)).await?;
+        if let Some(said) = allowance(&answer) {
+            *self.allowance.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+        }
         if answer.status.is_success() {
             return Ok(answer);
         }
@@ -224,14 +287,14 @@ impl Rest {
         let mut hidden = hidden.to_vec();
         hidden.push(token);
         Err(Refusal {
-            reason: reason(answer.status.as_u16()),
+            reason: kind.refused_by(answer.status.as_u16()),
             retry_after: self.retry_after(&answer),
             detail: scrub(&detail, &hidden),
         })
     }
 
     async fn send(&self, call: &str, request: RequestBuilder) -> Result<Answer, Refusal> {
-        let failed = |error| unanswered(call, error);
+        let failed = |error| unanswered(call, error, &self.proxies);
         let mut response = request.send().await.map_err(failed)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
@@ -254,9 +317,7 @@ impl Rest {
         let is_client = body.error.as_deref() == Some("invalid_client");
         let reason = match status {
             400 if is_client => Reason::CredentialsRejected,
-            // Nothing but the client can be unauthorized here.
-            401 => Reason::CredentialsRejected,
-            other => reason_of(other),
+            other => Call::Login.refused_by(other),
         };
         let code = body.error.unwrap_or_default();
         let words = body.description.or(body.error_description);
@@ -307,6 +368,15 @@ fn read<T: DeserializeOwned>(call: &str, answer: &Answer) -> Result<T, Refusal> 
         let detail = format!("{call} answered {status}, but {problem}");
         refusal(Reason::Unexpected, detail)
     })
+}
+
+/// What an answer says of the limit on calls, where it says so.
+fn allowance(answer: &Answer) -> Option<Allowance> {
+    let number = |name: &str| answer.header(name)?.trim().parse::<u32>().ok();
+    let allowed = number("inin-ratelimit-allowed")?;
+    let count = number("inin-ratelimit-count")?;
+    let resets_in = Duration::from_secs(number("inin-ratelimit-reset")?.into()).min(LONGEST);
+    Some(Allowance { allowed, left: allowed.saturating_sub(count), resets_in })
 }
 
 /// A topic that is not permitted, with the platform's words.

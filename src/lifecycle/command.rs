@@ -4,6 +4,7 @@
 
 use super::{ReadId, ReadTopics, Snapshot};
 use crate::event::Topic;
+use crate::time::Time;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,11 @@ pub enum Command {
     /// or `TopicsRefused`.
     ListTopics {
         /// On whose authority.
+        token: TokenId,
+    },
+    /// Find out which channels the platform holds for the client. Answered by `ChannelsListed` or `ChannelsRefused`.
+    ListChannels {
+        /// On whose authority: the channels that it made come with their names.
         token: TokenId,
     },
     /// Make a channel. Answered by `ChannelOpened` or `Refused`.
@@ -142,6 +148,27 @@ pub enum Reply {
         /// Why, and how long to wait at least.
         refusal: Refusal,
     },
+    /// The channels that the platform holds.
+    ChannelsListed {
+        /// Those that the token made.
+        found: Vec<FoundChannel>,
+        /// How many the client has, those of other tokens included.
+        total: usize,
+    },
+    /// The channels could not be listed.
+    ChannelsRefused {
+        /// Why, and how long to wait at least.
+        refusal: Refusal,
+    },
+    /// What the platform says of its limit on REST calls, with any answer.
+    Allowance {
+        /// How many calls a minute it allows.
+        allowed: u32,
+        /// How many of them are left.
+        left: u32,
+        /// When all are allowed again.
+        resets_in: Duration,
+    },
     /// A channel was made.
     ChannelOpened {
         /// Whose request.
@@ -176,6 +203,8 @@ pub enum Reply {
         session: SessionId,
         /// What kind of thing.
         what: Heard,
+        /// When its reader had it, which may be earlier than it is told.
+        at: Time,
     },
     /// The socket is gone.
     Lost {
@@ -221,6 +250,15 @@ impl Heard {
     }
 }
 
+/// A channel as the platform lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundChannel {
+    /// Its handle; a channel that was known has the one that it had.
+    pub channel: ChannelId,
+    /// How long it lives from now.
+    pub expires_in: Duration,
+}
+
 /// A topic that the platform refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedTopic {
@@ -258,8 +296,12 @@ pub enum Reason {
     TokenRevoked,
     /// A frame broke the protocol or was larger than the limit.
     Protocol,
-    /// The name could not be resolved, the host not reached, or the proxy refused.
+    /// The host could not be reached.
     Unreachable,
+    /// The host's name could not be resolved.
+    Dns,
+    /// The proxy could not be reached, or refused.
+    Proxy,
     /// TLS could not be agreed upon: certificate, name or version.
     Tls,
     /// No answer within the deadline.
@@ -284,7 +326,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of the enum.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Closed,
         Self::Cut,
         Self::Silent,
@@ -293,6 +335,8 @@ impl Reason {
         Self::TokenRevoked,
         Self::Protocol,
         Self::Unreachable,
+        Self::Dns,
+        Self::Proxy,
         Self::Tls,
         Self::Timeout,
         Self::Unauthorized,
@@ -316,6 +360,8 @@ impl Reason {
             Self::TokenRevoked => "token_revoked",
             Self::Protocol => "protocol",
             Self::Unreachable => "unreachable",
+            Self::Dns => "dns",
+            Self::Proxy => "proxy",
             Self::Tls => "tls",
             Self::Timeout => "timeout",
             Self::Unauthorized => "unauthorized",

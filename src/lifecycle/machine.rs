@@ -2,6 +2,7 @@
 
 use super::backoff::Backoff;
 use super::budget::Budget;
+use super::census::Census;
 use super::channel::Channel;
 use super::login::{Login, Token};
 use super::output::{Note, Output};
@@ -48,20 +49,21 @@ enum Plan {
 #[derive(Debug)]
 pub struct Lifecycle {
     config: Config,
-    login: Login,
+    pub(super) login: Login,
     plan: Plan,
     plan_backoff: Backoff,
-    shards: Vec<Shard>,
+    pub(super) shards: Vec<Shard>,
     /// The last session's number.
     sessions: u64,
     /// Channels without a socket that the platform still knows.
-    retired: Vec<Channel>,
+    pub(super) retired: Vec<Channel>,
+    pub(super) census: Census,
     handshakes: Budget,
     /// REST calls; the pages of a listing count once, and it is made before all others.
-    rest: Budget,
+    pub(super) rest: Budget,
     rebase: Rebase,
-    rng: StdRng,
-    output: Output,
+    pub(super) rng: StdRng,
+    pub(super) output: Output,
     closed: bool,
 }
 
@@ -75,6 +77,7 @@ impl Lifecycle {
             shards: Vec::new(),
             sessions: 0,
             retired: Vec::new(),
+            census: Census::new(&config),
             handshakes: Budget::new(HANDSHAKES_MOST.0, HANDSHAKES_MOST.1),
             rest: Budget::new(REST_MOST.0, REST_MOST.1),
             rebase: Rebase::new(&config),
@@ -108,9 +111,9 @@ impl Lifecycle {
         };
         let shards = self.shards.iter().filter_map(|shard| shard.poll_timeout(&self.config));
         // Without a token the login's own deadline is what to wait for.
-        let due = self.rebase.poll_timeout();
-        let rebase = due.filter(|due| self.login.token(*due).is_some());
-        shards.chain(plan).chain(rebase).chain([self.login.poll_timeout()]).min()
+        let asked = [self.census.poll_timeout(), self.rebase.poll_timeout()];
+        let asked = asked.into_iter().flatten().filter(|due| self.login.token(*due).is_some());
+        shards.chain(plan).chain(asked).chain([self.login.poll_timeout()]).min()
     }
 
     /// Whether every topic of the plan is delivered by a session.
@@ -134,13 +137,22 @@ impl Lifecycle {
         &self.login
     }
 
+    /// REST calls and handshakes: how many there were in the last minute and second, and how many there may be.
+    pub fn budgets(&self, now: Time) -> [(usize, usize); 2] {
+        [self.rest.used(now), self.handshakes.used(now)]
+    }
+
     /// How many shards the topics take; 0 until the topics are known.
     pub fn shards(&self) -> u16 {
         u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
     }
 
-    /// How many channels the platform holds for us.
-    pub fn channels(&self) -> usize {
+    /// How many channels the platform holds for us, those included that we cannot name.
+    pub fn channels(&self, now: Time) -> usize {
+        self.own_channels() + self.census.strangers(now)
+    }
+
+    pub(super) fn own_channels(&self) -> usize {
         let held = |session: &Session| {
             session.channel.is_some() || matches!(session.state, State::Opening { .. })
         };
@@ -182,6 +194,15 @@ impl Lifecycle {
         self.step(now);
     }
 
+    /// A person asks for a successor of every session.
+    pub fn handle_rotate(&mut self, now: Time) {
+        if self.closed {
+            return;
+        }
+        self.shards.iter_mut().for_each(Shard::rotate);
+        self.step(now);
+    }
+
     /// Closes every session; nothing is opened again.
     pub fn close(&mut self) {
         self.closed = true;
@@ -220,6 +241,11 @@ impl Lifecycle {
             | Reply::Refused { .. }
             | Reply::Heard { .. }
             | Reply::Lost { .. } => self.handle_session(reply, now),
+            Reply::ChannelsListed { found, total } => self.handle_listed(&found, total, now),
+            Reply::ChannelsRefused { refusal } => self.handle_unlisted(&refusal, now),
+            Reply::Allowance { allowed, left, resets_in } => {
+                self.rest.hear(allowed, left, resets_in, now);
+            }
         }
         self.step(now);
     }
@@ -238,11 +264,18 @@ impl Lifecycle {
             let refusal = Refusal { reason: Reason::Timeout, retry_after: None, detail };
             self.handle_topics_refused(&refusal, now);
         }
+        if let Some(overdue) = self.census.overdue(now) {
+            self.handle_unlisted(&overdue, now);
+        }
         let ids: Vec<SessionId> = self.sessions().map(|session| session.id).collect();
         for id in ids {
             let (config, rng, output) = (&self.config, &mut self.rng, &mut self.output);
-            let refused = find(&mut self.shards, id)
-                .and_then(|session| session.handle_timeout(config, now, rng, output));
+            let Some(session) = find(&mut self.shards, id) else { continue };
+            let opening = matches!(session.state, State::Opening { .. });
+            let refused = session.handle_timeout(config, now, rng, output);
+            if let Some(maker) = session.token.filter(|_| opening && !session.awaits_reply()) {
+                self.census.doubt(maker, now);
+            }
             self.refuse_token(refused, now);
         }
         self.step(now);
@@ -280,10 +313,15 @@ impl Lifecycle {
                         let budget = if connecting { &mut self.handshakes } else { &mut self.rest };
                         budget.close_until(now + asked);
                     }
+                    if let (State::Opening { .. }, Some(maker)) = (session.state, session.token)
+                        && refusal.reason.may_have_been_done()
+                    {
+                        self.census.doubt(maker, now);
+                    }
                     session.handle_refused(&refusal, now, rng, output)
                 })
             }
-            Reply::Heard { session, what } => {
+            Reply::Heard { session, what, at } => {
                 let Some(heard) = find(shards, session).filter(|heard| heard.has_socket()) else {
                     return;
                 };
@@ -291,7 +329,7 @@ impl Lifecycle {
                 if let Some(reason) = what.ends().filter(|_| draining) {
                     return self.remove(session, reason, now);
                 }
-                heard.handle_heard(what, config, now, rng, output)
+                heard.handle_heard(what, at.min(now), config, now, rng, output)
             }
             Reply::Lost { session, reason, detail } => {
                 let Some(lost) = find(shards, session).filter(|lost| lost.has_socket()) else {
@@ -306,7 +344,10 @@ impl Lifecycle {
             | Reply::TokenRefused { .. }
             | Reply::SecretChanged { .. }
             | Reply::TopicsListed { .. }
-            | Reply::TopicsRefused { .. } => None,
+            | Reply::TopicsRefused { .. }
+            | Reply::ChannelsListed { .. }
+            | Reply::ChannelsRefused { .. }
+            | Reply::Allowance { .. } => None,
         };
         self.refuse_token(refused, now);
     }
@@ -316,37 +357,6 @@ impl Lifecycle {
         self.with_shard(session, now, |shard, client, output| {
             shard.remove(session, reason, client, now, output);
         });
-    }
-
-    /// A channel is never lost from sight: one that comes too late for its session is kept for another.
-    fn handle_opened(
-        &mut self,
-        session: SessionId,
-        channel: super::ChannelId,
-        life: Duration,
-        now: Time,
-    ) {
-        let topics = self.shards.iter().find_map(|shard| {
-            shard.sessions().iter().any(|own| own.id == session).then(|| shard.topics().clone())
-        });
-        let waiting = find(&mut self.shards, session)
-            .filter(|session| matches!(session.state, State::Opening { .. }));
-        match (waiting.and_then(|waiting| waiting.token.map(|token| (waiting, token))), topics) {
-            (Some((session, token)), Some(topics)) => {
-                let channel = Channel::new(channel, life, Some(token), now);
-                let allowed = self.rest.next(now);
-                if allowed > now {
-                    session.channel = Some(channel);
-                    session.hold(allowed, now, &mut self.output);
-                } else {
-                    self.rest.spend(now);
-                    session.subscribe(channel, token, &topics, now, &mut self.output);
-                }
-            }
-            _ => {
-                self.retired.push(Channel::new(channel, life, self.login.token(now), now));
-            }
-        }
     }
 
     fn handle_topics(&mut self, topics: &[Topic], unknown: Vec<String>, now: Time) {
@@ -361,7 +371,9 @@ impl Lifecycle {
                 let (topics, count) = (topics.len(), shards.len());
                 self.output.observe(Observation::PlanMade { topics, shards: count });
                 let ids = (0..).map(ShardId);
-                self.shards = ids.zip(shards).map(|(id, topics)| Shard::new(id, topics)).collect();
+                let config = &self.config;
+                let shard = |(id, topics)| Shard::new(id, topics, config);
+                self.shards = ids.zip(shards).map(shard).collect();
             }
             Err(refused) => self.output.notes.push_back(Note::Misplanned(refused)),
         }
@@ -386,7 +398,7 @@ impl Lifecycle {
         }
     }
 
-    fn refuse_token(&mut self, token: Option<Token>, now: Time) {
+    pub(super) fn refuse_token(&mut self, token: Option<Token>, now: Time) {
         if let Some(token) = token {
             self.login.invalidate(token.id, now, &mut self.rng);
         }
@@ -416,6 +428,7 @@ impl Lifecycle {
             self.plan = Plan::Asked { deadline: now + LISTING_DEADLINE };
             self.output.command(Command::ListTopics { token: token.id });
         }
+        self.count_channels(now);
         for at in 0..self.shards.len() {
             self.with(at, now, |shard, client, output| shard.step(client, now, output));
         }
@@ -442,13 +455,16 @@ impl Lifecycle {
         now: Time,
         act: impl FnOnce(&mut Shard, &mut Client<'_>, &mut Output),
     ) {
-        let channels = self.channels();
+        let channels = self.own_channels();
         let mut client = Client {
             config: &self.config,
             token: self.login.token(now),
             sessions: &mut self.sessions,
             retired: &mut self.retired,
             channels,
+            wanted: self.shards.len(),
+            census: &self.census,
+            rng: &mut self.rng,
             handshakes: &mut self.handshakes,
             rest: &mut self.rest,
         };
@@ -456,6 +472,6 @@ impl Lifecycle {
     }
 }
 
-fn find(shards: &mut [Shard], id: SessionId) -> Option<&mut Session> {
+pub(super) fn find(shards: &mut [Shard], id: SessionId) -> Option<&mut Session> {
     shards.iter_mut().find_map(|shard| shard.session_mut(id))
 }

@@ -11,15 +11,18 @@
 
 mod backoff;
 mod budget;
+mod census;
 mod channel;
 mod command;
 mod config;
+mod holdings;
 mod login;
 mod machine;
 mod output;
 mod plan;
 mod reasons;
 mod rebase;
+mod rotation;
 mod session;
 mod shard;
 mod state;
@@ -28,16 +31,16 @@ mod tests;
 
 pub use backoff::Backoff;
 pub use command::{
-    ChannelId, Command, Heard, Reason, Refusal, RejectedTopic, Reply, SecretVersion, SessionId,
-    ShardId, TokenId,
+    ChannelId, Command, FoundChannel, Heard, Reason, Refusal, RejectedTopic, Reply, SecretVersion,
+    SessionId, ShardId, TokenId,
 };
 pub use config::Config;
 pub use login::{Login, Token};
 pub use machine::Lifecycle;
 pub use output::Note;
-pub use plan::{CHANNELS_PER_CLIENT, TOPICS_PER_CHANNEL, TooMany};
-pub use reasons::Answer;
+pub use plan::{CHANNELS_PER_CLIENT, ShardTopics, TOPICS_PER_CHANNEL, TooMany, plan};
+pub use reasons::{Answer, Call};
 pub use rebase::{ReadId, ReadTopics, Snapshot};
+pub use rotation::Trigger;
 pub use session::Session;
-pub use shard::Trigger;
 pub use state::State;

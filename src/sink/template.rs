@@ -76,7 +76,7 @@ impl Template {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Family => out.extend(
-                    family(topic).chars().map(|c| if c == '.' || legal(c) { c } else { '_' }),
+                    topic.family_name().chars().map(|c| if c == '.' || legal(c) { c } else { '_' }),
                 ),
                 Part::Key => out.extend(
                     topic.key().chars().map(|c| if c != '.' && legal(c) { c } else { '_' }),
@@ -84,12 +84,6 @@ impl Template {
             }
         }
     }
-}
-
-/// The event's type without the prefix that all types share.
-fn family(topic: &Topic) -> &str {
-    let kind = topic.kind();
-    kind.strip_prefix("com.genesys.cloud.").unwrap_or(kind)
 }
 
 #[cfg(test)]

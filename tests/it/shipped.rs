@@ -68,7 +68,7 @@ fn a_sink_is_on_when_the_file_or_the_environment_names_it() {
         ("TIELINE_SINK__KAFKA__OPTIONS__SECURITY_PROTOCOL", "ssl"),
     ]);
     let kafka = config.sinks.kafka.unwrap();
-    assert_eq!(kafka.options["security.protocol"], "ssl");
+    assert_eq!(kafka.options["security.protocol"], "ssl".into());
     assert_eq!(kafka.topic, "genesys.events", "the rest is by default");
     assert!(config.sinks.jsonl.is_some() && config.sinks.nats.is_none());
 
@@ -161,6 +161,11 @@ know is a mistake, in the file and in the environment.
 The tables `[sink.*]` and `[secret.file]`, `[secret.env]`, `[secret.vault]` are on only when the file or a variable names them; their defaults
 are what such a table starts from. When no sink is named, `[sink.jsonl]` is on. Name exactly one source of the secret. A secret itself never
 stands in the configuration.
+
+Proxies are no keys: `HTTPS_PROXY` (for https and wss), `HTTP_PROXY` (for http and ws) or `ALL_PROXY` hold for REST, Vault and the socket, which
+are tunnelled by CONNECT where they are TLS, as they are for a real organisation; a proxy is `http://` or `https://`, `user:password@` may stand before its host,
+another kind is refused at the start. `NO_PROXY` lists who is reached directly: names (with all below them), addresses, blocks such as `10.0.0.0/8`,
+each with a port if you like, or `*`. Loopback is never proxied. Brokers are reached directly. No `VAULT_*` variable is read: Vault is what the file says.
 
 Durations are written `\"250ms\"`, `\"30s\"`, `\"2m\"`, `\"1h\"`, sizes `\"512KiB\"`, `\"64MiB\"`. A key without default shows an example
 in its place, in brackets.

@@ -4,6 +4,7 @@ use super::*;
 use crate::event::{Entry, Marks, Notification, Topic};
 use crate::journal::{Config, Journal};
 use crate::sink::Resume;
+use crate::sink::guarantee::{Guarantee, Level};
 use crate::size::Size;
 use async_trait::async_trait;
 use std::os::unix::fs::PermissionsExt;
@@ -118,6 +119,10 @@ impl Sink for Scripted {
     async fn close(&mut self) -> Result<(), sink::Error> {
         self.fault("close")
     }
+
+    async fn guarantee(&mut self) -> Result<Guarantee, sink::Error> {
+        Ok(Guarantee::of(Level::AtLeastOnce))
+    }
 }
 
 /// One publisher and everything around it.
@@ -143,6 +148,7 @@ fn bench(make: impl FnOnce(Arc<Mutex<Broker>>) -> Box<dyn Sink>) -> Bench {
     let folder = tempfile::tempdir().expect("a folder");
     let publisher = Publisher::new(Setup {
         sink: make(Arc::clone(&broker)),
+        required: None,
         reader: readers.remove(0),
         epoch,
         delay: Box::new(|attempt| Duration::from_secs(1 << attempt.min(5))),
@@ -338,6 +344,10 @@ impl Sink for Stubborn {
     async fn close(&mut self) -> Result<(), sink::Error> {
         Ok(())
     }
+
+    async fn guarantee(&mut self) -> Result<Guarantee, sink::Error> {
+        Ok(Guarantee::of(Level::AtLeastOnce))
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -346,6 +356,24 @@ async fn a_sink_that_only_configuration_can_help_ends_the_publisher() {
     let error = bench.publisher.run().await.expect_err("misconfigured");
     assert_eq!(error.to_string(), "sink test cannot work as it is configured");
     assert_eq!(error.source.to_string(), "connect to test://");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_gives_less_than_is_required_ends_the_publisher_before_it_sends() {
+    let mut bench = scripted(1, 0, true, &[]);
+    append(&mut bench.journal, 1..3);
+    bench.publisher.setup.required = Some(Level::EffectivelyOnce);
+    let broker = Arc::clone(&bench.broker);
+    let error = bench.publisher.run().await.expect_err("too little");
+    let why = error.source.source.expect("a reason").to_string();
+    assert!(why.starts_with("effectively_once is required, and at_least_once is"), "{why}");
+    assert!(broker.lock().expect("whole").stored.is_empty());
+
+    let mut bench = scripted(1, 0, true, &[]);
+    bench.publisher.setup.required = Some(Level::AtLeastOnce);
+    append(&mut bench.journal, 1..3);
+    bench.journal.close();
+    assert_eq!(bench.publisher.run().await.expect("enough"), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,18 +1,23 @@
 //! A model of the platform that answers commands in virtual time, and remembers what was asked of it.
 
-use crate::event::Topic;
+use super::herd::Door;
+use super::platform::Known;
 use crate::lifecycle::{
-    ChannelId, Command, Config, Heard, Lifecycle, Note, Reason, Refusal, Reply, SecretVersion,
-    SessionId, ShardId, TOPICS_PER_CHANNEL, TokenId,
+    CHANNELS_PER_CLIENT, ChannelId, Command, Config, Heard, Lifecycle, Note, Reason, Refusal,
+    Reply, SecretVersion, SessionId, ShardId, State, TokenId,
 };
 use crate::time::Time;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 pub const QUEUE: &str = "00000000-0000-4000-8000-000000000001";
 const DAY: Duration = Duration::from_secs(86_400);
-const ROUND_TRIP: Duration = Duration::from_millis(20);
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// Later than any test lives.
+const FAR: Time = Time::from_micros(u64::MAX / 2);
 
 pub fn config() -> Config {
     Config {
@@ -46,12 +51,30 @@ pub struct World {
     pub lifecycle: Lifecycle,
     pub now: Time,
     /// What the platform will say, by time; the number keeps the order of equal times.
-    due: BTreeMap<(Time, u64), Reply>,
-    serial: u64,
+    pub(super) due: BTreeMap<(Time, u64), Reply>,
+    pub(super) serial: u64,
     /// The socket on each channel.
     pub sockets: BTreeMap<ChannelId, SessionId>,
     /// The channels that the platform knows.
-    pub channels: BTreeSet<ChannelId>,
+    pub channels: BTreeMap<ChannelId, Known>,
+    /// Tokens that have not ended, by their ends.
+    pub(super) tokens: BTreeSet<(Time, TokenId)>,
+    /// Channels that the platform dropped to make room for another.
+    pub evicted: usize,
+    /// Channels that it dropped for any other reason.
+    pub dropped: usize,
+    /// Answers to requests for a channel that go missing.
+    pub lose_answers: usize,
+    /// Whether the platform will not list channels.
+    pub lists_no_channels: bool,
+    /// What all clients share at the platform's door, where there are others.
+    pub door: Option<Rc<RefCell<Door>>>,
+    /// Where each session was last told to be.
+    pub(super) told_states: BTreeMap<String, &'static str>,
+    /// Logins with a secret that was refused.
+    pub refused_logins: Vec<(Time, SecretVersion)>,
+    /// Whether every shard was covered once: what comes before is no gap.
+    pub(super) was_covered: bool,
     pub secret: SecretVersion,
     /// Refusals to give instead of the next answers: to logins, REST calls, handshakes.
     pub refuse_login: VecDeque<Refusal>,
@@ -71,27 +94,12 @@ pub struct World {
     /// When each shard was without a socket that speaks, once it had one; open intervals have no end.
     pub unfed: BTreeMap<ShardId, Vec<(Time, Option<Time>)>>,
     /// Until when requests are forbidden by a `Retry-After`: logins, REST calls, handshakes.
-    forbidden: [Time; 3],
+    pub(super) forbidden: [Time; 3],
     /// What the answers under way will forbid, by their number: it counts from the answer's arrival, and not before, even
     /// where another answer arrives in the same instant.
-    forbidding: BTreeMap<u64, (usize, Duration)>,
+    pub(super) forbidding: BTreeMap<u64, (usize, Duration)>,
     /// Requests that came too early all the same.
     pub hasty: Vec<(Time, Command)>,
-}
-
-/// The kinds of requests, as places in `World::forbidden`.
-fn kind(command: &Command) -> Option<usize> {
-    match command {
-        Command::RequestToken => Some(0),
-        Command::ListTopics { .. } | Command::OpenChannel { .. } | Command::Subscribe { .. } => {
-            Some(1)
-        }
-        Command::Connect { .. } => Some(2),
-        Command::Ping { .. }
-        | Command::Close { .. }
-        | Command::Forget { .. }
-        | Command::ReadSnapshots { .. } => None,
-    }
 }
 
 impl World {
@@ -102,7 +110,16 @@ impl World {
             due: BTreeMap::new(),
             serial: 0,
             sockets: BTreeMap::new(),
-            channels: BTreeSet::new(),
+            channels: BTreeMap::new(),
+            tokens: BTreeSet::new(),
+            evicted: 0,
+            dropped: 0,
+            lose_answers: 0,
+            lists_no_channels: false,
+            door: None,
+            told_states: BTreeMap::new(),
+            refused_logins: Vec::new(),
+            was_covered: false,
             secret: SecretVersion(1),
             refuse_login: VecDeque::new(),
             refuse_rest: VecDeque::new(),
@@ -149,11 +166,15 @@ impl World {
             self.collect();
             let answer = self.due.keys().next().map(|(at, _)| *at);
             let timeout = self.lifecycle.poll_timeout();
-            let Some(next) = answer.into_iter().chain(timeout).min().filter(|at| *at <= end) else {
+            let ends = self.tokens.first().map(|(at, _)| *at);
+            let next = answer.into_iter().chain(timeout).chain(ends).min();
+            let Some(next) = next.filter(|at| *at <= end) else {
                 break;
             };
             self.now = self.now.max(next);
-            if answer == Some(next)
+            if ends == Some(next) {
+                self.end_token();
+            } else if answer == Some(next)
                 && let Some(((_, number), reply)) = self.due.pop_first()
             {
                 if let Some((kind, wait)) = self.forbidding.remove(&number) {
@@ -175,9 +196,52 @@ impl World {
         self.watch();
     }
 
+    /// A socket says something at once.
+    pub fn hear(&mut self, session: SessionId, what: Heard) {
+        self.say(Reply::Heard { session, what, at: self.now });
+    }
+
+    /// What holds after every step.
+    fn hold_to_the_rules(&mut self) {
+        assert!(self.lifecycle.poll_timeout().is_some(), "no deadline\n{}", self.transcript);
+        let mut sessions = BTreeMap::new();
+        for session in self.lifecycle.sessions() {
+            *sessions.entry(session.shard).or_insert(0) += 1;
+            let due = session.poll_timeout(&config());
+            let waits = due.map_or_else(|| session.state == State::Authenticating, |due| due < FAR);
+            assert!(waits, "{} waits without end in {:?}", session.id, session.state);
+        }
+        assert!(sessions.values().all(|count| *count <= 3), "{sessions:?}\n{}", self.transcript);
+        assert!(self.lifecycle.channels(self.now) <= CHANNELS_PER_CLIENT, "{}", self.transcript);
+        let covered = self.lifecycle.is_covered();
+        self.was_covered |= covered;
+        let named = self.gaps.iter().any(|gap| gap.to.is_none());
+        assert!(!self.was_covered || covered != named, "{:?}\n{}", self.gaps, self.transcript);
+    }
+
+    /// A session moved along an arrow of the picture, from where it was.
+    fn hold_to_the_picture(&mut self, session: String, from: &'static str, to: &'static str) {
+        let was = self.told_states.insert(session.clone(), to).unwrap_or("waiting");
+        assert_eq!(was, from, "{session} jumped");
+        let arrow = match from {
+            "waiting" | "authenticating" => {
+                ["waiting", "authenticating", "opening", "subscribing", "connecting"].contains(&to)
+            }
+            "opening" => ["waiting", "subscribing"].contains(&to),
+            "subscribing" => ["waiting", "connecting"].contains(&to),
+            "connecting" => ["waiting", "settling"].contains(&to),
+            "settling" => ["waiting", "live"].contains(&to),
+            "live" => ["waiting", "draining"].contains(&to),
+            "draining" => to == "live",
+            _ => false,
+        };
+        assert!(arrow, "{session} went from {from} to {to}\n{}", self.transcript);
+    }
+
     /// Notes which shards no socket feeds.
     fn watch(&mut self) {
         self.collect();
+        self.hold_to_the_rules();
         let speaks = |session: &SessionId| !self.mute.contains(session);
         let open: BTreeSet<SessionId> = self.sockets.values().copied().filter(speaks).collect();
         let sessions = self.lifecycle.sessions();
@@ -236,6 +300,10 @@ impl World {
             return;
         }
         self.gaps.clear();
+        self.refused_logins.clear();
+        let living: BTreeSet<String> =
+            self.lifecycle.sessions().map(|session| session.id.to_string()).collect();
+        self.told_states.retain(|session, _| living.contains(session));
         self.unfed.values_mut().for_each(Vec::clear);
         self.transcript.clear();
         self.asked.clear();
@@ -258,12 +326,19 @@ impl World {
         self.say(Reply::SecretChanged { secret: self.secret });
     }
 
+    /// A person asks for a rotation.
+    pub fn order_rotation(&mut self) {
+        self.lifecycle.handle_rotate(self.now);
+        self.watch();
+    }
+
     pub fn count(&self, is: impl Fn(&Command) -> bool) -> usize {
         self.asked.iter().filter(|(_, command)| is(command)).count()
     }
 
-    fn deliver(&mut self, reply: Reply) {
-        if let Reply::Heard { session, what } = &reply {
+    fn deliver(&mut self, mut reply: Reply) {
+        if let Reply::Heard { session, what, at } = &mut reply {
+            *at = self.now;
             if self.mute.contains(session) || !self.sockets.values().any(|of| of == session) {
                 return;
             }
@@ -272,13 +347,13 @@ impl World {
             }
         }
         if let Reply::Connected { session } = reply {
-            let sign = Reply::Heard { session, what: Heard::Sign };
+            let sign = Reply::Heard { session, what: Heard::Sign, at: self.now };
             self.later(HEARTBEAT, sign);
         }
         self.lifecycle.handle_reply(reply, self.now);
     }
 
-    fn later(&mut self, after: Duration, reply: Reply) {
+    pub(super) fn later(&mut self, after: Duration, reply: Reply) {
         self.serial += 1;
         self.due.insert((self.now + after, self.serial), reply);
     }
@@ -301,6 +376,20 @@ impl World {
                     trigger,
                     ..
                 }) => self.tell(&format!("rotation: {trigger}")),
+                Note::Observed(crate::observation::Observation::RotationFinished {
+                    trigger,
+                    overlap,
+                    ..
+                }) => self.tell(&format!(
+                    "rotation over: {trigger}, after {:.3} s of both",
+                    overlap.as_secs_f64()
+                )),
+                Note::Observed(crate::observation::Observation::SessionEntered {
+                    session,
+                    from,
+                    to,
+                    ..
+                }) => self.hold_to_the_picture(session, from, to),
                 Note::Observed(_)
                 | Note::Misplanned(_)
                 | Note::Covered { .. }
@@ -313,106 +402,15 @@ impl World {
         }
     }
 
-    fn answer(&mut self, command: Command) {
-        if kind(&command).is_some_and(|kind| self.now < self.forbidden[kind]) {
-            self.hasty.push((self.now, command.clone()));
-        }
-        let asked = kind(&command);
-        let reply = match command {
-            Command::RequestToken => {
-                self.tell("request token");
-                self.serial += 1;
-                match self.refuse_login.pop_front() {
-                    Some(refusal) => Reply::TokenRefused { refusal, secret: Some(self.secret) },
-                    None => Reply::TokenGranted {
-                        token: TokenId(self.serial),
-                        expires_in: self.token_life,
-                        secret: self.secret,
-                    },
-                }
-            }
-            Command::ReadSnapshots { .. } => return,
-            Command::ListTopics { .. } => match self.refuse_list.pop_front() {
-                Some(refusal) => Reply::TopicsRefused { refusal },
-                None => Reply::TopicsListed { topics: topics(self.shards), unknown: Vec::new() },
-            },
-            Command::OpenChannel { session, .. } => {
-                self.tell(&format!("{session} open channel"));
-                self.serial += 1;
-                let channel = ChannelId(self.serial);
-                self.refused(session).unwrap_or_else(|| {
-                    self.channels.insert(channel);
-                    Reply::ChannelOpened { session, channel, expires_in: DAY }
-                })
-            }
-            Command::Subscribe { session, channel, .. } => {
-                self.tell(&format!("{session} subscribe"));
-                let gone = Reply::Refused { session, refusal: refusal(Reason::ChannelGone) };
-                self.refused(session).unwrap_or(if self.channels.contains(&channel) {
-                    Reply::Subscribed { session, rejected: Vec::new() }
-                } else {
-                    gone
-                })
-            }
-            Command::Connect { session, channel } => {
-                self.tell(&format!("{session} connect"));
-                self.connect(session, channel)
-            }
-            Command::Ping { session } => Reply::Heard { session, what: Heard::Pong },
-            Command::Close { session } => {
-                self.tell(&format!("{session} close"));
-                self.sockets.retain(|_, of| *of != session);
-                return;
-            }
-            Command::Forget { .. } => return,
-        };
-        let forbids = match (asked, &reply) {
-            (
-                Some(kind),
-                Reply::Refused { refusal, .. }
-                | Reply::TokenRefused { refusal, .. }
-                | Reply::TopicsRefused { refusal },
-            ) => refusal.retry_after.map(|wait| (kind, wait)),
-            _ => None,
-        };
-        let slow = matches!(reply, Reply::ChannelOpened { .. }).then_some(self.slow_channels);
-        self.later(ROUND_TRIP + slow.unwrap_or_default(), reply);
-        self.forbidding.extend(forbids.map(|forbids| (self.serial, forbids)));
+    /// How often something was told.
+    pub fn told(&self, what: &str) -> usize {
+        self.transcript.matches(what).count()
     }
 
-    fn refused(&mut self, session: SessionId) -> Option<Reply> {
-        let refusal = self.refuse_rest.pop_front()?;
-        Some(Reply::Refused { session, refusal })
-    }
-
-    fn connect(&mut self, session: SessionId, channel: ChannelId) -> Reply {
-        if let Some(refusal) = self.refuse_handshake.pop_front() {
-            return Reply::Refused { session, refusal };
-        }
-        if !self.channels.contains(&channel) {
-            return Reply::Refused { session, refusal: refusal(Reason::ChannelGone) };
-        }
-        self.mute.remove(&session);
-        self.sockets.insert(channel, session);
-        Reply::Connected { session }
-    }
-
-    fn tell(&mut self, line: &str) {
+    pub(super) fn tell(&mut self, line: &str) {
         let at = seconds(self.now);
         self.transcript.push_str(&format!("{at:>10.3} {line}\n"));
     }
-}
-
-/// So many topics that they fill this number of shards.
-fn topics(shards: usize) -> Vec<Topic> {
-    if shards == 1 {
-        return vec![Topic::new(&format!("v2.routing.queues.{QUEUE}.users"))];
-    }
-    (0..shards * TOPICS_PER_CHANNEL)
-        .map(|queue| {
-            Topic::new(&format!("v2.routing.queues.00000000-0000-4000-8000-{queue:012}.users"))
-        })
-        .collect()
 }
 
 fn seconds(time: Time) -> f64 {

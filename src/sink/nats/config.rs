@@ -2,6 +2,7 @@
 
 use crate::mistake::Mistake;
 use crate::sink::cloudevents::Mode;
+use crate::sink::guarantee::Level;
 use crate::sink::template::Template;
 use crate::size::Size;
 use async_nats::ServerAddr;
@@ -37,6 +38,12 @@ pub struct Config {
     pub creds_file: Option<PathBuf>,
     /// An authority to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// The server's monitoring address.
+    pub monitor: Option<String>,
+    /// Which events the sink takes; all without it.
+    pub filter: Option<String>,
+    /// The least that the broker must give.
+    pub required: Option<Level>,
 }
 
 /// More in flight than this is worth nothing and costs memory.
@@ -79,6 +86,11 @@ impl Config {
         if i64::try_from(self.max_bytes.0).is_err() {
             let fix = "0B is without bound";
             mistakes.push(Mistake::new("max_bytes", "is more than a stream can keep", fix));
+        }
+        let is_http = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        if self.monitor.as_ref().is_some_and(|url| !is_http(url) || url.contains('@')) {
+            let fix = "write an address such as http://localhost:8222";
+            mistakes.push(Mistake::new("monitor", "is not an http address", fix));
         }
         mistakes
     }
@@ -248,6 +260,9 @@ mod tests {
             window: 256,
             creds_file: None,
             ca_file: None,
+            monitor: None,
+            filter: None,
+            required: None,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! one is refused by the chain.
 
 mod config;
+mod guarantee;
 mod link;
 mod message;
 mod stream;
@@ -16,6 +17,7 @@ mod stream;
 pub use config::Config;
 
 use super::cloudevents::Encoder;
+use super::guarantee::Guarantee;
 use super::template::Template;
 use super::{Error, Record, Resume, Sink, Verdict};
 use crate::event::Epoch;
@@ -139,6 +141,10 @@ impl Sink for Nats {
     async fn close(&mut self) -> Result<(), Error> {
         self.link = None;
         Ok(())
+    }
+
+    async fn guarantee(&mut self) -> Result<Guarantee, Error> {
+        guarantee::guarantee(&self.config, self.subject.as_ref(), &self.control).await
     }
 }
 

@@ -39,6 +39,9 @@ pub const REBASED: [&str; 4] = ["snapshot", "superseded", "failed", "without"];
 /// Whether the platform took a topic.
 pub const TOPIC_STATES: [&str; 2] = ["permitted", "rejected"];
 
+/// What can be said of a broker: connected, not needed yet, or needed and away.
+pub const BROKER_STATES: [&str; 3] = ["up", "idle", "down"];
+
 /// Families of topics by their names without ids, commonest first; the last stands for all others.
 pub const FAMILIES: [&str; 9] = [
     "v2.routing.queues.conversations",
@@ -56,8 +59,7 @@ pub const FAMILIES: [&str; 9] = [
 pub fn family_of(topic: &Topic) -> usize {
     const OTHER: usize = FAMILIES.len() - 1;
     const DETAIL: usize = OTHER - 1;
-    let kind = topic.kind();
-    let kind = kind.strip_prefix("com.genesys.cloud.").unwrap_or(kind);
+    let kind = topic.family_name();
     if kind.starts_with("v2.detail.events.") {
         return DETAIL;
     }

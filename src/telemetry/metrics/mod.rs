@@ -4,6 +4,7 @@
 //! Counters are moved where things happen; gauges are set from the bridge's status when somebody scrapes (`admin::scrape`), so that
 //! the metrics, `/readyz` and the status page cannot disagree.
 
+mod broker;
 mod labels;
 mod login;
 mod process;
@@ -16,9 +17,10 @@ use prometheus::{Encoder, TextEncoder};
 use shelf::Shelf;
 use std::collections::BTreeMap;
 
+pub use broker::Broker;
 pub use labels::{
-    CERTAINTIES, FAMILIES, OTHER_GAP_CAUSES, OUTCOMES, POSSIBLE_GAP_CAUSES, REBASED, STATES,
-    TOPIC_STATES, TRIGGERS,
+    BROKER_STATES, CERTAINTIES, FAMILIES, OTHER_GAP_CAUSES, OUTCOMES, POSSIBLE_GAP_CAUSES, REBASED,
+    STATES, TOPIC_STATES, TRIGGERS,
 };
 pub use login::Login;
 pub use session::Sessions;

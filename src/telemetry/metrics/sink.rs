@@ -1,5 +1,6 @@
 //! Sinks: what each has acknowledged, what waits for it, and what it could not have.
 
+use super::broker::{self, Broker};
 use super::shelf::{Shelf, whole};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
 use std::collections::BTreeMap;
@@ -18,11 +19,15 @@ pub struct Sink {
     delivery: Histogram,
     parked: IntCounter,
     refused: IntCounter,
+    filtered: IntCounter,
+    filter_errors: IntCounter,
     failures: IntCounter,
     connected: IntGauge,
     journal_events: IntGauge,
     journal_bytes: IntGauge,
     oldest_age: Gauge,
+    /// What lies behind the sink.
+    pub broker: Broker,
 }
 
 /// What waits for a sink.
@@ -55,6 +60,14 @@ pub(super) fn all(shelf: &Shelf, names: &[&'static str]) -> BTreeMap<&'static st
         "tieline_events_refused_total",
         "Events lost to the sink because its journal was full; each lies in a named gap.",
     );
+    let filtered = counters(
+        "tieline_events_filtered_total",
+        "Events that the sink's filter kept from it, as it was told to.",
+    );
+    let filter_errors = counters(
+        "tieline_filter_errors_total",
+        "Events for which the sink's filter had no answer; they were passed.",
+    );
     let failures = counters(
         "tieline_sink_failures_total",
         "Times the sink failed as a whole; what it had not acknowledged was sent again.",
@@ -69,11 +82,15 @@ pub(super) fn all(shelf: &Shelf, names: &[&'static str]) -> BTreeMap<&'static st
         "How long ago the oldest event that the sink has not acknowledged was received; 0 when none waits.",
         &["sink"],
     );
+    let broker = broker::all(shelf);
     let sink = |name: &&'static str| Sink {
+        broker: broker(name),
         delivered: delivered.with_label_values(&[name]),
         delivery: delivery.with_label_values(&[name]),
         parked: parked.with_label_values(&[name]),
         refused: refused.with_label_values(&[name]),
+        filtered: filtered.with_label_values(&[name]),
+        filter_errors: filter_errors.with_label_values(&[name]),
         failures: failures.with_label_values(&[name]),
         connected: connected.with_label_values(&[name]),
         journal_events: events.with_label_values(&[name]),
@@ -113,6 +130,17 @@ impl Sink {
     /// The full journal refused so many events.
     pub fn refused(&self, events: u64) {
         self.refused.inc_by(events);
+    }
+
+    /// The sink's filter kept an event from it.
+    pub fn filtered(&self) {
+        self.filtered.inc();
+    }
+
+    /// The sink's filter had no answer for an event; answers how many that makes.
+    pub fn filter_erred(&self) -> u64 {
+        self.filter_errors.inc();
+        self.filter_errors.get()
     }
 
     /// An event was parked; answers how many that makes.

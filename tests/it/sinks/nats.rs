@@ -56,6 +56,9 @@ fn config(url: &str, name: &str, structured: bool) -> Config {
         window: 256,
         creds_file: None,
         ca_file: None,
+        monitor: None,
+        filter: None,
+        required: None,
     }
 }
 
@@ -72,7 +75,8 @@ impl<const STRUCTURED: bool> Place for Broker<STRUCTURED> {
     }
 
     fn unreachable() -> (Box<dyn Sink>, String) {
-        let config = config("nats://tester:hush@127.0.0.1:1", "S", STRUCTURED);
+        let config =
+            config(&format!("nats://tester:{}@127.0.0.1:1", conformance::SECRET), "S", STRUCTURED);
         (config.build(SOURCE), "nats://127.0.0.1:1".into())
     }
 
