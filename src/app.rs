@@ -160,8 +160,8 @@ impl Workshop {
         Ok(Genesys::new(config, secrets, clock, heard, tracker.clone())?)
     }
 
-    /// The gap ledger as the last process left it; the time since then is a gap.
-    fn gaps(&self, journal: &mut Journal, observe: mpsc::Sender<Observation>) -> Gaps {
+    /// The gap ledger as the last process left it, and what suspects silent feeds; the time since then is a gap.
+    fn gaps(&self, journal: &mut Journal, observe: mpsc::Sender<Observation>) -> (Gaps, Feed) {
         let (folder, config) = (&self.config.data_dir, &self.config.gaps);
         let mut kept = Kept::load(folder);
         if let Some(detail) = kept.trouble.take() {
@@ -172,7 +172,7 @@ impl Workshop {
         self.tracker.spawn(writing);
         let mut gaps = Gaps::new(kept, config.keep, config.rebase, Some(keeper));
         gaps.restarted(&heard, self.clock.timestamp(), journal);
-        gaps
+        (gaps, Feed::new(config.feed_silence))
     }
 
     /// Keeps the metrics of a sink's brokers up to date, where it has figures.
@@ -251,14 +251,13 @@ impl App {
         let rotate = Arc::new(Notify::new());
         let arbiter = Arbiter::new(&config.arbitration);
         let privacy = Privacy::new(&config.privacy, privacy_key);
-        let feed = Feed::new(config.gaps.feed_silence);
         let driver = Driver {
             clock,
             lifecycle: Lifecycle::new(config.lifecycle, seed),
             genesys,
             incoming,
             observed,
-            stream: Stream::new(clock, arbiter, journal, (gaps, feed), metrics)
+            stream: Stream::new(clock, arbiter, journal, gaps, metrics)
                 .guarded(privacy)
                 .routed(Routes::new(filters))
                 .tapped(tap),

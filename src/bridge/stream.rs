@@ -443,6 +443,7 @@ mod tests {
     use crate::bridge::gaps::Kept;
     use crate::event::{Epoch, Topic};
     use crate::journal::{self, Reader};
+    use crate::privacy;
     use crate::sequence;
     use crate::size::Size;
     use std::time::Duration;
@@ -612,6 +613,23 @@ mod tests {
         assert_eq!(stream.publish_snapshots(what, vec![shown(&topics[0])], received), []);
         let expected = [Kind::Notification, Kind::Notification, Kind::ObservationsSnapshot];
         assert_eq!(rest(&mut reader), expected);
+    }
+
+    #[test]
+    fn a_snapshot_is_published_without_what_may_not_leave_the_process() {
+        let (stream, reader, _) = live(0);
+        let rules =
+            "profile = \"off\"\n[drop]\n\"v2.routing.queues.users\" = [\"members.name\"]\n[hash]\n";
+        let rules: privacy::Config = toml::from_str(rules).expect("rules");
+        let mut stream = stream.guarded(Privacy::new(&rules, None));
+        let topic = Topic::new(&format!("v2.routing.queues.{QUEUE}.users"));
+        let bodies = vec![r#"{"members":[{"id":"u","name":"Ada Byron","joined":true}]}"#.into()];
+        stream.await_snapshots(std::slice::from_ref(&topic));
+        let received = stream.clock.timestamp();
+        let shown = vec![Snapshot { topic, bodies }];
+        assert_eq!(stream.publish_snapshots(lifecycle::Snapshot::Members, shown, received), []);
+        let record = reader.first().expect("the snapshot");
+        assert_eq!(record.event.body, r#"{"members":[{"id":"u","joined":true}]}"#);
     }
 
     #[test]
