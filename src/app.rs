@@ -7,10 +7,9 @@ use crate::bridge::{self, Driver, Ending, Gaps, Keeper, Kept, Publisher, Report,
 use crate::bridge::{Status, Stream, Tap};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::event::Epoch;
 use crate::exit::Exit;
 use crate::genesys::{self, Genesys, Incoming};
-use crate::journal::{Journal, Reader};
+use crate::journal::{Found, Journal, Opening, Reader};
 use crate::lifecycle::{Backoff, Lifecycle};
 use crate::observation::{BrokerFigures, Observation};
 use crate::privacy::Privacy;
@@ -78,7 +77,6 @@ struct Workshop {
     config: Config,
     clock: Clock,
     rng: StdRng,
-    epoch: Epoch,
     /// The platform's address: the `source` of every event.
     source: String,
     metrics: Arc<Metrics>,
@@ -92,13 +90,13 @@ struct Workshop {
 impl Workshop {
     fn new(config: Config, sinks: &[&'static str]) -> Self {
         let clock = Clock::start();
-        let mut rng = match config.process.seed {
+        let rng = match config.process.seed {
             0 => StdRng::from_rng(&mut rand::rng()),
             seed => StdRng::seed_from_u64(seed),
         };
-        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), sinks));
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), sinks);
+        let metrics = Arc::new(metrics.on_disk(&config.data_dir, config.journal.max_bytes.0));
         Self {
-            epoch: Epoch::new(clock.timestamp(), rng.random()),
             source: config.genesys.api_url(),
             telemetry: Telemetry::new(Arc::clone(&metrics)),
             metrics,
@@ -112,10 +110,26 @@ impl Workshop {
         }
     }
 
+    /// The journal, with all that an earlier process has left in it.
+    fn open_journal(
+        &mut self,
+        sinks: &[&'static str],
+    ) -> anyhow::Result<(Journal, Vec<Reader>, Found)> {
+        let mut chance = StdRng::from_rng(&mut self.rng);
+        let opening = Opening {
+            config: self.config.journal.clone(),
+            data_dir: &self.config.data_dir,
+            sinks,
+            clock: self.clock,
+            salt: Box::new(move || chance.random()),
+        };
+        Ok(opening.open()?)
+    }
+
     /// The status before anything has happened.
-    fn first_status(&self, sinks: &[&'static str]) -> Status {
+    fn first_status(&self, epoch: &str, sinks: &[&'static str]) -> Status {
         let dead_after = self.config.lifecycle.dead_after;
-        let (version, epoch) = (env!("CARGO_PKG_VERSION"), self.epoch.as_str());
+        let version = env!("CARGO_PKG_VERSION");
         let mut status = Status::new(version, epoch, self.clock.timestamp(), dead_after);
         status.sinks = sinks.iter().copied().map(bridge::status::Sink::new).collect();
         status.login.client_id = self.config.genesys.client_id.clone();
@@ -199,7 +213,6 @@ impl Workshop {
             sink,
             required,
             reader,
-            epoch: self.epoch.clone(),
             delay: delay(&self.config, StdRng::from_rng(&mut self.rng)),
             encode: encode(&self.source),
             data_dir: self.config.data_dir.clone(),
@@ -225,17 +238,15 @@ impl App {
         let sinks = sinks(&config)?;
         let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
         let mut workshop = Workshop::new(config, &names);
-        let (version, epoch) = (env!("CARGO_PKG_VERSION"), workshop.epoch.to_string());
+        let (mut journal, readers, found) = workshop.open_journal(&names)?;
+        let (version, epoch) = (env!("CARGO_PKG_VERSION"), journal.epoch().to_string());
+        let first = workshop.first_status(&epoch, &names);
         workshop.telemetry.record(&Observation::Started { version, epoch });
-
-        let first = workshop.first_status(&names);
         let (show, status) = watch::channel(Arc::new(first.clone()));
         let admin = workshop.open_doors(status.clone()).await?;
         let (observe, observed) = mpsc::channel(OBSERVED);
         let (heard, incoming) = mpsc::channel(INCOMING);
         let genesys = workshop.genesys(observe.clone(), heard)?;
-        let journal = &workshop.config.journal;
-        let (mut journal, readers) = Journal::new(journal, workshop.epoch.clone(), &names);
         let gaps = workshop.gaps(&mut journal, observe.clone());
         let mut publishers = JoinSet::new();
         let mut filters = Vec::new();
@@ -251,16 +262,18 @@ impl App {
         let rotate = Arc::new(Notify::new());
         let arbiter = Arbiter::new(&config.arbitration);
         let privacy = Privacy::new(&config.privacy, privacy_key);
+        let mut stream = Stream::new(clock, arbiter, journal, gaps, metrics)
+            .guarded(privacy)
+            .routed(Routes::new(filters))
+            .tapped(tap);
+        stream.note_found(&found);
         let driver = Driver {
             clock,
             lifecycle: Lifecycle::new(config.lifecycle, seed),
             genesys,
             incoming,
             observed,
-            stream: Stream::new(clock, arbiter, journal, gaps, metrics)
-                .guarded(privacy)
-                .routed(Routes::new(filters))
-                .tapped(tap),
+            stream,
             report: Report::new(telemetry.clone(), first, clock),
             stall: Stall::default(),
             doubt: None,
@@ -272,17 +285,16 @@ impl App {
         let run = driver.run(tokens.stop.clone(), tokens.end.clone());
         let mut driver = JoinSet::new();
         driver.spawn(tracker.track_future(run));
-        let (drain_timeout, unacknowledged) = (config.process.drain_timeout, 0);
         Ok(Self {
             status,
             telemetry,
             admin,
-            drain_timeout,
+            drain_timeout: config.process.drain_timeout,
             driver,
             publishers,
             servants,
             rotate,
-            unacknowledged,
+            unacknowledged: 0,
             tracker,
             tokens,
         })
@@ -319,7 +331,13 @@ impl App {
                         return exit;
                     }
                 }
-                Some(ended) = self.servants.join_next() => return gone(ended),
+                Some(ended) = self.servants.join_next() => {
+                    // The keeper of secrets also ends with the driver that asks it, which then says why.
+                    return match tokio::time::timeout(EPILOGUE, self.driver.join_next()).await {
+                        Ok(Some(driver)) => exit_of(driver),
+                        Ok(None) | Err(_) => gone(ended),
+                    };
+                }
                 else => return Exit::Success,
             }
         }
@@ -472,6 +490,17 @@ mod tests {
     async fn publishers_that_end_first_do_not_hide_why_the_driver_ends() {
         let mut app = app();
         app.publishers.spawn(async { Ok(0) });
+        app.driver.spawn(async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Ending::Unreachable("nobody answers".into())
+        });
+        assert_eq!(app.failed().await, Exit::Unreachable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_keeper_that_ends_with_the_driver_does_not_hide_why_it_ends() {
+        let mut app = app();
+        app.servants.spawn(async { "the keeper of secrets" });
         app.driver.spawn(async {
             tokio::time::sleep(Duration::from_millis(1)).await;
             Ending::Unreachable("nobody answers".into())

@@ -90,7 +90,13 @@ pub enum Observation {
     /// Re-basing after a gap is over; counted in topics.
     Rebased { gap: u64, snapshots: u64, superseded: u64, failed: u64, without: u64 },
     /// REST did not give snapshots after a gap; with `given_up` they are not asked for again.
-    SnapshotRefused { what: &'static str, reason: &'static str, detail: String, given_up: bool },
+    SnapshotRefused {
+        what: &'static str,
+        reason: &'static str,
+        detail: String,
+        retry_in: Duration,
+        given_up: bool,
+    },
     /// Keys that were lively have fallen silent while their session is well: `keys` altogether.
     FeedSuspected { shard: u16, keys: usize },
     /// The gap ledger's file could not be written, or read; it is tried again each second.
@@ -101,14 +107,29 @@ pub enum Observation {
     // --- sinks ---
     /// A sink is connected and takes events.
     SinkReady { sink: &'static str, resumed_from: Option<u64> },
-    /// A sink failed; what it has not acknowledged is sent again after `retry_in`.
-    SinkFailed { sink: &'static str, detail: String, retry_in: Duration },
+    /// A sink failed; what it has not acknowledged is sent again after `retry_in`. `kind` is what it did: one of
+    /// `telemetry::metrics::FAILURES`.
+    SinkFailed { sink: &'static str, kind: &'static str, detail: String, retry_in: Duration },
     /// A sink can never take this event; it is parked.
     EventParked { sink: &'static str, topic: Topic, number: u64, reason: String },
     /// A sink's filter had no answer for an event, which it got therefore. `count` so far; told now and then, not each time.
     FilterErred { sink: &'static str, topic: Topic, problem: String, count: u64 },
     /// The journal could not take events for a sink. `count` so far in this gap.
     JournalFull { sink: &'static str, count: u64 },
+
+    // --- journal ---
+    /// An earlier process left a journal. `waiting` events have no acknowledgement of the sink that is furthest behind.
+    JournalFound { last_epoch: String, was_closed: bool, waiting: u64, torn_bytes: u64 },
+    /// An epoch began in place of the last.
+    EpochBegan { epoch: String, reason: &'static str },
+    /// A file operation failed.
+    JournalFailed { operation: &'static str, detail: String },
+    /// So many positions cannot be read any more, from `first` on.
+    JournalDamaged { events: u64, first: u64 },
+    /// A sink is not configured any more: what waits for it is let go.
+    SinkReleased { sink: String, events: u64 },
+    /// A sink is new here: it gets what comes from now on.
+    SinkAdded { sink: &'static str },
 
     // --- process ---
     /// The process began, and with it an epoch.

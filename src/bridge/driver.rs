@@ -338,6 +338,7 @@ impl Driver {
         while let Some(observation) = self.stream.poll_observation() {
             self.report.record(&observation);
         }
+        self.stream.flush();
         ending
     }
 
@@ -349,7 +350,8 @@ impl Driver {
                 Some((shard, expanded(topics)))
             });
             let shards = shards.collect();
-            self.stream.plan(shards);
+            let closed = self.stream.plan(shards);
+            self.rebase(closed, now);
         } else if let Observation::TopicRejected { topic, .. } = observation {
             self.stream.refuse(topic);
         } else if let Observation::RotationFinished { shard, .. } = observation {

@@ -7,6 +7,7 @@
 //!           lifecycle
 //! ```
 
+mod age;
 mod driver;
 mod gaps;
 pub mod history;

@@ -197,6 +197,12 @@ impl Report {
         self.status.shards = lifecycle.shards();
         self.status.channels.used = lifecycle.channels(now) as u64;
         self.status.channels.most = CHANNELS_PER_CLIENT as u64;
+        let delivering = lifecycle.sessions().filter(|session| session.delivers());
+        let channels: Vec<_> = delivering.filter_map(|session| session.channel).collect();
+        let ends = channels.iter().map(|channel| channel.expires_at);
+        let begins = channels.iter().map(|channel| channel.expires_at - channel.life);
+        self.status.channels.first_expires = ends.min().map(|at| clock.timestamp_of(at));
+        self.status.channels.oldest = begins.min().map(|at| clock.timestamp_of(at));
         let names = ["REST calls in a minute", "Handshakes in a second"];
         let budgets = names.into_iter().zip(lifecycle.budgets(now));
         self.status.budgets = budgets
@@ -247,6 +253,7 @@ impl Report {
             published: counts.published,
             duplicates: counts.duplicates,
         };
+        self.status.epoch = stream.journal().epoch().to_string();
         for stats in stream.journal().stats() {
             let metrics = self.telemetry.metrics.sink(stats.sink).cloned();
             self.sink(stats.sink, |sink| {
@@ -297,7 +304,7 @@ mod tests {
 
     fn failed(sink: &'static str) -> Observation {
         let detail = "write the dead letter: no space left".into();
-        Observation::SinkFailed { sink, detail, retry_in: Duration::ZERO }
+        Observation::SinkFailed { sink, kind: "park", detail, retry_in: Duration::ZERO }
     }
 
     #[test]

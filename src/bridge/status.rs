@@ -79,6 +79,10 @@ pub struct Channels {
     pub used: u64,
     /// How many an OAuth client may have, other programs included; 0 before anything is known.
     pub most: u64,
+    /// When the oldest that delivers was subscribed; a subscription renews its life.
+    pub oldest: Option<Timestamp>,
+    /// When the first of those that deliver expires.
+    pub first_expires: Option<Timestamp>,
 }
 
 /// Credentials and token; none of them itself.

@@ -88,6 +88,7 @@ impl Config {
             ("secret", self.secret.mistakes()),
             ("lifecycle", self.lifecycle.mistakes()),
             ("gaps", self.gaps.mistakes()),
+            ("journal", self.journal.mistakes()),
             ("admin", self.admin.mistakes()),
             ("privacy", self.privacy.mistakes()),
         ];

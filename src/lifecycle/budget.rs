@@ -53,7 +53,8 @@ impl Budget {
         let ours = (allowed - allowed / 5).max(1);
         self.most = self.own.min(ours);
         if usize::try_from(left).unwrap_or(usize::MAX) <= allowed / 20 {
-            self.close_until(now + resets_in);
+            // No window is longer than ours; a time of day in the header's place must not close it for years.
+            self.close_until(now + resets_in.min(self.window));
         }
     }
 
@@ -119,5 +120,8 @@ mod tests {
         assert_eq!(budget.next(now), now + Duration::from_secs(7));
         budget.hear(300, 299, minute, now + minute);
         assert_eq!(budget.most, 240, "and no longer than it says so");
+        let now = now + 2 * minute;
+        budget.hear(300, 0, Duration::from_secs(1_764_000_000), now);
+        assert_eq!(budget.next(now), now + minute, "a time of day is no span");
     }
 }

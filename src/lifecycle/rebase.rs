@@ -245,13 +245,15 @@ impl Rebase {
         let asked = self.take(read)?;
         let what = asked.jobs.first()?.what;
         let wait = self.backoff.next(refusal.retry_after, rng);
-        self.due = now + wait.max(PACE);
+        let retry_in = wait.max(PACE);
+        self.due = now + retry_in;
         let is_parked = refusal.reason.answer() == Answer::Park;
         let is_gone = refusal.reason == Reason::ChannelGone;
         output.observe(Observation::SnapshotRefused {
             what: what.as_str(),
             reason: refusal.reason.as_str(),
             detail: refusal.detail.clone(),
+            retry_in,
             given_up: is_parked || is_gone,
         });
         for mut job in asked.jobs {

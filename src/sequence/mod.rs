@@ -14,4 +14,4 @@ pub use config::{Config, Watch};
 pub use cover::{Cover, Interval};
 pub use feed::{Feed, Suspicion};
 pub use ledger::{Certainty, Gap, Ledger, Rebased};
-pub use sequencer::Sequencer;
+pub use sequencer::{Numbers, SINKS_MAX, Sequencer};

@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn several_sinks_may_be_on_at_once() {
-        let tables = tables("jsonl = { path = '-', flush = 'line' }").expect("good tables");
+        let table = "jsonl = { path = '-', flush = 'line', rotate_bytes = '0B', rotate_every = '0s', keep = 0 }";
+        let tables = tables(table).expect("good tables");
         assert_eq!(tables.mistakes(), []);
         let sinks = tables.build("https://api.mypurecloud.ie");
         assert_eq!(sinks.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), ["jsonl"]);

@@ -7,6 +7,7 @@ mod bad_input;
 mod books;
 mod browser;
 mod catalogue;
+mod check;
 #[cfg(all(feature = "kafka", feature = "nats"))]
 mod consumers;
 #[cfg(all(feature = "kafka", feature = "nats"))]
@@ -19,6 +20,7 @@ mod explain;
 mod gaps;
 mod hanging;
 mod harness;
+mod journal;
 mod logs;
 mod mistakes;
 mod page;
@@ -34,3 +36,5 @@ mod servers;
 mod shipped;
 mod shutdown;
 mod sinks;
+mod supply;
+mod watching;

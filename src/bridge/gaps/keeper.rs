@@ -3,7 +3,7 @@
 //! Both are replaced whole: written beside, synced, renamed, the folder synced. The driver hands over the latest state and never
 //! waits; a task writes it. `heard.json` runs a second behind on purpose: what was heard up to then is in the journal, synced.
 
-use super::causes::{FEED_SILENT, JOURNAL_FULL, RESTART, UNREADABLE};
+use super::causes::OTHERS;
 use crate::lifecycle::Reason;
 use crate::observation::Observation;
 use crate::sequence::{Certainty, Gap, Ledger, Rebased};
@@ -109,7 +109,7 @@ fn set_aside(path: &Path, error: &io::Error) -> String {
 /// Words of a file are ours or they are nobody's: what is not known is shown as such.
 fn restored(stored: Stored) -> Gap {
     let causes = Reason::ALL.map(Reason::as_str);
-    let causes = causes.iter().chain(&[RESTART, JOURNAL_FULL, UNREADABLE, FEED_SILENT]);
+    let causes = causes.iter().chain(&OTHERS);
     Gap {
         number: stored.number,
         shard: stored.shard,
@@ -253,7 +253,8 @@ mod tests {
         ledger.open(0, "cut", Certainty::Certain, at(10), 5);
         ledger.close(1, at(12), super::super::causes::RESUMED);
         ledger.rebase(1, Rebased { snapshots: 2, without: 3, ..Rebased::default() });
-        let open = ledger.open(1, FEED_SILENT, Certainty::Possible, at(13), 1);
+        let open =
+            ledger.open(1, super::super::causes::FEED_SILENT, Certainty::Possible, at(13), 1);
         ledger.concern(open, "kafka");
         keeper.save(&ledger);
         for second in 20..23 {

@@ -16,8 +16,8 @@ use crate::observation::Observation;
 use crate::sequence::{Certainty, Cover, Gap, Interval, Ledger, Rebased};
 use crate::time::Timestamp;
 use body::Told;
-use causes::{ENDED, certainty_of, class};
-pub(super) use causes::{FEED_SILENT, JOURNAL_FULL, RESTART, UNREADABLE};
+use causes::{ENDED, JOURNAL_DAMAGED, WHOLE, certainty_of, class};
+pub(super) use causes::{FEED_SILENT, JOURNAL_DISK, JOURNAL_FULL, RESTART, UNREADABLE};
 use owed::Owed;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
@@ -28,6 +28,31 @@ pub struct Closed {
     pub number: u64,
     /// Its topics.
     pub topics: Vec<Topic>,
+}
+
+/// Events that the journal did not take for a sink.
+#[derive(Clone, Copy, Debug)]
+pub struct Missed {
+    /// Why.
+    pub cause: &'static str,
+    /// How many.
+    pub count: u64,
+    /// When the first of them was received.
+    pub since: Timestamp,
+}
+
+/// A gap that is over before the topics are known that it concerns.
+#[derive(Debug)]
+struct Inherited {
+    number: u64,
+    /// The one sink that lacks something; none where all do.
+    sink: Option<&'static str>,
+    cause: &'static str,
+    from: Timestamp,
+    to: Timestamp,
+    action: &'static str,
+    /// How many events are known to be missing.
+    missed: u64,
 }
 
 /// All gaps, and who is still to be told of them.
@@ -41,13 +66,22 @@ pub struct Gaps {
     refused: HashSet<Topic>,
     /// The open gap of each sink that the journal refuses events, and how many.
     full: BTreeMap<&'static str, (u64, u64)>,
-    /// Gaps of sinks that were open when the last process ended, and since when.
-    inherited: Vec<(&'static str, u64, Timestamp)>,
+    /// Gaps of sinks that were open when the last process ended, and what was found damaged then.
+    inherited: Vec<Inherited>,
     /// What each sink could not be told yet.
     owed: BTreeMap<&'static str, Owed>,
     rebase: bool,
     keeper: Option<Keeper>,
     observations: VecDeque<Observation>,
+}
+
+impl Inherited {
+    /// A gap that was open when the last process ended, as it must end now.
+    fn left(gap: &Gap) -> Self {
+        let (number, sink, cause, from) = (gap.number, gap.sink, gap.cause, gap.from);
+        let to = Timestamp::default();
+        Self { number, sink, cause, from, to, action: ENDED, missed: 0 }
+    }
 }
 
 impl Gaps {
@@ -68,7 +102,9 @@ impl Gaps {
         let open: Vec<Gap> = gaps.ledger.open_gaps().cloned().collect();
         for gap in open {
             match gap.sink {
-                Some(sink) => gaps.inherited.push((sink, gap.number, gap.from)),
+                Some(_) => gaps.inherited.push(Inherited::left(&gap)),
+                // Found by a process that did not live to tell it.
+                None if gap.cause == JOURNAL_DAMAGED => gaps.inherited.push(Inherited::left(&gap)),
                 None => {
                     let cause = (gap.cause, gap.certainty);
                     let name = (gap.number, gap.shard);
@@ -115,13 +151,10 @@ impl Gaps {
         topics: BTreeMap<u16, Vec<Topic>>,
         now: Timestamp,
         journal: &mut Journal,
-    ) {
-        let first = self.topics.is_empty();
-        let all: Vec<Topic> = topics.values().flatten().cloned().collect();
+    ) -> Vec<Closed> {
         self.topics = topics;
-        if first {
-            self.inherit(&all, now, journal);
-        }
+        let inherited = std::mem::take(&mut self.inherited).into_iter();
+        let closed = inherited.map(|gap| self.inherit(gap, now, journal)).collect();
         for at in 0..self.covers.len() {
             let (number, shard) = (self.covers[at].number(), self.covers[at].shard());
             if self.covers[at].is_empty() {
@@ -134,19 +167,42 @@ impl Gaps {
             }
         }
         self.save();
+        closed
     }
 
-    /// What sinks were refused by the last process is told to them now.
-    fn inherit(&mut self, all: &[Topic], now: Timestamp, journal: &mut Journal) {
-        for (sink, number, from) in std::mem::take(&mut self.inherited) {
-            let certainty = Certainty::Certain;
-            let cover =
-                Cover::new((number, 0), (JOURNAL_FULL, certainty), from, all.iter().cloned());
-            for (topic, interval) in cover.close(now) {
-                self.tell(topic, &interval, Some(sink), now, journal);
-            }
-            self.end(number, now, ENDED, 0, now, journal);
+    /// What is over, and of which the topics were not known, is told of all of them.
+    fn inherit(&mut self, gap: Inherited, now: Timestamp, journal: &mut Journal) -> Closed {
+        let topics: Vec<Topic> = self.topics.values().flatten().cloned().collect();
+        let cause = (gap.cause, Certainty::Certain);
+        let cover = Cover::new((gap.number, 0), cause, gap.from, topics.iter().cloned());
+        for (topic, interval) in cover.close(gap.to) {
+            self.tell(topic, &interval, gap.sink, now, journal);
         }
+        self.end(gap.number, gap.to, gap.action, gap.missed, now, journal);
+        Closed { number: gap.number, topics }
+    }
+
+    /// Part of the journal cannot be read: so many events are missing, of one sink or of all. Which topics were theirs nobody knows.
+    pub fn damaged(
+        &mut self,
+        sink: Option<&'static str>,
+        missed: u64,
+        from: Timestamp,
+        now: Timestamp,
+        journal: &mut Journal,
+    ) -> Option<Closed> {
+        let number = self.ledger.open(0, JOURNAL_DAMAGED, Certainty::Certain, from, 0);
+        if let Some(sink) = sink {
+            self.ledger.concern(number, sink);
+        }
+        self.announce(number, &[], now, journal);
+        let (cause, to, action) = (JOURNAL_DAMAGED, now, WHOLE);
+        let gap = Inherited { number, sink, cause, from, to, action, missed };
+        if self.topics.is_empty() {
+            self.inherited.push(gap);
+            return None;
+        }
+        Some(self.inherit(gap, now, journal))
     }
 
     /// The platform refused a topic: nothing of it can be missing.
@@ -275,36 +331,36 @@ impl Gaps {
         is_told
     }
 
-    /// The journal refused data for these sinks.
+    /// The journal did not take events for a sink, of that topic where it is known.
     pub fn refused(
         &mut self,
-        data: &(Topic, Timestamp),
-        sinks: &[&'static str],
+        sink: &'static str,
+        topic: Option<&Topic>,
+        missed: Missed,
         journal: &mut Journal,
     ) {
-        let (topic, received) = data;
-        for sink in sinks {
-            if !self.full.contains_key(sink) {
-                let certainty = Certainty::Certain;
-                let number = self.ledger.open(0, JOURNAL_FULL, certainty, *received, 0);
-                self.ledger.concern(number, sink);
-                self.full.insert(sink, (number, 0));
-                self.announce(number, &[], *received, journal);
-                self.observations.push_back(Observation::JournalFull { sink, count: 1 });
-            }
-            let Some((number, count)) = self.full.get_mut(sink) else {
-                continue;
-            };
-            *count += 1;
-            let interval = Interval {
-                gaps: vec![*number],
-                shard: 0,
-                cause: JOURNAL_FULL,
-                certainty: Certainty::Certain,
-                from: *received,
-                to: *received,
-                missed: 1,
-            };
+        let Missed { cause, count, since } = missed;
+        if !self.full.contains_key(sink) {
+            let number = self.ledger.open(0, cause, Certainty::Certain, since, 0);
+            self.ledger.concern(number, sink);
+            self.full.insert(sink, (number, 0));
+            self.announce(number, &[], since, journal);
+            self.observations.push_back(Observation::JournalFull { sink, count });
+        }
+        let Some((number, counted)) = self.full.get_mut(sink) else {
+            return;
+        };
+        *counted += count;
+        let interval = Interval {
+            gaps: vec![*number],
+            shard: 0,
+            cause,
+            certainty: Certainty::Certain,
+            from: since,
+            to: since,
+            missed: count,
+        };
+        if let Some(topic) = topic {
             self.owed.entry(sink).or_default().add(topic, &interval);
         }
     }

@@ -24,8 +24,22 @@ pub const TRIGGERS: [&str; 6] =
 /// How an attempt to replace a session ended; a failed one is tried again.
 pub const OUTCOMES: [&str; 2] = ["completed", "failed"];
 
-/// Causes of a certain gap beside the reasons for which a session ends: the process did not run, or the journal was full.
-pub const OTHER_GAP_CAUSES: [&str; 2] = ["restart", "journal_full"];
+/// Causes of a certain gap beside the reasons for which a session ends: the process did not run, or the journal was full, its disk failed,
+/// or it is damaged.
+pub const OTHER_GAP_CAUSES: [&str; 4] =
+    ["restart", "journal_full", "journal_disk", "journal_damaged"];
+
+/// Why a new epoch begins in place of another.
+pub const EPOCH_REASONS: [&str; 5] = ["unclean", "damaged", "sink_added", "keys", "behind"];
+
+/// What can fail on the journal's disk.
+pub const JOURNAL_OPERATIONS: [&str; 4] = ["open", "write", "sync", "remove"];
+
+/// What a sink was doing when it failed as a whole.
+pub const FAILURES: [&str; 5] = ["connect", "send", "acknowledge", "park", "close"];
+
+/// What is asked of the platform so often that it is counted against a bound: calls in a minute, handshakes in a second.
+pub const BUDGETS: [&str; 2] = ["rest", "handshakes"];
 
 /// Causes of a possible gap: the session is well, but may not have heard everything.
 pub const POSSIBLE_GAP_CAUSES: [&str; 2] = ["unreadable_frame", "feed_silent"];

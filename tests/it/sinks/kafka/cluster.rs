@@ -1,7 +1,9 @@
 //! Two nodes: leadership moves while a window is in flight.
 
 use super::*;
+use crate::harness::eventually;
 use crate::servers::Server;
+use tokio::runtime::Handle;
 
 /// The first node, which is also the controller, and a broker that may die.
 pub(super) struct Cluster {
@@ -53,9 +55,8 @@ async fn leadership_moves<const ONCE: bool>() {
         // A crash: the other node takes over once the controller has noticed.
         gone.recv().unwrap();
         cluster.second.kill();
-        while cluster.leaders("moved") != [4, 0] {
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let moved = async || (cluster.leaders("moved") == [4, 0]).then_some(());
+        Handle::current().block_on(eventually("the other node leads", moved));
         cluster.second.restart();
         // An orderly end: leadership is handed over first.
         gone.recv().unwrap();

@@ -1,7 +1,7 @@
 //! SASL and TLS against a broker that asks for them, with an authority of our own.
 
 use super::*;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -19,6 +19,8 @@ impl Secured {
         let folder = TempDir::new().unwrap();
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // A name of its own: a certificate whose issuer has its own name passes for self-signed.
+        authority.distinguished_name.push(DnType::CommonName, "the authority of this test");
         let key = KeyPair::generate().unwrap();
         let authority = CertifiedIssuer::self_signed(authority, key).unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();

@@ -1,6 +1,13 @@
 //! From a notification to the journal: arbitration, marks, numbers, and what is known of gaps while it passes.
 
-use super::gaps::{Closed, FEED_SILENT, Gaps, RESTART, UNREADABLE};
+mod room;
+#[cfg(test)]
+mod tests;
+
+use super::age::Ages;
+use super::gaps::{
+    Closed, FEED_SILENT, Gaps, JOURNAL_DISK, JOURNAL_FULL, Missed, RESTART, UNREADABLE,
+};
 use super::tap::{self, Tap, Tapped};
 use crate::clock::Clock;
 use crate::event::{Entry, Kind, Marks, Notification, Topic};
@@ -63,6 +70,7 @@ pub struct Stream {
     counts: Counts,
     observations: VecDeque<Observation>,
     tap: Tap,
+    ages: Ages,
 }
 
 impl Stream {
@@ -90,6 +98,7 @@ impl Stream {
             counts: Counts::default(),
             observations: VecDeque::new(),
             tap: Tap::default(),
+            ages: Ages::default(),
         }
     }
 
@@ -114,6 +123,11 @@ impl Stream {
     /// The journal, for its statistics.
     pub const fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// Has what was published written.
+    pub fn flush(&mut self) {
+        self.journal.flush();
     }
 
     /// The ledger of gaps.
@@ -164,6 +178,9 @@ impl Stream {
         };
         self.counts.received += 1;
         self.metrics.stream.received(&notification.topic);
+        if let Some(age) = self.ages.sample(&notification, now) {
+            self.metrics.stream.aged(age);
+        }
         if let Some(overtaken) = self.awaited.get_mut(&notification.topic) {
             *overtaken = true;
         }
@@ -176,9 +193,9 @@ impl Stream {
         self.publish(now);
     }
 
-    /// The topics of each shard are known.
-    pub fn plan(&mut self, topics: BTreeMap<u16, Vec<Topic>>) {
-        self.gaps.plan(topics, self.clock.timestamp(), &mut self.journal);
+    /// The topics of each shard are known. Answers the gaps that waited for that to end.
+    pub fn plan(&mut self, topics: BTreeMap<u16, Vec<Topic>>) -> Vec<Closed> {
+        self.gaps.plan(topics, self.clock.timestamp(), &mut self.journal)
     }
 
     /// The platform refused a topic.
@@ -312,27 +329,13 @@ impl Stream {
         self.gaps.rebased(gap, rebased, self.clock.timestamp(), &mut self.journal);
     }
 
-    /// Ends the gaps of sinks that have room again: a sink at its bound takes one event and refuses the next.
-    fn look_for_room(&mut self) -> Vec<Closed> {
-        let full = self.gaps.full();
-        let now = self.clock.timestamp();
-        let mut closed = Vec::new();
-        if !full.is_empty() {
-            for stats in self.journal.stats().iter().filter(|stats| stats.has_room()) {
-                let action = "the sink acknowledged and there is room again";
-                closed.extend(self.gaps.end_refusals(stats.sink, action, now, &mut self.journal));
-            }
-        }
-        self.gaps.retry(now, &mut self.journal);
-        closed
-    }
-
     /// Publishes what is held, and lets the journal's readers see the end.
     pub fn close_journal(&mut self, now: Time) {
         for session in std::mem::take(&mut self.legs).into_keys() {
             self.arbiter.end(Leg(session.0), now);
         }
         self.publish(now);
+        self.look_for_room();
         let at = self.clock.timestamp();
         for sink in self.gaps.full() {
             self.gaps.end_refusals(sink, "the process ends", at, &mut self.journal);
@@ -355,6 +358,8 @@ impl Stream {
     }
 
     fn publish(&mut self, now: Time) {
+        // One look at the clock for all that goes out at once: an append takes a microsecond.
+        let journalled = self.clock.timestamp();
         while let Some(verdict) = self.arbiter.poll() {
             match verdict {
                 Verdict::Duplicate { .. } => {
@@ -368,7 +373,7 @@ impl Stream {
                     if marks.possible_duplicate {
                         self.metrics.stream.possible_duplicate();
                     }
-                    let data = (notification.topic.clone(), notification.received);
+                    let (topic, received) = (notification.topic.clone(), notification.received);
                     // Filters see what consumers see.
                     let body = std::mem::take(&mut notification.body);
                     notification.body = self.privacy.apply(&notification.topic, body);
@@ -379,17 +384,27 @@ impl Stream {
                     }
                     let entry = Entry::pushed(notification, marks);
                     let appended = self.journal.append_for(wanted, entry);
-                    self.counts.published += u64::from(appended.position.is_some());
-                    if let (Some(notification), Some(position)) = (watched, appended.position) {
-                        let Notification { topic, body, received, .. } = notification;
-                        let length = body.len();
-                        let body = Some(body).filter(|_| length <= tap::BODY_MAX);
-                        self.tap.show(Tapped { position, topic, body, length, received, marks });
+                    self.counts.published += u64::from(appended.is_accepted);
+                    if let Some(notification) = watched.filter(|_| appended.is_accepted) {
+                        self.show(notification, marks);
                     }
-                    self.note_refusals(&data, &appended.refused_by);
+                    let cause = if appended.by_disk { JOURNAL_DISK } else { JOURNAL_FULL };
+                    for sink in appended.refused_by {
+                        let missed = Missed { cause, count: 1, since: received };
+                        self.note_refusal(sink, Some(&topic), missed);
+                    }
+                    self.metrics.stream.journalled(journalled.since(received));
                 }
             }
         }
+    }
+
+    /// Shows an event to whoever watches.
+    fn show(&self, notification: Notification, marks: Marks) {
+        let Notification { topic, body, received, .. } = notification;
+        let (nth, length) = (self.counts.published, body.len());
+        let body = Some(body).filter(|_| length <= tap::BODY_MAX);
+        self.tap.show(Tapped { nth, topic, body, length, received, marks });
     }
 
     /// Which sinks are to have the event, counted and told.
@@ -424,236 +439,11 @@ impl Stream {
         wanted
     }
 
-    fn note_refusals(&mut self, data: &(Topic, Timestamp), refused_by: &[&'static str]) {
-        if refused_by.is_empty() {
-            return;
+    /// Counts events that a sink will not get, of that topic where it is known.
+    fn note_refusal(&mut self, sink: &'static str, topic: Option<&Topic>, missed: Missed) {
+        if let Some(sink) = self.metrics.sink(sink) {
+            sink.refused(missed.count);
         }
-        for sink in refused_by {
-            if let Some(sink) = self.metrics.sink(sink) {
-                sink.refused(1);
-            }
-        }
-        self.gaps.refused(data, refused_by, &mut self.journal);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bridge::gaps::Kept;
-    use crate::event::{Epoch, Topic};
-    use crate::journal::{self, Reader};
-    use crate::privacy;
-    use crate::sequence;
-    use crate::size::Size;
-    use std::time::Duration;
-
-    const SESSION: SessionId = SessionId(1);
-
-    /// A stream with one session into a sink's journal that has room for about two events.
-    fn full_after_two() -> (Stream, Reader) {
-        let arbitration = sequence::Config {
-            hold: Duration::from_secs(5),
-            window: Duration::from_secs(60),
-            window_events: 100,
-        };
-        let bound = journal::Config { max_bytes: Size(1_000_000) };
-        let epoch = Epoch::new(Timestamp::default(), 1);
-        let (journal, mut readers) = Journal::new(&bound, epoch, &["kafka"]);
-        let metrics = Arc::new(Metrics::new("test", &["kafka"]));
-        let arbiter = Arbiter::new(&arbitration);
-        let gaps = Gaps::new(Kept::default(), 10, true, None);
-        let feed = Feed::new(Duration::ZERO);
-        let mut stream = Stream::new(Clock::start(), arbiter, journal, (gaps, feed), metrics);
-        stream.begin(SESSION, 0, Time::START);
-        (stream, readers.remove(0))
-    }
-
-    fn hear(stream: &mut Stream, events: u64) {
-        for _ in 0..events {
-            let notification = Notification {
-                topic: Topic::new("a"),
-                body: " ".repeat(450_000).into(),
-                correlation_id: None,
-                received: Timestamp::from_micros(1),
-            };
-            stream.take(SESSION, notification, Time::START);
-        }
-    }
-
-    #[test]
-    fn a_sink_at_its_bound_makes_one_gap_that_names_it_and_ends_without_another_event() {
-        let (mut stream, mut reader) = full_after_two();
-        hear(&mut stream, 4);
-        for _ in 0..3 {
-            acknowledge(&mut reader, 1);
-            hear(&mut stream, 2);
-            stream.look(Time::START);
-        }
-        let gaps: Vec<_> = stream.ledger().list().collect();
-        assert_eq!(gaps.len(), 1, "{gaps:?}");
-        assert_eq!((gaps[0].sink, gaps[0].to), (Some("kafka"), None));
-        let published = acknowledge(&mut reader, 2);
-        // Where events are missing the sink is told so, right before the next one.
-        assert_eq!(published, [Kind::Notification, Kind::Gap, Kind::Notification]);
-        stream.look(Time::START);
-        assert_eq!(stream.ledger().open_gaps().count(), 0);
-        let counts: Vec<u64> = std::iter::from_fn(|| stream.poll_observation())
-            .filter_map(|told| {
-                if let Observation::JournalFull { count, .. } = told { Some(count) } else { None }
-            })
-            .collect();
-        assert_eq!(counts, [1, 5], "each refused event is counted");
-    }
-
-    /// Acknowledges so many notifications and what of ours lies before them. Answers what all of it was.
-    fn acknowledge(reader: &mut Reader, notifications: usize) -> Vec<Kind> {
-        let mut kinds = Vec::new();
-        while kinds.iter().filter(|kind| **kind == Kind::Notification).count() < notifications {
-            kinds.push(reader.first().expect("something to acknowledge").event.kind);
-            reader.acknowledge(1);
-        }
-        kinds
-    }
-
-    fn rest(reader: &mut Reader) -> Vec<Kind> {
-        let mut records = Vec::new();
-        reader.rewind();
-        reader.peek(100, &mut records);
-        records.iter().map(|record| record.event.kind).collect()
-    }
-
-    const QUEUE: &str = "7f1d8a3e-4c52-4b0e-9d3a-0c5b6e1f2a4d";
-
-    /// A stream of one live session with a queue's topics, into a journal with room.
-    fn live(feed_silence: u64) -> (Stream, Reader, [Topic; 2]) {
-        let (mut stream, reader) = full_after_two();
-        stream.feed = Feed::new(Duration::from_secs(feed_silence));
-        let topics = ["analytics.queues.{}.observations", "routing.queues.{}.conversations"];
-        let topics = topics.map(|name| Topic::new(&format!("v2.{}", name.replace("{}", QUEUE))));
-        stream.plan(BTreeMap::from([(0, topics.to_vec())]));
-        (stream, reader, topics)
-    }
-
-    fn say(stream: &mut Stream, topic: &Topic, now: Time) {
-        let received = stream.clock.timestamp_of(now);
-        let (topic, body) = (topic.clone(), "{}".into());
-        let notification = Notification { topic, body, correlation_id: None, received };
-        stream.take(SESSION, notification, now);
-    }
-
-    #[test]
-    fn a_gap_is_met_where_events_are_missing_and_before_the_first_that_follows() {
-        let (mut stream, mut reader, topics) = live(0);
-        say(&mut stream, &topics[0], Time::START);
-        let lost = stream.clock.timestamp_of(Time::from_micros(1_000));
-        stream.open_gap(0, "cut", lost);
-        let later = Time::from_micros(2_000_000);
-        say(&mut stream, &topics[0], later);
-        let to = stream.clock.timestamp_of(later);
-        let closed = stream.close_gap(0, to, "resumed", later).expect("it was open");
-        assert_eq!((closed.number, closed.topics), (1, topics.to_vec()));
-        use Kind::{Gap, GapClosed, GapOpened, Notification};
-        let expected = [Notification, GapOpened, Gap, Notification, Gap, GapClosed];
-        assert_eq!(rest(&mut reader), expected);
-    }
-
-    #[test]
-    fn an_unreadable_frame_is_a_possible_gap_and_a_flood_of_them_is_one() {
-        let (mut stream, mut reader, _) = live(0);
-        let second = |second: u64| Time::from_micros(second * 1_000_000);
-        let complete = stream.clock.timestamp();
-        for at in [1, 2, 3, 11] {
-            stream.unreadable(SESSION, complete, second(at));
-            stream.look(second(at));
-        }
-        assert_eq!(stream.ledger().open_gaps().count(), 1);
-        let closed = stream.look(second(21));
-        assert_eq!(closed.len(), 1);
-        let gaps: Vec<_> = stream.ledger().list().collect();
-        assert_eq!(
-            (gaps.len(), gaps[0].cause, gaps[0].certainty.as_str()),
-            (1, UNREADABLE, "possible")
-        );
-        let told = rest(&mut reader);
-        assert_eq!(told.iter().filter(|kind| **kind == Kind::Gap).count(), 4, "{told:?}");
-    }
-
-    #[test]
-    fn a_lively_queue_that_falls_silent_is_a_possible_gap_until_it_speaks() {
-        let (mut stream, mut reader, topics) = live(600);
-        let second = |second: u64| Time::from_micros(second * 1_000_000);
-        for at in 1..=40 {
-            say(&mut stream, &topics[1], second(at * 10));
-        }
-        stream.look(second(1_000));
-        assert_eq!(stream.ledger().open_gaps().count(), 0);
-        stream.look(second(1_001));
-        let gap = stream.ledger().open_gaps().next().expect("a suspicion").clone();
-        assert_eq!((gap.cause, gap.certainty.as_str(), gap.topics), (FEED_SILENT, "possible", 2));
-        say(&mut stream, &topics[1], second(1_100));
-        assert_eq!(stream.ledger().open_gaps().count(), 0);
-        let told = rest(&mut reader);
-        use Kind::{Gap, GapClosed, GapOpened, Notification};
-        assert_eq!(told[40..], [GapOpened, Gap, Gap, GapClosed, Notification]);
-    }
-
-    #[test]
-    fn a_snapshot_that_a_live_event_has_overtaken_is_not_published() {
-        let (mut stream, mut reader, topics) = live(0);
-        let shown = |topic: &Topic| Snapshot { topic: topic.clone(), bodies: vec!["{}".into()] };
-        let what = lifecycle::Snapshot::Observations;
-        let received = stream.clock.timestamp();
-        stream.await_snapshots(&topics[..1]);
-        say(&mut stream, &topics[0], Time::START);
-        let stale = stream.publish_snapshots(what, vec![shown(&topics[0])], received);
-        assert_eq!(stale, topics[..1]);
-        stream.await_snapshots(&topics[..1]);
-        say(&mut stream, &topics[1], Time::START);
-        assert_eq!(stream.publish_snapshots(what, vec![shown(&topics[0])], received), []);
-        let expected = [Kind::Notification, Kind::Notification, Kind::ObservationsSnapshot];
-        assert_eq!(rest(&mut reader), expected);
-    }
-
-    #[test]
-    fn a_snapshot_is_published_without_what_may_not_leave_the_process() {
-        let (stream, reader, _) = live(0);
-        let rules =
-            "profile = \"off\"\n[drop]\n\"v2.routing.queues.users\" = [\"members.name\"]\n[hash]\n";
-        let rules: privacy::Config = toml::from_str(rules).expect("rules");
-        let mut stream = stream.guarded(Privacy::new(&rules, None));
-        let topic = Topic::new(&format!("v2.routing.queues.{QUEUE}.users"));
-        let bodies = vec![r#"{"members":[{"id":"u","name":"Ada Byron","joined":true}]}"#.into()];
-        stream.await_snapshots(std::slice::from_ref(&topic));
-        let received = stream.clock.timestamp();
-        let shown = vec![Snapshot { topic, bodies }];
-        assert_eq!(stream.publish_snapshots(lifecycle::Snapshot::Members, shown, received), []);
-        let record = reader.first().expect("the snapshot");
-        assert_eq!(record.event.body, r#"{"members":[{"id":"u","joined":true}]}"#);
-    }
-
-    #[test]
-    fn the_tap_shows_what_the_journal_took_and_nothing_else() {
-        let (stream, _reader) = full_after_two();
-        let tap = Tap::default();
-        let mut stream = stream.tapped(tap.clone());
-        hear(&mut stream, 1);
-        let mut watcher = tap.watch();
-        hear(&mut stream, 5);
-        drop(stream);
-        let shown: Vec<u64> =
-            std::iter::from_fn(|| watcher.try_recv().ok()).map(|event| event.position).collect();
-        assert_eq!(shown, [2], "not what came before, and not what found no room");
-    }
-
-    #[test]
-    fn a_gap_that_is_open_at_the_end_is_told_with_its_count() {
-        let (mut stream, _reader) = full_after_two();
-        hear(&mut stream, 5);
-        stream.close_journal(Time::START);
-        assert_eq!(stream.ledger().open_gaps().count(), 0);
-        let last = std::iter::from_fn(|| stream.poll_observation());
-        let told = last.filter(|one| *one == Observation::JournalFull { sink: "kafka", count: 3 });
-        assert_eq!(told.count(), 1);
+        self.gaps.refused(sink, topic, missed, &mut self.journal);
     }
 }
