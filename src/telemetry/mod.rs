@@ -95,6 +95,7 @@ impl Telemetry {
             | Observation::SinkReleased { .. }
             | Observation::SinkAdded { .. }
             | Observation::FilterErred { .. }
+            | Observation::MarkerRefused { .. }
             | Observation::Started { .. }
             | Observation::Listening { .. }
             | Observation::DoorsUnguarded { .. }
