@@ -326,6 +326,12 @@ impl Journal {
         }
     }
 
+    /// Whether a sink would take a notification of that length now; false for one that is not ours.
+    pub fn has_room(&self, sink: &str, length: usize) -> bool {
+        let mut tails = self.shared.tails.iter().filter(|tail| tail.sink == sink);
+        self.shared.pending().trouble.is_none() && tails.any(|tail| tail.has_room(cost(length), 0))
+    }
+
     /// Nothing more will be appended: readers deliver what is in hand and then see the end.
     pub fn close(&mut self) {
         self.shared.pending().closing = true;
