@@ -84,6 +84,7 @@ impl Driver {
             if report_at <= now {
                 report_at = now + REPORT_EVERY;
                 self.stream.look_for_room();
+                self.stream.show_legs();
                 self.show(now);
             }
             let due = [self.lifecycle.poll_timeout(), self.stream.poll_timeout()];
@@ -166,17 +167,17 @@ impl Driver {
         // What the reply asks for comes first: a session that closes leaves the stream before another joins it.
         self.execute(now);
         if let Some(session) = connected
-            && let Some(shard) = self.shard_of(session)
+            && let Some((shard, leg)) = self.place_of(session)
         {
-            self.stream.begin(session, shard, now);
+            self.stream.begin(session, shard, leg, now);
         }
     }
 
-    /// The shard of a session whose socket is open.
-    fn shard_of(&self, session: SessionId) -> Option<u16> {
+    /// The shard and the leg of a session whose socket is open.
+    fn place_of(&self, session: SessionId) -> Option<(u16, usize)> {
         let mut sessions = self.lifecycle.sessions();
         let open = sessions.find(|own| own.id == session && own.has_socket())?;
-        Some(open.shard.0)
+        Some((open.shard.0, open.leg))
     }
 
     fn execute(&mut self, now: Time) {

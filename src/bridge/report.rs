@@ -4,7 +4,8 @@ use super::driver::is_waiting;
 use super::status::{self, Status};
 use super::stream::Stream;
 use crate::clock::Clock;
-use crate::lifecycle::{Lifecycle, Reply};
+use crate::event::Topic;
+use crate::lifecycle::{Lifecycle, Reply, expand};
 use crate::observation::Observation;
 use crate::telemetry::Telemetry;
 use crate::time::Time;
@@ -54,16 +55,24 @@ impl Report {
         if let Observation::TopicRejected { topic, reason } = observation {
             self.refused.insert(topic.name().to_owned(), reason.clone());
         }
+        // Each leg is told; the first one's word is enough.
+        let known = !matches!(observation, Observation::TopicPermitted { topic }
+            if self.refused.remove(topic.name()).is_none());
         // A topic stays refused through every reconnect; it is told once.
-        if !again {
+        if !again && known {
             self.telemetry.record(observation);
         }
     }
 
     /// Takes note of what only a reply tells.
     pub fn note_reply(&mut self, reply: &Reply) {
-        if let Reply::TopicsListed { topics, .. } = reply {
-            self.topics = topics.len() as u64;
+        if let Reply::TopicsListed { topics, .. } = reply
+            && !topics.is_empty()
+            && !self.refused.is_empty()
+        {
+            // What is wanted no longer is not refused any more either.
+            let wanted: std::collections::HashSet<_> = topics.iter().flat_map(expand).collect();
+            self.refused.retain(|name, _| wanted.contains(&Topic::new(name)));
         }
     }
 
@@ -135,6 +144,7 @@ impl Report {
         let sessions = lifecycle.sessions().map(|session| status::Session {
             id: session.id.to_string(),
             shard: session.shard.0,
+            leg: session.leg + 1,
             state: session.state.as_str(),
             since: clock.timestamp_of(session.entered),
             last_frame: session.heard_at.map(|at| clock.timestamp_of(at)),
@@ -143,7 +153,9 @@ impl Report {
             last_words: session.last_words.clone(),
         });
         self.status.sessions = sessions.collect();
-        self.status.shards = lifecycle.shards();
+        self.status.shard_numbers = lifecycle.shards().collect();
+        self.status.shards = self.status.shard_numbers.len().try_into().unwrap_or(u16::MAX);
+        self.topics = lifecycle.topics().topics() as u64;
         let rejected = self.refused.len() as u64;
         let refusals = self.refused.iter().take(status::REFUSALS_MAX);
         self.status.topics = status::Topics {

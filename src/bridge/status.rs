@@ -40,6 +40,9 @@ pub struct Status {
     pub login: Login,
     /// How many shards the topics take; 0 until the topics are known.
     pub shards: u16,
+    /// Their numbers.
+    #[serde(skip)]
+    pub shard_numbers: Vec<u16>,
     /// Every session, oldest first.
     pub sessions: Vec<Session>,
     /// What is subscribed to.
@@ -78,6 +81,8 @@ pub struct Session {
     pub id: String,
     /// Whose topics it carries.
     pub shard: u16,
+    /// Which of the shard's legs it belongs to, from 1; without redundancy there is the first alone.
+    pub leg: usize,
     /// What it does: one of `telemetry::metrics::STATES`.
     pub state: &'static str,
     /// Since when.
@@ -174,6 +179,7 @@ impl Status {
             dead_after,
             login: Login::default(),
             shards: 0,
+            shard_numbers: Vec::new(),
             sessions: Vec::new(),
             topics: Topics::default(),
             gaps: Gaps::default(),
@@ -199,7 +205,8 @@ impl Status {
                 None => "not subscribed yet".to_owned(),
             });
         }
-        reasons.extend((0..self.shards).filter_map(|shard| self.deaf(shard, now)));
+        let numbers = self.shard_numbers.iter();
+        reasons.extend(numbers.filter_map(|shard| self.deaf(*shard, now)));
         reasons.extend(self.sinks.iter().filter_map(|sink| sink.unready(now)));
         reasons
     }
@@ -242,7 +249,7 @@ impl Status {
             let of_shard = self.sessions.iter().filter(|session| session.shard == shard);
             of_shard.filter_map(&heard).max().unwrap_or(self.started)
         };
-        let oldest = (0..self.shards.max(1)).map(newest).min();
+        let oldest = self.shard_numbers.iter().copied().map(newest).min();
         since(oldest.unwrap_or(self.started), now)
     }
 }
@@ -306,7 +313,7 @@ mod tests {
         let epoch = "20261124T150000Z-3f9a1c2b";
         let mut status = Status::new("1.2.3", epoch, at(0), Duration::from_secs(35));
         status.as_of = at(100);
-        status.shards = 1;
+        (status.shards, status.shard_numbers) = (1, vec![0]);
         status.sessions = vec![session("s1", 0, "live", Some(90))];
         status.sinks = vec![Sink::new("kafka")];
         status.sinks[0].connected = true;
@@ -317,6 +324,7 @@ mod tests {
         Session {
             id: id.to_owned(),
             shard,
+            leg: 1,
             state,
             since: at(1),
             last_frame: heard.map(at),
@@ -347,7 +355,7 @@ mod tests {
     #[test]
     fn a_shard_without_a_subscribed_session_says_its_last_words() {
         let mut status = well();
-        status.shards = 2;
+        (status.shards, status.shard_numbers) = (2, vec![0, 1]);
         status.sessions.push(session("s2", 1, "waiting", Some(99)));
         assert_eq!(
             status.unready(at(100)),
@@ -391,7 +399,7 @@ mod tests {
     #[test]
     fn ages_are_those_of_the_shard_that_has_waited_longest() {
         let mut status = well();
-        status.shards = 2;
+        (status.shards, status.shard_numbers) = (2, vec![0, 1]);
         status.sessions.push(session("s2", 0, "draining", Some(95)));
         status.sessions.push(session("s3", 1, "live", Some(80)));
         assert_eq!(status.last_frame_age(at(100)), Duration::from_secs(20));

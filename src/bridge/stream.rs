@@ -8,7 +8,7 @@ use crate::observation::Observation;
 use crate::sequence::{Arbiter, Certainty, Ledger, Leg, Verdict};
 use crate::telemetry::metrics::Metrics;
 use crate::time::{Time, Timestamp};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// The cause of a gap that the journal's bound makes.
@@ -31,7 +31,9 @@ pub struct Stream {
     clock: Clock,
     arbiter: Arbiter,
     /// Sessions whose frames are taken; late frames of a session that was closed are nobody's.
-    legs: BTreeSet<SessionId>,
+    legs: BTreeMap<SessionId, usize>,
+    /// The leg of each session that has ended and whose score is still to be taken.
+    ended: BTreeMap<SessionId, usize>,
     journal: Journal,
     ledger: Ledger,
     /// The open gap of each shard.
@@ -55,7 +57,8 @@ impl Stream {
         Self {
             clock,
             arbiter,
-            legs: BTreeSet::new(),
+            legs: BTreeMap::new(),
+            ended: BTreeMap::new(),
             journal,
             ledger,
             gaps: BTreeMap::new(),
@@ -98,14 +101,15 @@ impl Stream {
     }
 
     /// A session's socket is open: its frames count from now on.
-    pub fn begin(&mut self, session: SessionId, shard: u16, now: Time) {
-        self.legs.insert(session);
+    pub fn begin(&mut self, session: SessionId, shard: u16, leg: usize, now: Time) {
+        self.legs.insert(session, leg);
         self.arbiter.begin(Leg(session.0), shard, now);
     }
 
     /// Nothing more comes from a session.
     pub fn end(&mut self, session: SessionId, now: Time) {
-        if self.legs.remove(&session) {
+        if let Some(leg) = self.legs.remove(&session) {
+            self.ended.insert(session, leg);
             self.arbiter.end(Leg(session.0), now);
             self.publish();
         }
@@ -113,7 +117,7 @@ impl Stream {
 
     /// A session said something.
     pub fn take(&mut self, session: SessionId, notification: Notification, now: Time) {
-        if !self.legs.contains(&session) {
+        if !self.legs.contains_key(&session) {
             return;
         }
         self.counts.received += 1;
@@ -136,6 +140,17 @@ impl Stream {
         }
     }
 
+    /// Tells the metrics how the legs did since this was last called. Called now and then, not for each event.
+    pub fn show_legs(&mut self) {
+        for (leg, score) in self.arbiter.take_scores() {
+            let session = SessionId(leg.0);
+            if let Some(leg) = self.legs.get(&session).or_else(|| self.ended.get(&session)) {
+                self.metrics.stream.leg(*leg, score.won, score.followed, score.missed, score.lag);
+            }
+        }
+        self.ended.clear();
+    }
+
     /// Ends the gaps of sinks that have room again. Called now and then, not for each event: a sink at its bound takes one and
     /// refuses the next.
     pub fn look_for_room(&mut self) {
@@ -156,7 +171,7 @@ impl Stream {
 
     /// Publishes what is held, and lets the journal's readers see the end.
     pub fn close_journal(&mut self, now: Time) {
-        for session in std::mem::take(&mut self.legs) {
+        for session in std::mem::take(&mut self.legs).into_keys() {
             self.arbiter.end(Leg(session.0), now);
         }
         self.publish();
@@ -242,7 +257,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new("test", &["kafka"]));
         let arbiter = Arbiter::new(&arbitration);
         let mut stream = Stream::new(Clock::start(), arbiter, journal, Ledger::new(10), metrics);
-        stream.begin(SESSION, 0, Time::START);
+        stream.begin(SESSION, 0, 0, Time::START);
         (stream, readers.remove(0))
     }
 

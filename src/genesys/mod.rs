@@ -127,6 +127,13 @@ impl Genesys {
                     async move { platform.subscribe(session, token, channel, &topics).await };
                 self.answer(Some(session), subscribed);
             }
+            // Its outcome counts also when the session loses its socket meanwhile: topics belong to the channel.
+            Command::Amend { session, token, channel, change } => {
+                self.answer(
+                    None,
+                    async move { platform.amend(session, token, channel, &change).await },
+                );
+            }
             Command::Connect { session, channel } => self.connect(session, channel),
             Command::Ping { session } => self.ping(session),
             Command::Close { session } => self.close(session),

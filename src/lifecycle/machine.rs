@@ -3,22 +3,27 @@
 use super::backoff::Backoff;
 use super::budget::Budget;
 use super::channel::Channel;
+use super::coverage::Coverage;
 use super::login::{Login, Token};
-use super::output::{Note, Output};
-use super::plan;
+use super::output::{Note, Output, Place};
+use super::plan::{Plan as Topics, expand};
 use super::session::Session;
 use super::shard::{Client, Shard};
 use super::state::State;
-use super::{Command, Config, Reason, Refusal, Reply, SessionId, ShardId};
+use super::{Command, Config, Reason, Refusal, Reply, SessionId};
 use crate::event::Topic;
 use crate::observation::Observation;
 use crate::time::Time;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 /// The shell answers a listing within its own time-outs; many pages may be needed.
 const LISTING_DEADLINE: Duration = Duration::from_secs(300);
+
+/// How soon a listing that lacks what an earlier one had is made again at the latest: what two in a row lack, is gone.
+const CONFIRM: Duration = Duration::from_secs(60);
 
 /// How soon an empty or refused plan is looked at again.
 const REPLAN: Duration = Duration::from_secs(300);
@@ -36,8 +41,6 @@ enum Plan {
     Wanted { due: Time, parked: bool },
     /// They are being asked for.
     Asked { deadline: Time },
-    /// The shards stand.
-    Made,
 }
 
 /// Keeps one client's subscriptions live.
@@ -50,6 +53,15 @@ pub struct Lifecycle {
     login: Login,
     plan: Plan,
     plan_backoff: Backoff,
+    /// Whether the last listing failed.
+    plan_failed: bool,
+    /// What is subscribed to.
+    topics: Topics,
+    /// Topics that the last listing lacked.
+    leaving: HashSet<Topic>,
+    /// Queues of the configuration that the last listing lacked.
+    unknown: BTreeSet<String>,
+    /// The legs of all shards, leg by leg.
     shards: Vec<Shard>,
     /// The last session's number.
     sessions: u64,
@@ -70,6 +82,10 @@ impl Lifecycle {
             login: Login::new(&config),
             plan: Plan::Wanted { due: Time::START, parked: false },
             plan_backoff: Backoff::new(&config),
+            plan_failed: false,
+            topics: Topics::default(),
+            leaving: HashSet::new(),
+            unknown: BTreeSet::new(),
             shards: Vec::new(),
             sessions: 0,
             retired: Vec::new(),
@@ -101,7 +117,6 @@ impl Lifecycle {
             // Without a token the login's own deadline is what to wait for.
             Plan::Wanted { due, .. } => self.login.token(due).map(|_| due),
             Plan::Asked { deadline } => Some(deadline),
-            Plan::Made => None,
         };
         let shards = self.shards.iter().filter_map(|shard| shard.poll_timeout(&self.config));
         shards.chain(plan).chain([self.login.poll_timeout()]).min()
@@ -109,13 +124,19 @@ impl Lifecycle {
 
     /// Whether every topic of the plan is delivered by a session.
     pub fn is_covered(&self) -> bool {
-        !self.shards.is_empty() && self.shards.iter().all(Shard::is_covered)
+        let coverage = &self.output.coverage;
+        !coverage.is_empty() && coverage.values().all(Coverage::is_covered)
     }
 
     /// The last frame of the shard that has been silent for longest; `None` before the first.
     pub fn heard_at(&self) -> Option<Time> {
-        let newest = |shard: &Shard| shard.sessions().iter().map(|s| s.heard_at).max().flatten();
-        self.shards.iter().map(newest).min().flatten()
+        let mut newest: BTreeMap<_, Option<Time>> = BTreeMap::new();
+        for shard in &self.shards {
+            let heard = shard.sessions().iter().map(|session| session.heard_at).max().flatten();
+            let of_shard = newest.entry(shard.place().shard).or_default();
+            *of_shard = heard.max(*of_shard);
+        }
+        newest.into_values().min().flatten()
     }
 
     /// Every session, shard by shard, oldest first.
@@ -128,9 +149,14 @@ impl Lifecycle {
         &self.login
     }
 
-    /// How many shards the topics take; 0 until the topics are known.
-    pub fn shards(&self) -> u16 {
-        u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
+    /// The numbers of the shards that the topics take; none until the topics are known.
+    pub fn shards(&self) -> impl Iterator<Item = u16> {
+        self.output.coverage.keys().map(|shard| shard.0)
+    }
+
+    /// What is subscribed to, and how it is divided.
+    pub const fn topics(&self) -> &Topics {
+        &self.topics
     }
 
     /// How many channels the platform holds for us.
@@ -168,13 +194,18 @@ impl Lifecycle {
             Reply::SecretChanged { secret } => {
                 self.login.handle_secret(secret, now, &mut self.rng);
             }
-            // An answer that comes after the deadline, when another has made the plan, says nothing new.
+            // An answer that comes after the deadline is nobody's.
             Reply::TopicsListed { .. } | Reply::TopicsRefused { .. }
-                if matches!(self.plan, Plan::Made) => {}
-            Reply::TopicsListed { topics, unknown } => self.handle_topics(&topics, unknown, now),
+                if !matches!(self.plan, Plan::Asked { .. }) => {}
+            Reply::TopicsListed { topics, unknown, calls } => {
+                (1..calls).for_each(|_| self.rest.spend(now));
+                self.handle_topics(&topics, unknown, now);
+            }
             Reply::TopicsRefused { refusal } => self.handle_topics_refused(&refusal, now),
             Reply::ChannelOpened { .. }
             | Reply::Subscribed { .. }
+            | Reply::Amended { .. }
+            | Reply::AmendRefused { .. }
             | Reply::Connected { .. }
             | Reply::Refused { .. }
             | Reply::Heard { .. }
@@ -215,13 +246,24 @@ impl Lifecycle {
                 None
             }
             Reply::Subscribed { session, rejected } => {
-                for super::RejectedTopic { topic, reason } in rejected {
-                    output.observe(Observation::TopicRejected { topic, reason });
-                }
                 self.with_shard(session, now, |shard, client, output| {
-                    shard.handle_subscribed(session, client, now, output);
+                    shard.handle_subscribed(session, &rejected, client, now, output);
                 });
                 None
+            }
+            Reply::Amended { session, channel, rejected } => {
+                if let Some(session) = find(shards, session).filter(|own| own.holds(channel)) {
+                    session.handle_amended(&rejected, output);
+                }
+                None
+            }
+            Reply::AmendRefused { session, channel, refusal } => {
+                if let Some(asked) = refusal.retry_after {
+                    self.rest.close_until(now + asked);
+                }
+                let token = self.login.token(now);
+                let session = find(shards, session).filter(|own| own.holds(channel));
+                session.and_then(|own| own.handle_amend_refused(&refusal, token, now, rng, output))
             }
             Reply::Connected { session } => {
                 if let Some(session) = find(shards, session)
@@ -307,21 +349,116 @@ impl Lifecycle {
         }
     }
 
-    fn handle_topics(&mut self, topics: &[Topic], unknown: Vec<String>, now: Time) {
-        for queue in unknown {
-            self.output.observe(Observation::QueueUnknown { queue });
+    fn handle_topics(&mut self, listed: &[Topic], unknown: Vec<String>, now: Time) {
+        let unknown: BTreeSet<String> = unknown.into_iter().collect();
+        for queue in unknown.difference(&self.unknown) {
+            self.output.observe(Observation::QueueUnknown { queue: queue.clone() });
         }
-        self.plan = Plan::Wanted { due: now + REPLAN, parked: true };
-        match plan::plan(topics) {
-            Ok(shards) if shards.is_empty() => {}
-            Ok(shards) => {
-                self.plan = Plan::Made;
-                let (topics, count) = (topics.len(), shards.len());
-                self.output.observe(Observation::PlanMade { topics, shards: count });
-                let ids = (0..).map(ShardId);
-                self.shards = ids.zip(shards).map(|(id, topics)| Shard::new(id, topics)).collect();
+        self.unknown = unknown;
+        let first = self.topics.is_empty();
+        let wait = if first { REPLAN } else { self.config.queues_refresh };
+        self.plan = Plan::Wanted { due: now + wait, parked: first };
+        if listed.is_empty() {
+            if !first {
+                // An error of the platform would look the same, and what runs is worth more than what it says.
+                self.tell_plan_refused(
+                    "the list of queues is empty; nothing is removed".into(),
+                    wait,
+                );
             }
-            Err(refused) => self.output.notes.push_back(Note::Misplanned(refused)),
+            return;
+        }
+        let wanted = self.with_leaving(listed);
+        match self.topics.next(&wanted, self.config.redundancy) {
+            Ok(next) => {
+                let wait = self.config.queues_refresh;
+                let wait = if self.leaving.is_empty() { wait } else { wait.min(CONFIRM) };
+                self.plan = Plan::Wanted { due: now + wait, parked: false };
+                self.adopt(next, now);
+            }
+            Err(refused) if first => self.output.notes.push_back(Note::Misplanned(refused)),
+            Err(refused) => {
+                self.tell_plan_refused(refused.to_string(), wait);
+                let carried: HashSet<&Topic> = self.topics.all().collect();
+                let kept: Vec<Topic> =
+                    wanted.into_iter().filter(|topic| carried.contains(topic)).collect();
+                if let Ok(next) = self.topics.next(&kept, self.config.redundancy) {
+                    self.adopt(next, now);
+                }
+            }
+        }
+        self.shards.iter_mut().for_each(Shard::ask_again);
+    }
+
+    fn tell_plan_refused(&mut self, detail: String, retry_in: Duration) {
+        self.plan_failed = true;
+        let reason = Reason::Unexpected.as_str();
+        self.output.observe(Observation::PlanRefused { reason, detail, retry_in });
+    }
+
+    /// What is listed, and what is missing for the first time: pages shift while they are read.
+    fn with_leaving(&mut self, listed: &[Topic]) -> Vec<Topic> {
+        let mut wanted: Vec<Topic> = listed.iter().flat_map(expand).collect();
+        let combined = listed.iter().any(|topic| topic.name().contains('?'));
+        let known: HashSet<Topic> = wanted.iter().cloned().collect();
+        let missing = self.topics.all().filter(|topic| !known.contains(*topic));
+        let missing: Vec<Topic> =
+            missing.filter(|topic| !self.leaving.contains(*topic)).cloned().collect();
+        self.leaving = missing.iter().cloned().collect();
+        if combined {
+            wanted = listed.to_vec();
+        }
+        wanted.extend(missing);
+        wanted
+    }
+
+    /// Changes over to a plan: what stays is not touched.
+    fn adopt(&mut self, next: Topics, now: Time) {
+        let first = self.topics.is_empty();
+        let recombined = next.is_combined() != self.topics.is_combined();
+        self.tell_plan(&next, first);
+        let legs = self.config.redundancy;
+        let gone: Vec<_> = self.topics.shards().filter(|id| next.topics_of(*id) == 0).collect();
+        for id in gone {
+            if self.output.coverage.remove(&id).is_some_and(|coverage| coverage.has_gap()) {
+                let (shard, to, action) = (id, now, "no longer wanted");
+                self.output.notes.push_back(Note::GapClosed { shard, to, action });
+            }
+            for shard in self.shards.extract_if(.., |shard| shard.place().shard == id) {
+                let mut shard = shard;
+                self.retired.extend(shard.dissolve(&mut self.output));
+            }
+        }
+        for id in next.shards() {
+            let (topics, count) = (next.subscriptions_of(id), next.topics_of(id));
+            if self.output.coverage.contains_key(&id) {
+                let of_shard = self.shards.iter_mut().filter(|shard| shard.place().shard == id);
+                of_shard.for_each(|shard| shard.want(topics.clone(), count, recombined));
+            } else {
+                self.output.coverage.insert(id, Coverage::new(legs));
+                let place = |leg| Place { shard: id, leg, topics: count };
+                self.shards.extend((0..legs).map(|leg| Shard::new(place(leg), topics.clone())));
+            }
+        }
+        self.shards.sort_by_key(|shard| (shard.place().shard, shard.place().leg));
+        self.topics = next;
+    }
+
+    fn tell_plan(&mut self, next: &Topics, first: bool) {
+        let (topics, shards) = (next.topics(), next.shards().count());
+        if std::mem::take(&mut self.plan_failed) || first {
+            self.output.observe(Observation::PlanMade { topics, shards });
+        }
+        if first {
+            return;
+        }
+        let (before, after) = (self.topics.keys(), next.keys());
+        let names =
+            |keys: BTreeSet<&&str>| keys.into_iter().map(|key| (**key).to_owned()).collect();
+        let joined: Vec<String> = names(after.difference(&before).collect());
+        let left: Vec<String> = names(before.difference(&after).collect());
+        if !joined.is_empty() || !left.is_empty() {
+            self.output.observe(Observation::PlanChanged { joined, left, topics, shards });
         }
     }
 
@@ -333,6 +470,7 @@ impl Lifecycle {
         if let Some(asked) = refusal.retry_after {
             self.rest.close_until(now + asked);
         }
+        self.plan_failed = true;
         self.output.observe(Observation::PlanRefused {
             reason: refusal.reason.as_str(),
             detail: refusal.detail.clone(),
@@ -403,6 +541,7 @@ impl Lifecycle {
             sessions: &mut self.sessions,
             retired: &mut self.retired,
             channels,
+            legs: self.shards.len(),
             handshakes: &mut self.handshakes,
             rest: &mut self.rest,
         };

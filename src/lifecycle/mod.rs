@@ -8,11 +8,13 @@
 //!                └───────► deadline                    └─ Session…  one channel and its socket
 //! ```
 
+mod amend;
 mod backoff;
 mod budget;
 mod channel;
 mod command;
 mod config;
+mod coverage;
 mod login;
 mod machine;
 mod output;
@@ -26,14 +28,14 @@ mod tests;
 
 pub use backoff::Backoff;
 pub use command::{
-    ChannelId, Command, Heard, Reason, Refusal, RejectedTopic, Reply, SecretVersion, SessionId,
-    ShardId, TokenId,
+    Change, ChannelId, Command, Heard, Reason, Refusal, RejectedTopic, Reply, SecretVersion,
+    SessionId, ShardId, TokenId,
 };
 pub use config::Config;
 pub use login::{Login, Token};
 pub use machine::Lifecycle;
 pub use output::Note;
-pub use plan::{CHANNELS_PER_CLIENT, TOPICS_PER_CHANNEL, TooMany};
+pub use plan::{CHANNELS_PER_CLIENT, Plan, TOPICS_PER_CHANNEL, TooMany, expand};
 pub use reasons::Answer;
 pub use session::Session;
 pub use shard::Trigger;

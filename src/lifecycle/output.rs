@@ -1,9 +1,10 @@
 //! What leaves the lifecycle: commands for the shell and notes for people.
 
+use super::coverage::{Coverage, Finding};
 use super::{Command, Reason, ShardId};
 use crate::observation::Observation;
 use crate::time::Time;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Something to be told.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +40,16 @@ pub enum Note {
 pub struct Output {
     pub(super) commands: VecDeque<Command>,
     pub(super) notes: VecDeque<Note>,
+    /// What the legs of each shard missed: what all of them did is a gap, and told.
+    pub(super) coverage: BTreeMap<ShardId, Coverage>,
+}
+
+/// One of a shard's legs: its shard, its place among them, and how many topics it carries.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub shard: ShardId,
+    pub leg: usize,
+    pub topics: usize,
 }
 
 impl Output {
@@ -48,5 +59,53 @@ impl Output {
 
     pub(super) fn observe(&mut self, observation: Observation) {
         self.notes.push_back(Note::Observed(observation));
+    }
+
+    /// A leg that delivered does so no more; `from` is its last frame.
+    pub(super) fn lost(&mut self, place: Place, from: Time, cause: Reason) {
+        if let Some(coverage) = self.coverage.get_mut(&place.shard) {
+            let findings = coverage.lost(place.leg, from, cause);
+            self.tell(place, findings);
+        }
+    }
+
+    /// A leg missed something, as is found out now.
+    pub(super) fn missed(&mut self, place: Place, from: Time, to: Time, cause: Reason) {
+        if let Some(coverage) = self.coverage.get_mut(&place.shard) {
+            let findings = coverage.missed(place.leg, from, to, cause);
+            self.tell(place, findings);
+        }
+    }
+
+    /// A leg delivers.
+    pub(super) fn back(&mut self, place: Place, to: Time, action: &'static str) {
+        let finding = self.coverage.get_mut(&place.shard).and_then(|all| all.back(place.leg, to));
+        if finding.is_some() {
+            self.notes.push_back(Note::GapClosed { shard: place.shard, to, action });
+        }
+    }
+
+    /// A leg that delivers was alive then.
+    pub(super) fn proven(&mut self, place: Place, until: Time) {
+        if let Some(coverage) = self.coverage.get_mut(&place.shard) {
+            coverage.proven(place.leg, until);
+        }
+    }
+
+    fn tell(&mut self, place: Place, findings: Vec<Finding>) {
+        let Place { shard, topics, .. } = place;
+        for finding in findings {
+            match finding {
+                Finding::Opened { from, cause } => {
+                    self.notes.push_back(Note::GapOpened { shard, cause, from, topics });
+                }
+                Finding::Missed { from, to, cause } => {
+                    self.notes.push_back(Note::GapOpened { shard, cause, from, topics });
+                    let action = "resubscribed";
+                    self.notes.push_back(Note::GapClosed { shard, to, action });
+                }
+                Finding::Closed => {}
+            }
+        }
     }
 }

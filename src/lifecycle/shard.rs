@@ -1,20 +1,23 @@
-//! One slice of the topics: kept covered by one session, or by two while one succeeds the other.
+//! One leg of a slice of the topics: kept covered by one session, or by two while one succeeds the other. In redundant mode a
+//! slice has two legs, which know nothing of each other.
 //!
-//! The shard decides who succeeds whom, and knows when nobody delivers. Rules, looked at after every input:
+//! The leg decides who succeeds whom, and knows when nobody delivers. Rules, looked at after every input:
 //! 1. Without a session, one is started.
 //! 2. When the newest live session has a reason to be replaced and no younger one is at work, a successor is started.
 //! 3. When a session becomes live, the older ones drain, or are dropped where they have no socket. One that drains returns to
 //!    live should its successor be lost.
-//! 4. When the last delivering session is lost, a gap opens at its last frame; when one delivers again, the gap closes.
+//! 4. When the last delivering session is lost, an outage begins at its last frame; when one delivers again, it ends. What all legs
+//!    of the slice missed is a gap (`coverage`).
+//! 5. A live session whose topics are not those that are wanted is given the difference (`amend`).
 
 use super::budget::Budget;
 use super::channel::Channel;
 use super::login::Token;
-use super::output::{Note, Output};
+use super::output::{Output, Place};
 use super::plan::{CHANNELS_PER_CLIENT, ShardTopics};
 use super::session::Session;
 use super::state::State;
-use super::{Command, Config, Reason, SessionId, ShardId};
+use super::{Command, Config, Reason, SessionId};
 use crate::observation::Observation;
 use crate::time::Time;
 
@@ -34,11 +37,14 @@ pub enum Trigger {
     Token,
     /// The channel's life, or that of the token that made it, comes to its end.
     Channel,
+    /// The same topics are subscribed to in another form.
+    Topics,
 }
 
 impl Trigger {
     /// All triggers.
-    pub const ALL: [Self; 4] = [Self::ClosingNotice, Self::Secret, Self::Token, Self::Channel];
+    pub const ALL: [Self; 5] =
+        [Self::ClosingNotice, Self::Secret, Self::Token, Self::Channel, Self::Topics];
 
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
@@ -47,6 +53,7 @@ impl Trigger {
             Self::Secret => "secret",
             Self::Token => "token_expiry",
             Self::Channel => "channel_expiry",
+            Self::Topics => "topics",
         }
     }
 }
@@ -75,6 +82,8 @@ pub struct Client<'a> {
     pub retired: &'a mut Vec<Channel>,
     /// How many channels of ours the platform knows or is asked for, retired ones included.
     pub channels: usize,
+    /// How many legs all shards have: with one channel more they take turns in planned changes.
+    pub legs: usize,
     /// How often a socket may be opened.
     pub handshakes: &'a mut Budget,
     /// How often a REST call may be made.
@@ -82,16 +91,26 @@ pub struct Client<'a> {
 }
 
 impl Client<'_> {
-    fn new_session(&mut self, shard: ShardId, now: Time) -> Session {
+    fn new_session(&mut self, place: Place, edition: u32, now: Time) -> Session {
         *self.sessions += 1;
-        Session::new(SessionId(*self.sessions), shard, self.config, now)
+        Session::new(SessionId(*self.sessions), place, edition, self.config, now)
+    }
+
+    /// Whether a channel may be made. Planned changes take turns with one channel more than there are legs; whoever has no time to
+    /// wait takes what the platform allows.
+    fn may_open(&self, urgent: bool, now: Time) -> bool {
+        let unusable = self.retired.iter().filter(|channel| !channel.is_usable(now)).count();
+        self.channels < CHANNELS_PER_CLIENT
+            && (urgent || self.channels.saturating_sub(unusable) <= self.legs)
     }
 
     /// A retired channel that will outlive its next use.
     fn take_retired(&mut self, now: Time, output: &mut Output) -> Option<Channel> {
+        let channels = &mut self.channels;
         self.retired.retain(|channel| {
             let known = now < channel.expires_at;
             if !known {
+                *channels = channels.saturating_sub(1);
                 output.command(Command::Forget { channel: channel.id });
             }
             known
@@ -101,28 +120,54 @@ impl Client<'_> {
     }
 }
 
-/// One slice of the topics and its sessions.
+/// One leg of a slice of the topics, and its sessions.
 #[derive(Clone, Debug)]
 pub struct Shard {
-    id: ShardId,
+    place: Place,
     topics: ShardTopics,
+    /// Counts the forms in which the topics were subscribed to.
+    edition: u32,
     /// Oldest first. More than one only while a successor is made or a predecessor drains.
     sessions: Vec<Session>,
-    /// Whether a session delivers; the beginning, before the first one did, is no gap.
+    /// Whether a session delivers.
     covered: bool,
-    gap: bool,
     rotation: Option<Rotation>,
 }
 
 impl Shard {
-    /// A shard that starts its first session at the next step.
-    pub const fn new(id: ShardId, topics: ShardTopics) -> Self {
-        Self { id, topics, sessions: Vec::new(), covered: false, gap: false, rotation: None }
+    /// A leg that starts its first session at the next step.
+    pub const fn new(place: Place, topics: ShardTopics) -> Self {
+        Self { place, topics, edition: 0, sessions: Vec::new(), covered: false, rotation: None }
+    }
+
+    /// Which leg of which shard it is.
+    pub const fn place(&self) -> Place {
+        self.place
     }
 
     /// Its topics, as they are subscribed to.
     pub const fn topics(&self) -> &ShardTopics {
         &self.topics
+    }
+
+    /// From now on these are wanted, `count` topics by themselves. `recombined` says that those which stay are subscribed to in
+    /// another form: then a successor takes them, since nobody knows whether the platform changes them over without a moment between.
+    pub fn want(&mut self, topics: ShardTopics, count: usize, recombined: bool) {
+        self.place.topics = count;
+        self.topics = topics;
+        self.edition += u32::from(recombined);
+    }
+
+    /// Asks again for the topics that the platform refused.
+    pub fn ask_again(&mut self) {
+        for session in &mut self.sessions {
+            session.ask_again();
+        }
+    }
+
+    /// Closes every session, and hands out the channels that the platform still knows.
+    pub fn dissolve(&mut self, output: &mut Output) -> Vec<Channel> {
+        self.close_sessions(output)
     }
 
     /// Looks again now at what waiting alone does not mend.
@@ -142,15 +187,16 @@ impl Shard {
         self.sessions.iter_mut().find(|session| session.id == id)
     }
 
-    /// Whether a session delivers.
-    pub const fn is_covered(&self) -> bool {
-        self.covered
-    }
-
     /// When something is due.
     pub fn poll_timeout(&self, config: &Config) -> Option<Time> {
         let sessions = self.sessions.iter().filter_map(|session| session.poll_timeout(config));
-        sessions.chain(self.sessions.last().and_then(|newest| ages_at(newest, config))).min()
+        let amends = self.sessions.iter().filter_map(|session| self.amends_at(session));
+        let ages = self.sessions.last().and_then(|newest| ages_at(newest, config));
+        sessions.chain(amends).chain(ages).min()
+    }
+
+    fn amends_at(&self, session: &Session) -> Option<Time> {
+        session.amends_at(&self.topics).filter(|_| session.edition == self.edition)
     }
 
     /// Applies the rules. Called after every input and at every deadline.
@@ -162,7 +208,16 @@ impl Shard {
         self.start_successor(client, now, output);
         for at in 0..self.sessions.len() {
             if self.sessions[at].is_due(now) {
-                advance(&mut self.sessions[at], &self.topics, client, now, output);
+                let topics = &self.topics;
+                // A leg that does not deliver, or whose session is about to be closed, has no time to wait for its turn.
+                let urgent = !self.covered
+                    || self.rotation.is_none_or(|own| own.trigger == Trigger::ClosingNotice);
+                if !self.sessions[at].subscribed {
+                    self.sessions[at].edition = self.edition;
+                }
+                advance(&mut self.sessions[at], topics, urgent, client, now, output);
+            } else if self.amends_at(&self.sessions[at]).is_some() {
+                self.sessions[at].amend(&self.topics, client.token, client.rest, now, output);
             }
         }
     }
@@ -171,6 +226,7 @@ impl Shard {
     pub fn handle_subscribed(
         &mut self,
         id: SessionId,
+        rejected: &[super::RejectedTopic],
         client: &mut Client<'_>,
         now: Time,
         output: &mut Output,
@@ -180,15 +236,21 @@ impl Shard {
             .filter(|session| matches!(session.state, State::Subscribing { .. }))
         {
             session.handle_subscribed(now);
+            session.note_subscribed(rejected, output);
             connect(session, client, now, output);
         }
     }
 
     /// Closes every session, for good.
     pub fn close(&mut self, output: &mut Output) {
-        for session in self.sessions.drain(..) {
+        self.close_sessions(output);
+    }
+
+    fn close_sessions(&mut self, output: &mut Output) -> Vec<Channel> {
+        let closed = self.sessions.drain(..).inspect(|session| {
             output.command(Command::Close { session: session.id });
-        }
+        });
+        closed.filter_map(|session| session.channel).collect()
     }
 
     /// Removes a session that is not needed any more, as its successor delivers. What it missed before that, is a gap.
@@ -256,12 +318,10 @@ impl Shard {
         }
     }
 
-    /// A gap that is over when it is found out.
+    /// What the leg missed although a successor took over.
     fn tell_missed(&self, missed: Option<(Time, Time)>, cause: Reason, output: &mut Output) {
         if let Some((from, to)) = missed {
-            let (shard, topics) = (self.id, self.topics.len());
-            output.notes.push_back(Note::GapOpened { shard, cause, from, topics });
-            output.notes.push_back(Note::GapClosed { shard, to, action: "resubscribed" });
+            output.missed(self.place, from, to, cause);
         }
     }
 
@@ -271,28 +331,31 @@ impl Shard {
             (true, None) => {
                 let delivered = self.sessions.iter().filter(|session| session.loss.is_some());
                 let lost = delivered.max_by_key(|session| session.heard_at);
-                output.notes.push_back(Note::GapOpened {
-                    shard: self.id,
-                    cause: lost.and_then(|session| session.loss).unwrap_or(Reason::Cut),
-                    from: lost.and_then(|session| session.heard_at).unwrap_or(now),
-                    topics: self.topics.len(),
-                });
-                (self.covered, self.gap) = (false, true);
+                let from = lost.and_then(|session| session.heard_at).unwrap_or(now);
+                let cause = lost.and_then(|session| session.loss).unwrap_or(Reason::Cut);
+                self.covered = false;
+                output.lost(self.place, from, cause);
             }
             (false, Some(session)) => {
-                if self.gap {
-                    let action = if session.resumed { "resumed" } else { "resubscribed" };
-                    output.notes.push_back(Note::GapClosed { shard: self.id, to: now, action });
-                }
-                (self.covered, self.gap) = (true, false);
+                let action = if session.resumed { "resumed" } else { "resubscribed" };
+                self.covered = true;
+                output.back(self.place, now, action);
             }
-            (true, Some(_)) | (false, None) => {}
+            (true, Some(session)) => {
+                // A predecessor that is in doubt may turn out to have been dead since its last frame.
+                let doubted = self.sessions.iter().filter(|session| session.doubt.is_some());
+                let doubted = doubted.filter_map(|session| session.heard_at).min();
+                if let Some(until) = session.heard_at.min(doubted.or(session.heard_at)) {
+                    output.proven(self.place, until);
+                }
+            }
+            (false, None) => {}
         }
     }
 
     fn start_successor(&mut self, client: &mut Client<'_>, now: Time, output: &mut Output) {
         let Some(newest) = self.sessions.last() else {
-            let session = client.new_session(self.id, now);
+            let session = client.new_session(self.place, self.edition, now);
             self.sessions.push(session);
             return;
         };
@@ -309,15 +372,15 @@ impl Shard {
         let Some(newest) = self.sessions.last() else {
             return;
         };
-        let Some(trigger) = due(newest, client, now) else {
+        let Some(trigger) = due(newest, self.edition, client, now) else {
             return;
         };
         let predecessor = newest.id;
-        let session = client.new_session(self.id, now);
+        let session = client.new_session(self.place, self.edition, now);
         self.rotation =
             Some(Rotation { trigger, successor: session.id, failures: 0, settled_at: None });
         output.observe(Observation::RotationStarted {
-            shard: self.id.0,
+            shard: self.place.shard.0,
             trigger: trigger.as_str(),
             predecessor: predecessor.to_string(),
             successor: session.id.to_string(),
@@ -336,7 +399,7 @@ impl Shard {
         rotation.failures = successor.failures;
         if let State::Waiting { until, .. } = successor.state {
             output.observe(Observation::RotationFailed {
-                shard: self.id.0,
+                shard: self.place.shard.0,
                 trigger: rotation.trigger.as_str(),
                 detail: successor.last_words.clone().unwrap_or_default(),
                 retry_in: until.since(now),
@@ -351,7 +414,7 @@ impl Shard {
         {
             self.rotation = None;
             output.observe(Observation::RotationFinished {
-                shard: self.id.0,
+                shard: self.place.shard.0,
                 trigger: trigger.as_str(),
                 overlap: now.since(settled_at),
             });
@@ -372,7 +435,7 @@ fn ages_at(session: &Session, config: &Config) -> Option<Time> {
 }
 
 /// Why the newest session should be replaced, if it should.
-fn due(newest: &Session, client: &Client<'_>, now: Time) -> Option<Trigger> {
+fn due(newest: &Session, edition: u32, client: &Client<'_>, now: Time) -> Option<Trigger> {
     if newest.noticed {
         return Some(Trigger::ClosingNotice);
     }
@@ -384,6 +447,9 @@ fn due(newest: &Session, client: &Client<'_>, now: Time) -> Option<Trigger> {
             return Some(Trigger::Token);
         }
     }
+    if newest.edition != edition {
+        return Some(Trigger::Topics);
+    }
     ages_at(newest, client.config).is_some_and(|at| at <= now).then_some(Trigger::Channel)
 }
 
@@ -391,6 +457,7 @@ fn due(newest: &Session, client: &Client<'_>, now: Time) -> Option<Trigger> {
 fn advance(
     session: &mut Session,
     topics: &ShardTopics,
+    urgent: bool,
     client: &mut Client<'_>,
     now: Time,
     output: &mut Output,
@@ -415,7 +482,7 @@ fn advance(
             client.rest.spend(now);
             session.subscribe(channel, token, topics, now, output);
         }
-        None if client.channels < CHANNELS_PER_CLIENT => {
+        None if client.may_open(urgent, now) => {
             client.channels += 1;
             client.rest.spend(now);
             session.open(token, now, output);

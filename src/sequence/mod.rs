@@ -7,7 +7,7 @@ mod config;
 mod ledger;
 mod sequencer;
 
-pub use arbiter::{Arbiter, Leg, Verdict};
+pub use arbiter::{Arbiter, Leg, Score, Verdict};
 pub use config::Config;
 pub use ledger::{Certainty, Gap, Ledger};
 pub use sequencer::Sequencer;

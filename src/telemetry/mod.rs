@@ -74,8 +74,12 @@ impl Telemetry {
             | Observation::SessionLost { .. }
             | Observation::QueueUnknown { .. }
             | Observation::TopicRejected { .. }
+            | Observation::TopicPermitted { .. }
             | Observation::RotationStarted { .. }
             | Observation::PlanMade { .. }
+            | Observation::PlanChanged { .. }
+            | Observation::TopicsAmended { .. }
+            | Observation::AmendRefused { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
             | Observation::Started { .. }

@@ -1,6 +1,8 @@
 //! The lifecycle against a model of the platform, in virtual time.
 
 mod properties;
+mod redundant;
+mod topics;
 mod transcripts;
 mod world;
 

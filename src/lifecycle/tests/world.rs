@@ -2,9 +2,10 @@
 
 use crate::event::Topic;
 use crate::lifecycle::{
-    ChannelId, Command, Config, Heard, Lifecycle, Note, Reason, Refusal, Reply, SecretVersion,
-    SessionId, ShardId, TOPICS_PER_CHANNEL, TokenId,
+    Change, ChannelId, Command, Config, Heard, Lifecycle, Note, Reason, Refusal, RejectedTopic,
+    Reply, SecretVersion, SessionId, ShardId, TOPICS_PER_CHANNEL, TokenId,
 };
+use crate::observation::Observation;
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub fn config() -> Config {
         stable_after: Duration::from_secs(10),
         rotation_jitter: Duration::from_secs(3),
         renew_before: Duration::from_secs(900),
+        redundancy: 1,
+        queues_refresh: DAY * 365,
     }
 }
 
@@ -66,6 +69,12 @@ pub struct World {
     pub asked: Vec<(Time, Command)>,
     pub gaps: Vec<Gap>,
     pub transcript: String,
+    /// What the platform lists, where a test says so.
+    pub listed: Option<Vec<Topic>>,
+    /// What each channel carries.
+    pub carried: BTreeMap<ChannelId, BTreeSet<Box<str>>>,
+    /// Topics that hold this word are refused.
+    pub forbid: Option<String>,
     /// How many shards the topics fill.
     pub shards: usize,
     /// When each shard was without a socket that speaks, once it had one; open intervals have no end.
@@ -81,9 +90,10 @@ pub struct World {
 fn kind(command: &Command) -> Option<usize> {
     match command {
         Command::RequestToken => Some(0),
-        Command::ListTopics { .. } | Command::OpenChannel { .. } | Command::Subscribe { .. } => {
-            Some(1)
-        }
+        Command::ListTopics { .. }
+        | Command::OpenChannel { .. }
+        | Command::Subscribe { .. }
+        | Command::Amend { .. } => Some(1),
         Command::Connect { .. } => Some(2),
         Command::Ping { .. } | Command::Close { .. } | Command::Forget { .. } => None,
     }
@@ -91,8 +101,12 @@ fn kind(command: &Command) -> Option<usize> {
 
 impl World {
     pub fn new(seed: u64) -> Self {
+        Self::with(config(), seed)
+    }
+
+    pub fn with(config: Config, seed: u64) -> Self {
         Self {
-            lifecycle: Lifecycle::new(config(), seed),
+            lifecycle: Lifecycle::new(config, seed),
             now: Time::START,
             due: BTreeMap::new(),
             serial: 0,
@@ -109,6 +123,9 @@ impl World {
             asked: Vec::new(),
             gaps: Vec::new(),
             transcript: String::new(),
+            listed: None,
+            carried: BTreeMap::new(),
+            forbid: None,
             shards: 1,
             unfed: BTreeMap::new(),
             forbidden: [Time::START; 3],
@@ -124,7 +141,12 @@ impl World {
 
     /// A world of several shards that has come to live.
     pub fn live_with(seed: u64, shards: usize) -> Self {
-        let mut world = Self::new(seed);
+        Self::live_as(config(), seed, shards)
+    }
+
+    /// As `live_with`, with this configuration.
+    pub fn live_as(config: Config, seed: u64, shards: usize) -> Self {
+        let mut world = Self::with(config, seed);
         world.shards = shards;
         world.run(Duration::from_secs(60));
         assert!(world.lifecycle.is_covered(), "{}", world.transcript);
@@ -295,10 +317,21 @@ impl World {
                     gap.to = Some(to);
                     self.tell(&format!("gap closed: {action}"));
                 }
-                Note::Observed(crate::observation::Observation::RotationStarted {
-                    trigger,
-                    ..
-                }) => self.tell(&format!("rotation: {trigger}")),
+                Note::Observed(Observation::PlanChanged { joined, left, .. }) => {
+                    self.tell(&format!("plan: {} joined, {} left", joined.len(), left.len()));
+                }
+                Note::Observed(Observation::PlanRefused { detail, .. }) => {
+                    self.tell(&format!("plan refused: {detail}"));
+                }
+                Note::Observed(Observation::TopicRejected { topic, .. }) => {
+                    self.tell(&format!("rejected {topic}"));
+                }
+                Note::Observed(Observation::TopicPermitted { topic }) => {
+                    self.tell(&format!("permitted {topic}"));
+                }
+                Note::Observed(Observation::RotationStarted { trigger, .. }) => {
+                    self.tell(&format!("rotation: {trigger}"))
+                }
                 Note::Observed(_) | Note::Misplanned(_) => {}
             }
         }
@@ -328,7 +361,10 @@ impl World {
             }
             Command::ListTopics { .. } => match self.refuse_list.pop_front() {
                 Some(refusal) => Reply::TopicsRefused { refusal },
-                None => Reply::TopicsListed { topics: topics(self.shards), unknown: Vec::new() },
+                None => {
+                    let topics = self.listed.clone().unwrap_or_else(|| topics(self.shards));
+                    Reply::TopicsListed { topics, unknown: Vec::new(), calls: 1 }
+                }
             },
             Command::OpenChannel { session, .. } => {
                 self.tell(&format!("{session} open channel"));
@@ -339,8 +375,10 @@ impl World {
                     Reply::ChannelOpened { session, channel, expires_in: DAY }
                 })
             }
-            Command::Subscribe { session, channel, .. } => {
+            Command::Amend { session, channel, change, .. } => self.amend(session, channel, change),
+            Command::Subscribe { session, channel, topics, .. } => {
                 self.tell(&format!("{session} subscribe"));
+                self.carried.insert(channel, topics.iter().cloned().collect());
                 let gone = Reply::Refused { session, refusal: refusal(Reason::ChannelGone) };
                 self.refused(session).unwrap_or(if self.channels.contains(&channel) {
                     Reply::Subscribed { session, rejected: Vec::new() }
@@ -369,6 +407,34 @@ impl World {
         }
         let slow = matches!(reply, Reply::ChannelOpened { .. }).then_some(self.slow_channels);
         self.later(ROUND_TRIP + slow.unwrap_or_default(), reply);
+    }
+
+    /// Changes what a channel carries.
+    fn amend(&mut self, session: SessionId, channel: ChannelId, change: Change) -> Reply {
+        if let Some(refusal) = self.refuse_rest.pop_front() {
+            self.tell(&format!("{session} amend refused"));
+            return Reply::AmendRefused { session, channel, refusal };
+        }
+        let carried = self.carried.entry(channel).or_default();
+        let told = match change {
+            Change::Add(topics) => {
+                carried.extend(topics.iter().cloned());
+                format!("{session} add {}", topics.len())
+            }
+            Change::Replace(topics) => {
+                *carried = topics.iter().cloned().collect();
+                format!("{session} replace by {}", topics.len())
+            }
+        };
+        let refused =
+            |name: &&Box<str>| self.forbid.as_ref().is_some_and(|word| name.contains(word));
+        let rejected = carried
+            .iter()
+            .filter(refused)
+            .map(|name| RejectedTopic { topic: Topic::new(name), reason: "forbidden".to_owned() });
+        let rejected = rejected.collect();
+        self.tell(&told);
+        Reply::Amended { session, channel, rejected }
     }
 
     fn refused(&mut self, session: SessionId) -> Option<Reply> {

@@ -18,14 +18,27 @@ pub const STATES: [&str; 8] = [
 ];
 
 /// What makes us replace a session that works.
-pub const TRIGGERS: [&str; 6] =
-    ["closing_notice", "secret", "token_expiry", "channel_expiry", "channel_lost", "operator"];
+pub const TRIGGERS: [&str; 7] = [
+    "closing_notice",
+    "secret",
+    "token_expiry",
+    "channel_expiry",
+    "topics",
+    "channel_lost",
+    "operator",
+];
 
 /// How an attempt to replace a session ended; a failed one is tried again.
 pub const OUTCOMES: [&str; 2] = ["completed", "failed"];
 
 /// Causes of a gap beside the reasons for which a session ends: the process did not run, or the journal was full.
 pub const OTHER_GAP_CAUSES: [&str; 2] = ["restart", "journal_full"];
+
+/// The legs of a shard; without redundancy there is the first alone.
+pub const LEGS: [&str; 2] = ["1", "2"];
+
+/// What a leg showed beside another.
+pub const SIGHTS: [&str; 3] = ["won", "followed", "missed"];
 
 /// Whether the platform took a topic.
 pub const TOPIC_STATES: [&str; 2] = ["permitted", "rejected"];

@@ -16,7 +16,9 @@ use prometheus::{Encoder, TextEncoder};
 use shelf::Shelf;
 use std::collections::BTreeMap;
 
-pub use labels::{FAMILIES, OTHER_GAP_CAUSES, OUTCOMES, STATES, TOPIC_STATES, TRIGGERS};
+pub use labels::{
+    FAMILIES, LEGS, OTHER_GAP_CAUSES, OUTCOMES, SIGHTS, STATES, TOPIC_STATES, TRIGGERS,
+};
 pub use login::Login;
 pub use session::Sessions;
 pub use sink::{Backlog, Sink};

@@ -1,6 +1,6 @@
 //! The stream: what was heard, what of it was doubled or late, and where notifications may have been missed.
 
-use super::labels::{FAMILIES, OTHER_GAP_CAUSES, family_of};
+use super::labels::{FAMILIES, LEGS, OTHER_GAP_CAUSES, SIGHTS, family_of};
 use super::shelf::{Shelf, whole};
 use crate::event::Topic;
 use crate::lifecycle::Reason;
@@ -14,6 +14,8 @@ pub struct Stream {
     duplicates: IntCounter,
     possible_duplicates: IntCounter,
     late: IntCounter,
+    sights: [[IntCounter; SIGHTS.len()]; LEGS.len()],
+    lag: [Counter; LEGS.len()],
     unreadable: IntCounter,
     gaps: IntCounterVec,
     gap_seconds: Counter,
@@ -27,7 +29,19 @@ impl Stream {
             "Notifications heard on all sessions, before duplicates are dropped, by the topic's name without its ids.",
             &["family"],
         );
+        let sights = shelf.counters(
+            "tieline_leg_sights_total",
+            "What a leg showed while another carried the same topics: first (won), after it (followed), or never (missed).",
+            &["leg", "outcome"],
+        );
+        let lag = shelf.fraction_family(
+            "tieline_leg_lag_seconds_total",
+            "How much later than another leg a leg showed what it followed with, all together.",
+            &["leg"],
+        );
         let metrics = Self {
+            sights: LEGS.map(|leg| SIGHTS.map(|sight| sights.with_label_values(&[leg, sight]))),
+            lag: LEGS.map(|leg| lag.with_label_values(&[leg])),
             notifications: FAMILIES.map(|family| notifications.with_label_values(&[family])),
             duplicates: shelf.counter(
                 "tieline_duplicates_total",
@@ -81,6 +95,16 @@ impl Stream {
     /// An event was marked as late.
     pub fn late(&self) {
         self.late.inc();
+    }
+
+    /// How a leg, counted from 0, did beside the others.
+    pub fn leg(&self, leg: usize, won: u64, followed: u64, missed: u64, lag: Duration) {
+        if let (Some(sights), Some(seconds)) = (self.sights.get(leg), self.lag.get(leg)) {
+            for (counter, count) in sights.iter().zip([won, followed, missed]) {
+                counter.inc_by(count);
+            }
+            seconds.inc_by(lag.as_secs_f64());
+        }
     }
 
     /// A frame could not be read; answers how many that makes.
