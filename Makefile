@@ -8,12 +8,13 @@ SHELL := bash
 BUILD_PACKAGES := gcc g++ make pkg-config libssl-dev zlib1g-dev
 
 # Cheapest first, so that a slip is told early.
-CHECKS := fmt-check rules compose clippy clippy-bare doc servers unit
+CHECKS := fmt-check rules compose contract units clippy clippy-bare doc servers unit
 
 PROMTOOL := tests/servers/prometheus.sh --promtool
 CHECK_JSONSCHEMA := check-jsonschema==0.39.0
+KUBERNETES_VALIDATE := kubernetes-validate==1.37.0
 
-.PHONY: help demo test bench fmt servers packages $(CHECKS)
+.PHONY: help demo test properties bench fmt servers packages $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +29,20 @@ test: packages ## Everything that must hold: format, lints, docs, tests on real 
 	  $(MAKE) --no-print-directory $$check; \
 	  echo "── $$check: $$((SECONDS - started)) s"; \
 	done
+
+# How long `make properties` looks, and how many cases it draws of each property from each seed.
+FOR ?= 600
+CASES ?= 2000
+
+properties: packages ## Look for counter-examples with fresh seeds: make properties FOR=3600 CASES=20000
+	@cargo test --locked --package tieline --lib --no-run
+	@ends=$$((SECONDS + $(FOR))); runs=0; \
+	while [ $$runs = 0 ] || [ $$SECONDS -lt $$ends ]; do \
+	  seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); runs=$$((runs + 1)); \
+	  again="TIELINE_WORLD_SEED_FROM=$$seed PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$(CASES) cargo test --package tieline --lib"; \
+	  env $$again --quiet || { echo "repeat it with: $$again"; exit 1; }; \
+	done; \
+	echo "$$runs seeds, $(CASES) cases of each property from each: no counter-example"
 
 bench: packages ## Measure (eight minutes after the build); the figures and how they were taken are in docs/performance.md
 	cargo bench --locked --package tieline
@@ -50,9 +65,13 @@ doc: ## Build the documentation, warnings denied
 unit: ## Run all tests of the workspace; they start the servers they need
 	cargo test --locked --workspace
 
+pictures: ## Take the pictures of the status page anew, into docs/images
+	PICTURES=$(CURDIR)/docs/images cargo test --locked --package tieline --test it page::the_page_can_be_read
+
 servers: ## Install the real servers and readers that tests and the demo use, into .servers
-	@for server in nats kafka openbao prometheus; do tests/servers/$$server.sh --install; done
+	@for server in nats kafka openbao prometheus chromium; do tests/servers/$$server.sh --install; done
 	@tests/consumers/install.sh >/dev/null
+	@for language in node python java; do tests/consumers/examples.sh $$language >/dev/null; done
 
 rules: ## Check the alerts and the scrape configuration, and run the alerts' own tests
 	$(PROMTOOL) check config dashboards/prometheus.yml
@@ -60,6 +79,14 @@ rules: ## Check the alerts and the scrape configuration, and run the alerts' own
 
 compose: ## Check docker-compose.yml against the compose specification
 	"$$(tests/servers/venv.sh checks $(CHECK_JSONSCHEMA))/bin/check-jsonschema" --builtin-schema vendor.compose-spec docker-compose.yml
+
+units: ## Check the unit of systemd and the manifest of Kubernetes
+	@command -v systemd-analyze >/dev/null || tests/servers/packages.sh systemd
+	tests/servers/unit.sh config/systemd/tieline.service
+	"$$(tests/servers/venv.sh kubernetes $(KUBERNETES_VALIDATE))/bin/kubernetes-validate" --strict --quiet config/kubernetes/tieline.yaml
+
+contract: ## Check the AsyncAPI document and its schemas by the official parser
+	tests/consumers/asyncapi.sh docs/contract/asyncapi.yaml
 
 packages: ## Install the Debian packages that the build needs, where one is missing
 	@dpkg --status $(BUILD_PACKAGES) >/dev/null 2>&1 || tests/servers/packages.sh $(BUILD_PACKAGES)

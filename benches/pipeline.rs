@@ -13,7 +13,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 use support::Frames;
-use tieline::event::{Epoch, Event, Marks, Notification, Topics};
+use tieline::event::{Entry, Epoch, Event, Marks, Notification, Topics};
 use tieline::genesys::{Frame, read_frame};
 use tieline::journal::{self, Journal, Reader};
 use tieline::sequence::{Arbiter, Config, Leg, Verdict};
@@ -110,15 +110,9 @@ fn notifications() -> Vec<Notification> {
 
 fn records() -> Vec<Record> {
     let epoch = epoch();
-    let events = notifications().into_iter().zip(1..).map(|(notification, position)| Event {
-        epoch: epoch.clone(),
-        position,
-        topic: notification.topic,
-        body: notification.body,
-        correlation_id: notification.correlation_id,
-        received: notification.received,
-        marks: Marks::default(),
-    });
+    let entries = notifications().into_iter().map(|one| Entry::pushed(one, Marks::default()));
+    let events =
+        entries.zip(1..).map(|(entry, position)| Event::placed(epoch.clone(), position, entry));
     events.map(|event| Record { number: event.position, event: Arc::new(event) }).collect()
 }
 
@@ -200,7 +194,7 @@ fn journalling(criterion: &mut Criterion<Cpu>) {
         bencher.iter_batched(
             || round.next(),
             |notification| {
-                let appended = journal.append(notification, Marks::default());
+                let appended = journal.append(Entry::pushed(notification, Marks::default()));
                 if journal.position().is_multiple_of(BATCH as u64) {
                     publish(&mut reader, &mut batch, |record| {
                         black_box(record);
@@ -249,7 +243,7 @@ fn way(criterion: &mut Criterion<Cpu>) {
             arbiter.admit(Leg(1), decode(&round.next(), &mut topics), now);
             while let Some(verdict) = arbiter.poll() {
                 if let Verdict::Publish { notification, marks } = verdict {
-                    journal.append(notification, marks);
+                    journal.append(Entry::pushed(notification, marks));
                 }
             }
             if journal.position().is_multiple_of(BATCH as u64) {

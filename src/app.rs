@@ -3,7 +3,7 @@
 //! They stop in the order of an event's way: sockets, journal, sinks, and last the doors for operators.
 
 use crate::admin::{self, Doors};
-use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Stall, Status, Stream};
+use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Stall, Status, Stream, Tap};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::Epoch;
@@ -12,10 +12,13 @@ use crate::genesys::{self, Genesys, Incoming};
 use crate::journal::{Journal, Reader};
 use crate::lifecycle::{Backoff, Lifecycle};
 use crate::observation::Observation;
+use crate::privacy::Privacy;
+use crate::route::Routes;
 use crate::secret::Secrets;
 use crate::sequence::{Arbiter, Ledger};
 use crate::sink::Sink;
 use crate::sink::cloudevents::Encoder;
+use crate::sink::guarantee::Level;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Metrics;
 use anyhow::Context;
@@ -80,6 +83,7 @@ struct Workshop {
     telemetry: Telemetry,
     tracker: TaskTracker,
     tokens: Tokens,
+    tap: Tap,
 }
 
 impl Workshop {
@@ -97,6 +101,7 @@ impl Workshop {
             metrics,
             tracker: TaskTracker::new(),
             tokens: Tokens::default(),
+            tap: Tap::default(),
             config,
             clock,
             rng,
@@ -116,11 +121,11 @@ impl Workshop {
 
     /// Opens the doors for operators, and says where they are.
     async fn open_doors(&self, status: watch::Receiver<Arc<Status>>) -> anyhow::Result<SocketAddr> {
-        let listener = admin::bind(&self.config.admin).await?;
-        let address = listener.local_addr().context("admin.listen")?;
-        let (metrics, clock) = (Arc::clone(&self.metrics), self.clock);
-        let doors = Doors { metrics, status, clock };
-        self.tracker.spawn(admin::serve(listener, doors, self.tokens.end.clone()));
+        let entrance = admin::open(&self.config.admin).await?;
+        let address = entrance.address().context("admin.listen")?;
+        let (metrics, tap, clock) = (Arc::clone(&self.metrics), self.tap.clone(), self.clock);
+        let doors = Doors { metrics, status, tap, clock };
+        self.tracker.spawn(admin::serve(entrance, doors, self.tokens.end.clone()));
         self.telemetry.record(&Observation::Listening { address });
         Ok(address)
     }
@@ -141,12 +146,14 @@ impl Workshop {
     fn publisher(
         &mut self,
         sink: Box<dyn Sink>,
+        required: Option<Level>,
         reader: Reader,
         observations: mpsc::Sender<Observation>,
     ) -> anyhow::Result<Publisher> {
         let metrics = self.metrics.sink(reader.sink()).cloned();
         Ok(Publisher::new(Setup {
             sink,
+            required,
             reader,
             epoch: self.epoch.clone(),
             delay: delay(&self.config, StdRng::from_rng(&mut self.rng)),
@@ -169,6 +176,8 @@ impl App {
         genesys::tls::install_provider();
         std::fs::create_dir_all(&config.data_dir)
             .with_context(|| format!("data_dir: cannot make {}", config.data_dir.display()))?;
+        let privacy_key = config.privacy.read_key()?;
+        let terms = config.sinks.terms();
         let sinks = config.sinks.clone().build(&config.genesys.api_url());
         let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
         let mut workshop = Workshop::new(config, &names);
@@ -184,20 +193,27 @@ impl App {
         let journal = &workshop.config.journal;
         let (journal, readers) = Journal::new(journal, workshop.epoch.clone(), &names);
         let mut publishers = JoinSet::new();
-        for ((_, sink), reader) in sinks.into_iter().zip(readers) {
-            publishers.spawn(workshop.publisher(sink, reader, observe.clone())?.run());
+        let mut filters = Vec::new();
+        for (((_, sink), reader), terms) in sinks.into_iter().zip(readers).zip(terms) {
+            filters.push(terms.filter);
+            let publisher = workshop.publisher(sink, terms.required, reader, observe.clone())?;
+            publishers.spawn(publisher.run());
         }
         let seed = workshop.rng.random();
-        let Workshop { config, clock, metrics, telemetry, tracker, tokens, .. } = workshop;
+        let Workshop { config, clock, metrics, telemetry, tracker, tokens, tap, .. } = workshop;
         let arbiter = Arbiter::new(&config.arbitration);
+        let privacy = Privacy::new(&config.privacy, privacy_key);
         let driver = Driver {
             clock,
             lifecycle: Lifecycle::new(config.lifecycle, seed),
             genesys,
             incoming,
             observed,
-            stream: Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics),
-            report: Report::new(telemetry.clone(), first),
+            stream: Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics)
+                .guarded(privacy)
+                .routed(Routes::new(filters))
+                .tapped(tap),
+            report: Report::new(telemetry.clone(), first, clock),
             stall: Stall::default(),
             status: show,
             fail_fast,

@@ -12,10 +12,15 @@ pub mod size;
 pub mod lifecycle;
 pub mod sequence;
 
+pub mod route;
+
 pub mod clock;
+pub mod proxy;
 pub mod secret;
 
 pub mod genesys;
+pub mod privacy;
+
 pub mod journal;
 pub mod sink;
 

@@ -16,7 +16,9 @@ pub enum Observation {
     /// The source shows a secret it did not show before.
     SecretSeen { source: &'static str, version: u64 },
     /// The source could not be read; the last good secret stays in use, if there is one.
-    SecretSourceFailed { source: &'static str, detail: String, holding: bool },
+    SecretSourceFailed { source: &'static str, detail: String, holding: bool, retry_in: Duration },
+    /// The source can be read, but its login cannot be renewed and will end.
+    SecretSourceAtRisk { source: &'static str, detail: String },
     /// The source can be read again.
     SecretSourceRecovered { source: &'static str },
 
@@ -96,6 +98,8 @@ pub enum Observation {
     SinkFailed { sink: &'static str, detail: String, retry_in: Duration },
     /// A sink can never take this event; it is parked.
     EventParked { sink: &'static str, topic: Topic, number: u64, reason: String },
+    /// A sink's filter had no answer for an event, which it got therefore. `count` so far; told now and then, not each time.
+    FilterErred { sink: &'static str, topic: Topic, problem: String, count: u64 },
     /// The journal could not take events for a sink. `count` so far in this gap.
     JournalFull { sink: &'static str, count: u64 },
 
@@ -104,6 +108,10 @@ pub enum Observation {
     Started { version: &'static str, epoch: String },
     /// The doors for operators are open; `address` is the bound one, also when port 0 was asked for.
     Listening { address: SocketAddr },
+    /// The doors are open to the network without token or TLS, as the configuration allows.
+    DoorsUnguarded { address: SocketAddr },
+    /// A token or certificate of the doors was changed and cannot be used; the last good one stays in use.
+    DoorKeyUnusable { detail: String },
     /// The process is ready: subscribed, hearing, and its sinks acknowledging.
     Ready,
     /// The process is no longer ready, and why.

@@ -1,4 +1,4 @@
-//! What happened, for whoever wants to judge a client: emissions, deliveries, faults, sessions.
+//! What happened, for whoever wants to judge a client: emissions, deliveries, faults, sessions, logins.
 //!
 //! Emissions are planned and repeat with the seed; all the rest is observed. Nothing is ever
 //! forgotten, so that a run of an hour at 10,000 a second needs tens of gigabytes: use `--blast`
@@ -24,6 +24,8 @@ pub struct Journal {
     pub faults: Vec<Fault>,
     /// Every socket that was accepted.
     pub sessions: Vec<Session>,
+    /// Every token request that named a client and a secret, granted or not.
+    pub logins: Vec<Login>,
 }
 
 /// One notification.
@@ -95,6 +97,17 @@ pub struct Session {
     pub reason: Option<String>,
 }
 
+/// One token request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Login {
+    /// When it was answered, RFC 3339 with milliseconds.
+    pub at: String,
+    /// The client that it named.
+    pub client_id: String,
+    /// What it was answered: 200, 400 for an unknown client, 401 for a wrong secret.
+    pub status: u16,
+}
+
 /// The journal while it is being written: compact, without text that can be made later.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
@@ -103,6 +116,7 @@ pub(crate) struct Log {
     deliveries: Vec<Delivered>,
     faults: Vec<Fault>,
     sessions: Vec<Session>,
+    logins: Vec<Login>,
 }
 
 #[derive(Debug)]
@@ -197,7 +211,12 @@ impl Log {
         }
     }
 
-    /// The journal from emission number `from` on; faults and sessions are always complete.
+    /// Writes how a token request was answered.
+    pub(crate) fn login(&mut self, client_id: String, status: u16) {
+        self.logins.push(Login { at: clock::rfc3339(clock::now()), client_id, status });
+    }
+
+    /// The journal from emission number `from` on; faults, sessions and logins are always complete.
     pub(crate) fn read(&self, from: u64) -> Journal {
         let first = usize::try_from(from.saturating_sub(1)).unwrap_or(usize::MAX);
         let numbered = || (1_u64..).zip(&self.emissions).skip(first);
@@ -216,6 +235,7 @@ impl Log {
                 .collect(),
             faults: self.faults.clone(),
             sessions: self.sessions.clone(),
+            logins: self.logins.clone(),
         }
     }
 }

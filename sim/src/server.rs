@@ -53,6 +53,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Sim {
     platform: Arc<Platform>,
+    address: SocketAddr,
     client_id: String,
     client_secret: String,
 }
@@ -90,7 +91,12 @@ impl Sim {
         if let Some(scenario) = scenario {
             platform.tasks.spawn(scenario::play(Arc::clone(&platform), scenario));
         }
-        Ok(Self { platform, client_id, client_secret })
+        Ok(Self { platform, address, client_id, client_secret })
+    }
+
+    /// Where it listens, whatever address it tells its clients.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Where tokens are asked for, without a slash at the end.

@@ -1,39 +1,60 @@
 //! What each door answers. Only GET and HEAD; a request's body is never read.
 
+use super::answer::{answer, json, refusal};
+use super::guard::{self, Admitted, Guard};
+use super::watch::{self, Watchers};
 use super::{Doors, scrape};
 use crate::bridge::status::{Gaps, Status};
+use crate::bridge::verdict::Verdict;
 use crate::telemetry::metrics;
-use axum::Router;
-use axum::body::Body;
+use crate::time::Timestamp;
 use axum::extract::State;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
+use axum::{Extension, Router, middleware};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// The page at `/`: nothing to load, nothing to run.
-const INDEX: &str = include_str!("index.html");
+/// The page at `/`; its style, script and icon are files of their own, so that nothing need be allowed inline.
+const PAGE: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+const ICON: &str = include_str!("page/icon.svg");
+
+/// What every door can see.
+#[derive(Clone, Debug)]
+pub(super) struct House {
+    pub(super) doors: Doors,
+    pub(super) watchers: Watchers,
+}
 
 /// All doors, and JSON for whoever knocks elsewhere.
-pub(super) fn router(doors: Doors) -> Router {
+pub(super) fn router(doors: Doors, watchers: Watchers, guard: Guard) -> Router {
+    let file = |kind: &'static str, text: &'static str| {
+        get(move || async move { answer(StatusCode::OK, kind, text) })
+    };
     Router::new()
-        .route("/", get(index))
+        .route("/", file("text/html; charset=utf-8", PAGE))
+        .route("/page.css", file("text/css; charset=utf-8", STYLE))
+        .route("/page.js", file("text/javascript; charset=utf-8", SCRIPT))
+        .route("/icon.svg", file("image/svg+xml", ICON))
         .route("/metrics", get(scraped))
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
         .route("/api/v1/state", get(state))
         .route("/api/v1/gaps", get(gaps))
+        .route("/api/v1/history", get(history))
+        .route("/api/v1/events", get(watch::events))
+        .route("/api/v1/tap", get(watch::tap))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
-        .with_state(Arc::new(doors))
+        .layer(middleware::from_fn_with_state(guard, guard::stand))
+        .with_state(Arc::new(House { doors, watchers }))
 }
 
-async fn index() -> Response {
-    answer(StatusCode::OK, "text/html; charset=utf-8", INDEX)
-}
-
-async fn scraped(State(doors): State<Arc<Doors>>) -> Response {
+async fn scraped(State(house): State<Arc<House>>) -> Response {
+    let doors = &house.doors;
     let status = doors.status.borrow().clone();
     scrape::show(&doors.metrics, &status, doors.clock.timestamp());
     match doors.metrics.encode() {
@@ -54,42 +75,56 @@ async fn health() -> Response {
     json(StatusCode::OK, &Health { alive: true })
 }
 
+/// Readiness as a machine reads it.
 #[derive(Serialize)]
 struct Readiness {
     ready: bool,
-    reasons: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasons: Option<Vec<String>>,
 }
 
-impl Readiness {
-    fn of(doors: &Doors, status: &Status) -> Self {
-        let reasons = status.unready(doors.clock.timestamp());
-        Self { ready: reasons.is_empty(), reasons }
+async fn readiness(State(house): State<Arc<House>>, admitted: Extension<Admitted>) -> Response {
+    let doors = &house.doors;
+    let reasons = doors.status.borrow().unready(doors.clock.timestamp());
+    let ready = reasons.is_empty();
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    // Reasons name brokers and addresses: nothing for whoever comes by.
+    json(code, &Readiness { ready, reasons: admitted.0.0.then_some(reasons) })
+}
+
+/// The state as `/api/v1/state` and the page's stream show it.
+#[derive(Serialize)]
+pub(super) struct View<'a> {
+    /// The present, by the process's calendar.
+    now: Timestamp,
+    #[serde(flatten)]
+    readiness: Readiness,
+    verdict: Verdict,
+    #[serde(flatten)]
+    status: &'a Status,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn of(status: &'a Status, now: Timestamp) -> Self {
+        let reasons = status.unready(now);
+        let readiness = Readiness { ready: reasons.is_empty(), reasons: Some(reasons) };
+        Self { now, readiness, verdict: Verdict::of(status, now), status }
     }
 }
 
-async fn readiness(State(doors): State<Arc<Doors>>) -> Response {
-    let status = doors.status.borrow().clone();
-    let readiness = Readiness::of(&doors, &status);
-    let code = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(code, &readiness)
+async fn state(State(house): State<Arc<House>>) -> Response {
+    let status = house.doors.status.borrow().clone();
+    json(StatusCode::OK, &View::of(&status, house.doors.clock.timestamp()))
 }
 
-async fn state(State(doors): State<Arc<Doors>>) -> Response {
-    #[derive(Serialize)]
-    struct View<'a> {
-        #[serde(flatten)]
-        readiness: Readiness,
-        #[serde(flatten)]
-        status: &'a Status,
-    }
-    let status = doors.status.borrow().clone();
-    let view = View { readiness: Readiness::of(&doors, &status), status: &status };
-    json(StatusCode::OK, &view)
-}
-
-async fn gaps(State(doors): State<Arc<Doors>>) -> Response {
-    let status = doors.status.borrow().clone();
+async fn gaps(State(house): State<Arc<House>>) -> Response {
+    let status = house.doors.status.borrow().clone();
     json::<Gaps>(StatusCode::OK, &status.gaps)
+}
+
+async fn history(State(house): State<Arc<House>>) -> Response {
+    let history = house.doors.status.borrow().history.clone();
+    json(StatusCode::OK, &*history)
 }
 
 async fn not_found(uri: Uri) -> Response {
@@ -104,34 +139,4 @@ async fn not_allowed(method: Method) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     response
-}
-
-fn refusal(code: StatusCode, error: String) -> Response {
-    #[derive(Serialize)]
-    struct Refusal {
-        error: String,
-    }
-    json(code, &Refusal { error })
-}
-
-fn json<T: Serialize>(code: StatusCode, value: &T) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(text) => answer(code, "application/json", text),
-        // Our own types always serialise; a door that cannot answer must still not take the others down.
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-/// Answers that are never kept by a cache nor taken for another type; the page may load nothing at all.
-fn answer(code: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-        ),
-    ];
-    (code, headers, body.into()).into_response()
 }

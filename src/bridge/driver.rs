@@ -9,7 +9,7 @@ use super::status::Status;
 use super::stream::Stream;
 use crate::clock::Clock;
 use crate::genesys::{Genesys, Incoming};
-use crate::lifecycle::{Command, Lifecycle, Note, Reply, SessionId, State};
+use crate::lifecycle::{Command, Heard, Lifecycle, Note, Reply, SessionId, State};
 use crate::observation::Observation;
 use crate::time::Time;
 use std::sync::Arc;
@@ -22,6 +22,9 @@ const BATCH: usize = 256;
 
 /// The status is written at least this often, so that its readers can tell a bridge that hangs.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// And so soon after something happened, but no more often.
+const REPORT_WITHIN: Duration = Duration::from_millis(100);
 
 /// The parts that the driver joins.
 #[derive(Debug)]
@@ -73,7 +76,7 @@ impl Driver {
 
     async fn bridge(&mut self, stop: CancellationToken) -> Ending {
         let mut batch = Vec::with_capacity(BATCH);
-        let mut report_at = Time::START;
+        let (mut reported, mut report_at) = (Time::START, Time::START);
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
         loop {
@@ -81,8 +84,11 @@ impl Driver {
             if let Some(ending) = self.flush(now) {
                 return ending;
             }
+            if self.report.has_news() {
+                report_at = report_at.min(reported + REPORT_WITHIN);
+            }
             if report_at <= now {
-                report_at = now + REPORT_EVERY;
+                (reported, report_at) = (now, now + REPORT_EVERY);
                 self.stream.look_for_room();
                 self.stream.show_legs();
                 self.show(now);
@@ -137,26 +143,34 @@ impl Driver {
     /// Takes what came from the platform.
     fn take(&mut self, batch: &mut Vec<Incoming>) {
         let now = self.clock.now();
-        // The lifecycle is told once a batch that a session's feed is alive.
-        let mut told = None;
+        // The lifecycle is told once for a run of notifications that a session's feed is alive, and when the last of them came.
+        let mut run = None;
         for incoming in batch.drain(..) {
             match incoming {
-                Incoming::Notification { session, notification } => {
+                Incoming::Notification { session, at, notification } => {
                     self.stream.take(session, notification, now);
-                    if told != Some(session) {
-                        told = Some(session);
-                        let what = crate::lifecycle::Heard::Data;
-                        self.lifecycle.handle_reply(Reply::Heard { session, what }, now);
+                    if let Some((of, until)) = run.replace((session, at))
+                        && of != session
+                    {
+                        self.hear(of, until, now);
                     }
                 }
                 Incoming::Reply(reply) => {
-                    // A new socket of the same session is heard for the first time.
-                    told = None;
+                    if let Some((session, at)) = run.take() {
+                        self.hear(session, at, now);
+                    }
                     self.reply(reply, now);
                 }
                 Incoming::Observation(observation) => self.report.record(&observation),
             }
         }
+        if let Some((session, at)) = run {
+            self.hear(session, at, now);
+        }
+    }
+
+    fn hear(&mut self, session: SessionId, at: Time, now: Time) {
+        self.lifecycle.handle_reply(Reply::Heard { session, what: Heard::Data, at }, now);
     }
 
     fn reply(&mut self, reply: Reply, now: Time) {

@@ -8,11 +8,14 @@
 //! ```
 
 mod driver;
+pub mod history;
 mod publisher;
 mod report;
 mod stall;
 pub mod status;
 mod stream;
+pub mod tap;
+pub mod verdict;
 
 pub use driver::{Driver, Ending};
 pub use publisher::{Delay, Encode, Error as PublishError, Publisher, Setup};
@@ -20,3 +23,4 @@ pub use report::Report;
 pub use stall::Stall;
 pub use status::Status;
 pub use stream::Stream;
+pub use tap::Tap;

@@ -1,40 +1,54 @@
 //! What is told of the bridge: each observation to telemetry, and all of it together as the status.
 
 use super::driver::is_waiting;
+use super::history::History;
 use super::status::{self, Status};
 use super::stream::Stream;
 use crate::clock::Clock;
 use crate::event::Topic;
-use crate::lifecycle::{Lifecycle, Reply, expand};
+use crate::lifecycle::{CHANNELS_PER_CLIENT, Lifecycle, Reply, expand};
 use crate::observation::Observation;
 use crate::telemetry::Telemetry;
 use crate::time::Time;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Gathers what the status page shows and other parts do not remember.
 #[derive(Debug)]
 pub struct Report {
     telemetry: Telemetry,
+    clock: Clock,
     /// The last status; what is known only from observations is kept in it.
     status: Status,
     /// Topics that the platform refused, by name.
     refused: BTreeMap<String, String>,
+    /// Why each session last failed.
+    troubles: BTreeMap<String, &'static str>,
     topics: u64,
     ready: bool,
     was_ready: bool,
+    news: bool,
 }
 
 impl Report {
-    /// A report that begins with `status` and tells through `telemetry`.
-    pub const fn new(telemetry: Telemetry, status: Status) -> Self {
+    /// A report that begins with `status` and tells through `telemetry`; `clock` says when.
+    pub const fn new(telemetry: Telemetry, status: Status, clock: Clock) -> Self {
         Self {
             telemetry,
+            clock,
             status,
             refused: BTreeMap::new(),
+            troubles: BTreeMap::new(),
             topics: 0,
             ready: false,
             was_ready: false,
+            news: false,
         }
+    }
+
+    /// Whether anything was told since the last status.
+    pub const fn has_news(&self) -> bool {
+        self.news
     }
 
     /// Whether the bridge was ready once.
@@ -60,8 +74,19 @@ impl Report {
             if self.refused.remove(topic.name()).is_none());
         // A topic stays refused through every reconnect; it is told once.
         if !again && known {
-            self.telemetry.record(observation);
+            self.tell(observation);
         }
+    }
+
+    fn tell(&mut self, observation: &Observation) {
+        self.news = true;
+        let told = self.telemetry.record(observation);
+        let now = self.clock.timestamp();
+        self.history().note(observation, told, now);
+    }
+
+    fn history(&mut self) -> &mut History {
+        Arc::make_mut(&mut self.status.history)
     }
 
     /// Takes note of what only a reply tells.
@@ -77,13 +102,29 @@ impl Report {
     }
 
     fn remember(&mut self, observation: &Observation) {
+        let login = &mut self.status.login;
         if let Observation::TokenGranted { .. } | Observation::PlanMade { .. } = observation {
-            self.status.login.last_error = None;
+            (login.last_error, login.last_reason) = (None, None);
         }
-        if let Observation::TokenRefused { detail, .. } | Observation::PlanRefused { detail, .. } =
+        if let Observation::TokenRefused { reason, detail, .. }
+        | Observation::PlanRefused { reason, detail, .. } = observation
+        {
+            (login.last_error, login.last_reason) = (Some(detail.clone()), Some(*reason));
+        }
+        if let Observation::SecretSeen { version, .. } = observation {
+            login.newest_secret = Some(*version);
+            login.newest_secret_seen = Some(self.clock.timestamp());
+        }
+        if let Observation::SecretSourceFailed { detail, .. } = observation {
+            login.source_error = Some(detail.clone());
+        }
+        if let Observation::SecretSourceRecovered { .. } | Observation::SecretSeen { .. } =
             observation
         {
-            self.status.login.last_error = Some(detail.clone());
+            login.source_error = None;
+        }
+        if let Observation::RetryScheduled { session, reason, .. } = observation {
+            self.troubles.insert(session.clone(), reason);
         }
         // A sink fails for want of its dead-letter file too, and is well when that takes events again.
         if let Observation::SinkReady { sink, .. } | Observation::EventParked { sink, .. } =
@@ -113,18 +154,19 @@ impl Report {
     ) -> Status {
         let as_of = clock.timestamp();
         self.status.as_of = as_of;
+        self.news = false;
         self.show_login(lifecycle, clock, now);
-        self.show_sessions(lifecycle, clock);
+        self.show_sessions(lifecycle, clock, now);
         self.show_stream(stream);
         let unready = self.status.unready(as_of);
         if unready.is_empty() != self.ready {
             self.ready = unready.is_empty();
             self.was_ready |= self.ready;
-            self.telemetry.record(&if self.ready {
-                Observation::Ready
-            } else {
-                Observation::Unready { reasons: unready }
-            });
+            let observation = match self.ready {
+                true => Observation::Ready,
+                false => Observation::Unready { reasons: unready },
+            };
+            self.tell(&observation);
         }
         self.status.clone()
     }
@@ -140,7 +182,7 @@ impl Report {
         shown.retry_at = shown.last_error.as_ref().map(|_| clock.timestamp_of(due));
     }
 
-    fn show_sessions(&mut self, lifecycle: &Lifecycle, clock: &Clock) {
+    fn show_sessions(&mut self, lifecycle: &Lifecycle, clock: &Clock, now: Time) {
         let sessions = lifecycle.sessions().map(|session| status::Session {
             id: session.id.to_string(),
             shard: session.shard.0,
@@ -150,12 +192,18 @@ impl Report {
             last_frame: session.heard_at.map(|at| clock.timestamp_of(at)),
             last_event: session.data_at.map(|at| clock.timestamp_of(at)),
             retry_at: is_waiting(session.state).map(|at| clock.timestamp_of(at)),
+            last_reason: self.troubles.get(&session.id.to_string()).copied(),
             last_words: session.last_words.clone(),
         });
         self.status.sessions = sessions.collect();
         self.status.shard_numbers = lifecycle.shards().collect();
         self.status.shards = self.status.shard_numbers.len().try_into().unwrap_or(u16::MAX);
         self.topics = lifecycle.topics().topics() as u64;
+        self.status.channels.used = lifecycle.channels(now) as u64;
+        self.status.channels.most = CHANNELS_PER_CLIENT as u64;
+        let sessions = &self.status.sessions;
+        self.troubles.retain(|session, _| sessions.iter().any(|one| one.id == *session));
+        self.show_coverage();
         let rejected = self.refused.len() as u64;
         let refusals = self.refused.iter().take(status::REFUSALS_MAX);
         self.status.topics = status::Topics {
@@ -168,6 +216,17 @@ impl Report {
                 })
                 .collect(),
         };
+    }
+
+    /// Takes note of how many sessions carry each shard; what nobody notes by itself leaves `history` as it is.
+    fn show_coverage(&mut self) {
+        let now = self.status.as_of;
+        for shard in 0..self.status.shards {
+            let sessions = self.status.subscribed(shard);
+            if self.status.history.covers(shard) != Some(sessions) {
+                self.history().cover(shard, sessions, now);
+            }
+        }
     }
 
     fn show_stream(&mut self, stream: &Stream) {
@@ -222,13 +281,13 @@ mod tests {
     use crate::event::Topic;
     use crate::telemetry::metrics::Metrics;
     use crate::time::Timestamp;
-    use std::sync::Arc;
     use std::time::Duration;
 
     fn report() -> Report {
         let mut status = Status::new("test", "", Timestamp::default(), Duration::ZERO);
         status.sinks.push(status::Sink::new("kafka"));
-        Report::new(Telemetry::new(Arc::new(Metrics::new("test", &["kafka"]))), status)
+        let telemetry = Telemetry::new(Arc::new(Metrics::new("test", &["kafka"])));
+        Report::new(telemetry, status, Clock::start())
     }
 
     fn failed(sink: &'static str) -> Observation {

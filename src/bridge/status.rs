@@ -3,9 +3,11 @@
 //! The driver publishes a new one through `tokio::sync::watch` at least each second; moments are named anew each time, so that a
 //! calendar that was set is right again a second later. Nothing here is a secret, a token or a connectUri.
 
+use super::history::History;
 use crate::sequence::Gap;
 use crate::time::Timestamp;
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How many refused topics are named; the rest are only counted.
@@ -15,7 +17,7 @@ pub const REFUSALS_MAX: usize = 100;
 pub const GAPS_MAX: usize = 50;
 
 /// The driver speaks each second; after so long without a word it is taken to hang.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// An event that waits longer than this for its acknowledgement means that the sink does not acknowledge.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
@@ -43,6 +45,8 @@ pub struct Status {
     /// Their numbers.
     #[serde(skip)]
     pub shard_numbers: Vec<u16>,
+    /// Channels at the platform.
+    pub channels: Channels,
     /// Every session, oldest first.
     pub sessions: Vec<Session>,
     /// What is subscribed to.
@@ -53,6 +57,18 @@ pub struct Status {
     pub sinks: Vec<Sink>,
     /// What went through since the start.
     pub stream: Stream,
+    /// The last hours; `/api/v1/history` shows them.
+    #[serde(skip)]
+    pub history: Arc<History>,
+}
+
+/// Channels at the platform, of which an OAuth client has few, and of which one too many silently ends another.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Channels {
+    /// How many the platform holds for this process.
+    pub used: u64,
+    /// How many an OAuth client may have, other programs included; 0 before anything is known.
+    pub most: u64,
 }
 
 /// Credentials and token; none of them itself.
@@ -64,6 +80,12 @@ pub struct Login {
     pub source: &'static str,
     /// Which secret the token in use was bought with, from 1.
     pub secret: Option<u64>,
+    /// The newest secret that the source has shown, from 1.
+    pub newest_secret: Option<u64>,
+    /// When the source first showed it.
+    pub newest_secret_seen: Option<Timestamp>,
+    /// Why the source cannot be read; `None` while it can.
+    pub source_error: Option<String>,
     /// When the token in use expires.
     pub token_expires: Option<Timestamp>,
     /// Whether Genesys refuses the newest secret.
@@ -72,6 +94,8 @@ pub struct Login {
     pub retry_at: Option<Timestamp>,
     /// Why the last token request failed; `None` since it succeeded.
     pub last_error: Option<String>,
+    /// The same as one of `lifecycle::Reason`.
+    pub last_reason: Option<&'static str>,
 }
 
 /// One channel and its socket.
@@ -93,7 +117,9 @@ pub struct Session {
     pub last_event: Option<Timestamp>,
     /// When it tries again, while it waits.
     pub retry_at: Option<Timestamp>,
-    /// Why it was last lost or refused, in words.
+    /// Why it was last lost or refused: one of `lifecycle::Reason`.
+    pub last_reason: Option<&'static str>,
+    /// The same in words.
     pub last_words: Option<String>,
 }
 
@@ -180,12 +206,20 @@ impl Status {
             login: Login::default(),
             shards: 0,
             shard_numbers: Vec::new(),
+            channels: Channels::default(),
             sessions: Vec::new(),
             topics: Topics::default(),
             gaps: Gaps::default(),
             sinks: Vec::new(),
             stream: Stream::default(),
+            history: Arc::default(),
         }
+    }
+
+    /// How many sessions carry a shard's topics over an open socket.
+    pub fn subscribed(&self, shard: u16) -> usize {
+        let of_shard = self.sessions.iter().filter(|session| session.shard == shard);
+        of_shard.filter(|session| session.is_subscribed()).count()
     }
 
     /// Why the process is not ready at `now`: empty when it is subscribed, hears frames, and every sink acknowledges.
@@ -212,13 +246,19 @@ impl Status {
     }
 
     /// Why a shard does not hear, if it does not.
-    fn deaf(&self, shard: u16, now: Timestamp) -> Option<String> {
+    pub(super) fn deaf(&self, shard: u16, now: Timestamp) -> Option<String> {
         let sessions = || self.sessions.iter().filter(|session| session.shard == shard);
         let heard = sessions()
-            .filter(|session| session.is_subscribed())
+            .filter(|session| session.delivers())
             .map(|session| session.last_frame.unwrap_or(session.since))
             .max();
         let Some(heard) = heard else {
+            if let Some(session) = sessions().find(|session| session.is_subscribed()) {
+                return Some(format!(
+                    "shard {shard} is not certain yet; {} is {}",
+                    session.id, session.state
+                ));
+            }
             let words = sessions().rev().find_map(|session| {
                 let words = session.last_words.as_deref()?;
                 Some(format!("; {} is {}: {words}", session.id, session.state))
@@ -255,6 +295,11 @@ impl Status {
 }
 
 impl Session {
+    /// Whether notifications reach us through it for certain: a loss from then on is a gap.
+    pub fn delivers(&self) -> bool {
+        matches!(self.state, "live" | "draining")
+    }
+
     /// Whether its socket is open on a channel that has its topics.
     pub fn is_subscribed(&self) -> bool {
         matches!(self.state, "settling" | "live" | "draining")
@@ -282,7 +327,8 @@ impl Sink {
         since(self.oldest_waiting.unwrap_or(now), now)
     }
 
-    fn unready(&self, now: Timestamp) -> Option<String> {
+    /// Why it does not take or acknowledge events, if it does not.
+    pub(super) fn unready(&self, now: Timestamp) -> Option<String> {
         let Self { name, .. } = self;
         let age = self.oldest_age(now);
         if !self.connected {
@@ -296,7 +342,7 @@ impl Sink {
 }
 
 /// The time from `earlier` to `now`; zero when the calendar was set back in between.
-fn since(earlier: Timestamp, now: Timestamp) -> Duration {
+pub(super) fn since(earlier: Timestamp, now: Timestamp) -> Duration {
     Duration::from_micros(now.as_micros().saturating_sub(earlier.as_micros()))
 }
 
@@ -330,6 +376,7 @@ mod tests {
             last_frame: heard.map(at),
             last_event: None,
             retry_at: None,
+            last_reason: Some("cut"),
             last_words: Some("cut: connection reset".to_owned()),
         }
     }
@@ -361,6 +408,13 @@ mod tests {
             status.unready(at(100)),
             ["shard 1 is not subscribed; s2 is waiting: cut: connection reset"]
         );
+    }
+
+    #[test]
+    fn a_session_that_settles_first_is_not_ready_because_its_loss_would_be_no_gap() {
+        let mut status = well();
+        status.sessions[0].state = "settling";
+        assert_eq!(status.unready(at(100)), ["shard 0 is not certain yet; s1 is settling"]);
     }
 
     #[test]

@@ -1,18 +1,25 @@
 //! From a notification to the journal: arbitration, marks, numbers, and the ledger of what may be missing.
 
+use super::tap::{self, Tap, Tapped};
 use crate::clock::Clock;
-use crate::event::Notification;
+use crate::event::{Entry, Marks, Notification};
 use crate::journal::Journal;
 use crate::lifecycle::SessionId;
 use crate::observation::Observation;
+use crate::privacy::Privacy;
+use crate::route::{Routes, Wanted};
 use crate::sequence::{Arbiter, Certainty, Ledger, Leg, Verdict};
 use crate::telemetry::metrics::Metrics;
 use crate::time::{Time, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The cause of a gap that the journal's bound makes.
 const JOURNAL_FULL: &str = "journal_full";
+
+/// How often a filter's errors are told, each time with the count so far: one broken filter errs for every event.
+const FILTER_ERRORS_EVERY: Duration = Duration::from_secs(60);
 
 /// What went through since the start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,6 +41,10 @@ pub struct Stream {
     legs: BTreeMap<SessionId, usize>,
     /// The leg of each session that has ended and whose score is still to be taken.
     ended: BTreeMap<SessionId, usize>,
+    privacy: Privacy,
+    routes: Routes,
+    /// When each sink's filter errors were last told.
+    told: BTreeMap<&'static str, Time>,
     journal: Journal,
     ledger: Ledger,
     /// The open gap of each shard.
@@ -43,6 +54,7 @@ pub struct Stream {
     metrics: Arc<Metrics>,
     counts: Counts,
     observations: VecDeque<Observation>,
+    tap: Tap,
 }
 
 impl Stream {
@@ -59,6 +71,9 @@ impl Stream {
             arbiter,
             legs: BTreeMap::new(),
             ended: BTreeMap::new(),
+            privacy: Privacy::off(),
+            routes: Routes::default(),
+            told: BTreeMap::new(),
             journal,
             ledger,
             gaps: BTreeMap::new(),
@@ -66,7 +81,26 @@ impl Stream {
             metrics,
             counts: Counts::default(),
             observations: VecDeque::new(),
+            tap: Tap::default(),
         }
+    }
+
+    /// The same stream, which shows what the journal takes at `tap` too.
+    #[must_use]
+    pub fn tapped(self, tap: Tap) -> Self {
+        Self { tap, ..self }
+    }
+
+    /// The same stream, in which each sink has what its filter accepts.
+    #[must_use]
+    pub fn routed(self, routes: Routes) -> Self {
+        Self { routes, ..self }
+    }
+
+    /// The same stream, which takes out what may not leave the process.
+    #[must_use]
+    pub fn guarded(self, privacy: Privacy) -> Self {
+        Self { privacy, ..self }
     }
 
     /// The journal, for its statistics.
@@ -97,7 +131,7 @@ impl Stream {
     /// Publishes what has been held for long enough.
     pub fn handle_timeout(&mut self, now: Time) {
         self.arbiter.handle_timeout(now);
-        self.publish();
+        self.publish(now);
     }
 
     /// A session's socket is open: its frames count from now on.
@@ -111,7 +145,7 @@ impl Stream {
         if let Some(leg) = self.legs.remove(&session) {
             self.ended.insert(session, leg);
             self.arbiter.end(Leg(session.0), now);
-            self.publish();
+            self.publish(now);
         }
     }
 
@@ -123,7 +157,7 @@ impl Stream {
         self.counts.received += 1;
         self.metrics.stream.received(&notification.topic);
         self.arbiter.admit(Leg(session.0), notification, now);
-        self.publish();
+        self.publish(now);
     }
 
     /// No session of a shard delivers any more.
@@ -174,7 +208,7 @@ impl Stream {
         for session in std::mem::take(&mut self.legs).into_keys() {
             self.arbiter.end(Leg(session.0), now);
         }
-        self.publish();
+        self.publish(now);
         for sink in self.full.keys().copied().collect::<Vec<_>>() {
             self.end_refusals(sink, "the process ends");
         }
@@ -189,14 +223,14 @@ impl Stream {
         }
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, now: Time) {
         while let Some(verdict) = self.arbiter.poll() {
             match verdict {
                 Verdict::Duplicate { .. } => {
                     self.counts.duplicates += 1;
                     self.metrics.stream.duplicate();
                 }
-                Verdict::Publish { notification, marks } => {
+                Verdict::Publish { mut notification, marks } => {
                     if marks.late {
                         self.metrics.stream.late();
                     }
@@ -204,12 +238,56 @@ impl Stream {
                         self.metrics.stream.possible_duplicate();
                     }
                     let received = notification.received;
-                    let appended = self.journal.append(notification, marks);
+                    // Filters see what consumers see.
+                    let body = std::mem::take(&mut notification.body);
+                    notification.body = self.privacy.apply(&notification.topic, body);
+                    let watched = self.tap.is_watched().then(|| notification.clone());
+                    let wanted = self.route(&notification, marks, now);
+                    let entry = Entry::pushed(notification, marks);
+                    let appended = self.journal.append_for(wanted, entry);
                     self.counts.published += u64::from(appended.position.is_some());
+                    if let (Some(notification), Some(position)) = (watched, appended.position) {
+                        let Notification { topic, body, .. } = notification;
+                        let length = body.len();
+                        let body = Some(body).filter(|_| length <= tap::BODY_MAX);
+                        self.tap.show(Tapped { position, topic, body, length, received, marks });
+                    }
                     self.note_refusals(&appended.refused_by, received);
                 }
             }
         }
+    }
+
+    /// Which sinks are to have the event, counted and told.
+    fn route(&mut self, notification: &Notification, marks: Marks, now: Time) -> Wanted {
+        let wanted = self.routes.wanted(notification, marks);
+        if wanted == Wanted::ALL && self.routes.troubles().is_empty() {
+            return wanted;
+        }
+        let sinks = self.journal.sinks();
+        for (place, sink) in sinks.iter().enumerate() {
+            if let Some(metrics) = self.metrics.sink(sink)
+                && !wanted.by(place)
+            {
+                metrics.filtered();
+            }
+        }
+        for (place, trouble) in self.routes.troubles() {
+            let Some((sink, metrics)) =
+                sinks.get(*place).and_then(|sink| Some((*sink, self.metrics.sink(sink)?)))
+            else {
+                continue;
+            };
+            let count = metrics.filter_erred();
+            let told = self.told.get(sink);
+            if told.is_none_or(|told| now.since(*told) >= FILTER_ERRORS_EVERY) {
+                self.told.insert(sink, now);
+                let (topic, problem) = (notification.topic.clone(), trouble.to_string());
+                let erred = Observation::FilterErred { sink, topic, problem, count };
+                self.observations.push_back(erred);
+            }
+        }
+        wanted
     }
 
     /// Opens the gaps of sinks whose bound is reached. `received` is when the event at hand was heard.
@@ -294,6 +372,20 @@ mod tests {
             })
             .collect();
         assert_eq!(counts, [1, 5], "each refused event is counted");
+    }
+
+    #[test]
+    fn the_tap_shows_what_the_journal_took_and_nothing_else() {
+        let (stream, _reader) = full_after_two();
+        let tap = Tap::default();
+        let mut stream = stream.tapped(tap.clone());
+        hear(&mut stream, 1);
+        let mut watcher = tap.watch();
+        hear(&mut stream, 5);
+        drop(stream);
+        let shown: Vec<u64> =
+            std::iter::from_fn(|| watcher.try_recv().ok()).map(|event| event.position).collect();
+        assert_eq!(shown, [2], "not what came before, and not what found no room");
     }
 
     #[test]

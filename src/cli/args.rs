@@ -1,6 +1,6 @@
 //! The arguments, and the help that teaches them.
 
-use super::Exit;
+use super::{Exit, help};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Keeps the Genesys Cloud notification stream alive and delivers it to Kafka, NATS or a file
 #[derive(Clone, Debug, Parser, PartialEq, Eq)]
-#[command(version, propagate_version = true, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(version, propagate_version = true, after_help = help::EXAMPLES, arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -22,20 +22,44 @@ pub enum Command {
     /// Subscribe and deliver until told to stop
     ///
     /// What cannot be reached is waited for. SIGTERM and Ctrl-C deliver what is in hand, at most for process.drain_timeout.
-    #[command(after_help = RUN)]
+    #[command(after_help = help::RUN)]
     Run(Run),
     /// Show it work: a simulated Genesys Cloud, a scripted story of faults, and the books balanced at the end
     ///
     /// Runs a simulator and the bridge in this process and cuts, throttles, silences and rotates under it. At the end the
     /// simulator's own journal is compared with what the sink holds.
     #[cfg(feature = "demo")]
-    #[command(after_help = DEMO)]
+    #[command(after_help = help::DEMO)]
     Demo(Demo),
     /// Say every mistake of a configuration, or what it would run
     ///
-    /// Reads the file and the TIELINE_… variables exactly as `run` does, and connects to nothing.
-    #[command(after_help = CHECK)]
+    /// Reads the file and the TIELINE_… variables exactly as `run` does, and connects to nothing, unless --online.
+    #[command(after_help = help::CHECK)]
     Check(Check),
+    /// Say what each sink guarantees as its broker answers now, and what weakens it
+    ///
+    /// Asks the brokers and changes nothing there: no topic, stream or file is made, and a running tieline is not disturbed.
+    #[command(after_help = help::EXPLAIN)]
+    Explain(Explain),
+    /// Say which topics Genesys offers, and which the configuration takes
+    ///
+    /// Logs in as `run` would and reads the catalogue; makes no channel.
+    #[command(after_help = help::TOPICS)]
+    Topics(Topics),
+    /// Say how a running process is: is it live, are we losing anything, whose fault is it
+    #[command(after_help = help::STATE)]
+    State(Door),
+    /// List where a running process may have missed notifications
+    #[command(after_help = help::GAPS)]
+    Gaps(Door),
+    /// Watch events go by, as the journal of a running process takes them
+    ///
+    /// It slows nothing: who watches too slowly misses events here, never in a sink, and is told how many.
+    #[command(after_help = help::TAP)]
+    Tap(Tap),
+    /// Print what makes a shell complete commands and options
+    #[command(after_help = help::COMPLETIONS)]
+    Completions(Completions),
 }
 
 /// Arguments of `run`.
@@ -88,17 +112,89 @@ pub enum DemoSink {
 pub struct Check {
     /// The configuration (TOML)
     pub file: PathBuf,
+    /// Also ask Genesys, the secret's source and the brokers: credentials, plan, permissions, reachability
+    #[arg(long)]
+    pub online: bool,
     /// How to say it
     #[arg(long, value_enum, default_value = "text")]
     pub output: Output,
 }
 
-/// How `check` says what it found.
+/// Arguments of `explain`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Explain {
+    /// The configuration (TOML)
+    pub file: PathBuf,
+    /// How to say it
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: Output,
+}
+
+/// Arguments of `topics`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Topics {
+    /// The configuration (TOML)
+    pub file: PathBuf,
+    /// Also those that cannot be had over the socket
+    #[arg(long)]
+    pub all: bool,
+    /// How to say it
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: Output,
+}
+
+/// Where the doors of a running process are: arguments of `state` and `gaps`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// The configuration (TOML) that the process runs; it says where its doors are
+    pub file: Option<PathBuf>,
+    /// Where its doors are, instead of the configuration
+    #[arg(long, value_name = "URL", conflicts_with = "file")]
+    pub url: Option<String>,
+    /// The file with the token that they ask for, instead of admin.token_file
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The authorities (PEM) to trust for https, instead of admin.tls_cert
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// How to say it
+    #[arg(long, value_enum, default_value = "text")]
+    pub output: Output,
+}
+
+/// Arguments of `tap`.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Tap {
+    /// Whose doors.
+    #[command(flatten)]
+    pub door: Door,
+    /// Only this key: a queue, user or conversation
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Only topics with this in their name
+    #[arg(long, value_name = "PART")]
+    pub topic: Option<String>,
+    /// Only types with this in their name, such as routing.queues
+    #[arg(long, value_name = "PART")]
+    pub family: Option<String>,
+    /// End after so many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
+/// Arguments of `completions`.
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completions {
+    /// Which shell
+    pub shell: clap_complete::Shell,
+}
+
+/// How a command says what it found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// For people: mistakes on standard error, the summary on standard output.
+    /// For people.
     Text,
-    /// For scripts: one JSON object on standard output, mistakes included.
+    /// For scripts: JSON on standard output, mistakes of a check included.
     Json,
 }
 
@@ -137,37 +233,6 @@ fn story_time(text: &str) -> Result<Duration, String> {
     Ok(length)
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  tieline demo                           see it work, without an account
-  tieline check /etc/tieline.toml        every mistake at once, or what would run
-  tieline run /etc/tieline.toml          run it
-
-Every key can be given by a variable as well: TIELINE_SINK__KAFKA__BROKERS=localhost:9092
-Exit codes: 0 done, 64 usage, 69 unreachable, 70 a bug, 78 configuration";
-
-const RUN: &str = "\
-Examples:
-  tieline run config/kafka.toml
-  TIELINE_GENESYS__REGION=mypurecloud.ie tieline run tieline.toml
-  tieline run tieline.toml --fail-fast   in a pipeline: 69 instead of waiting
-
-While it runs: http://127.0.0.1:9464/readyz, /metrics and /api/v1/state (admin.listen).";
-
-#[cfg(feature = "demo")]
-const DEMO: &str = "\
-Examples:
-  tieline demo
-  tieline demo --sink nats --for 5m
-  tieline demo --seed 7 --json           for a script; exits 1 if an event is lost, doubled or out of order";
-
-const CHECK: &str = "\
-Examples:
-  tieline check tieline.toml
-  tieline check tieline.toml --output json | jq .mistakes
-
-Exits 0 when it would run, 78 when it has mistakes.";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,9 +249,17 @@ mod tests {
 
     #[test]
     fn a_line_without_sense_is_usage() {
-        for line in
-            ["tieline", "tieline fly", "tieline check", "tieline run a b", "tieline run --hard"]
-        {
+        for line in [
+            "tieline",
+            "tieline fly",
+            "tieline check",
+            "tieline run a b",
+            "tieline run --hard",
+            "tieline topics",
+            "tieline state a --url http://localhost:1",
+            "tieline tap --count 0",
+            "tieline completions cmd",
+        ] {
             assert_eq!(read(line), Err(Exit::Usage), "{line}");
         }
     }

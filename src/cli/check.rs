@@ -1,12 +1,18 @@
 //! `tieline check`: every mistake of a configuration, or what it would run.
 //!
-//! Connects to nothing: what only the platform knows is said to be unknown.
+//! Connects to nothing: what only the platform knows is said to be unknown, unless `--online` has it asked.
 
 use super::Exit;
 use super::args::{Check, Output};
+use super::door::{Trouble, on_runtime};
+use super::online::{self, Answered, Finding};
+use super::say;
 use crate::config::{Config, Mistakes, without_userinfo};
+use crate::event::Topic;
+use crate::privacy::{self, Privacy};
 use crate::{genesys, secret};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -29,6 +35,8 @@ pub struct Summary {
     pub unknown: Vec<String>,
     /// The sinks and what each promises.
     pub sinks: Vec<SinkSummary>,
+    /// What the events would tell about people, by family.
+    pub personal: Vec<String>,
     /// Where the admin pages will be.
     pub admin: String,
     /// What is allowed but deserves a second look.
@@ -55,11 +63,54 @@ struct Report<'a> {
     mistakes: Vec<&'a crate::config::Located>,
 }
 
+/// What a script reads of `--online`.
+#[derive(Serialize)]
+struct Asked<'a> {
+    ok: bool,
+    summary: &'a Summary,
+    findings: &'a [Finding],
+}
+
 /// `tieline check` on the process's own variables and streams.
 pub fn run(args: &Check) -> Exit {
+    // A configuration with mistakes is told the same way, whether anybody is asked or not.
+    if args.online
+        && let Ok(config) = Config::load(Some(&args.file), crate::config::variables())
+    {
+        return ask(args, &config);
+    }
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     // Where nothing can be written, nobody can be told either.
     check(args, crate::config::variables(), &mut out, &mut err).unwrap_or(Exit::Bug)
+}
+
+/// Asks whoever the configuration names, and says the summary and what they answered.
+fn ask(args: &Check, config: &Config) -> Exit {
+    let findings = match on_runtime(async { Ok(online::check(config).await) }) {
+        Ok(findings) => findings,
+        Err(trouble) => return say::complain(&trouble),
+    };
+    let (exit, summary) = (online::exit(&findings), Summary::of(config));
+    let asked = Asked { ok: exit == Exit::Success, summary: &summary, findings: &findings };
+    let said = say::end(Ok::<_, Trouble>(asked), args.output, |asked, mut out| {
+        write_summary(asked.summary, &args.file, &mut out)?;
+        write_findings(asked.findings, out)
+    });
+    if said == Exit::Success { exit } else { said }
+}
+
+fn write_findings(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "\nAsked:")?;
+    let rows = findings.iter().map(|finding| {
+        let answer = match finding.answer {
+            Answered::Ok => "ok",
+            Answered::Refused => "REFUSED",
+            Answered::Unreachable => "UNREACHABLE",
+            Answered::Skipped => "not asked",
+        };
+        vec![answer.to_owned(), finding.what.clone(), finding.words.clone()]
+    });
+    say::table(&rows.collect::<Vec<_>>(), out)
 }
 
 /// Loads the configuration and says what came of it: the summary on `out`; mistakes on `err`, or with JSON on `out` too.
@@ -94,6 +145,14 @@ fn write_json(loaded: &Result<Summary, Mistakes>, out: &mut impl Write) -> io::R
 }
 
 fn write_text(summary: &Summary, file: &Path, out: &mut impl Write) -> io::Result<()> {
+    write_summary(summary, file, out)?;
+    for unknown in &summary.unknown {
+        writeln!(out, "  not known yet  {unknown}")?;
+    }
+    Ok(())
+}
+
+fn write_summary(summary: &Summary, file: &Path, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{} is right, and would run:", file.display())?;
     let client = summary.client_id.as_deref().unwrap_or("(its id comes with the secret)");
     writeln!(out, "  organisation   {}", summary.organisation)?;
@@ -110,10 +169,10 @@ fn write_text(summary: &Summary, file: &Path, out: &mut impl Write) -> io::Resul
     for sink in &summary.sinks {
         writeln!(out, "  sink           {} to {}: {}", sink.name, sink.target, sink.guarantee)?;
     }
-    writeln!(out, "  admin          {}", summary.admin)?;
-    for unknown in &summary.unknown {
-        writeln!(out, "  not known yet  {unknown}")?;
+    for personal in &summary.personal {
+        writeln!(out, "  personal data  {personal}")?;
     }
+    writeln!(out, "  admin          {}", summary.admin)?;
     for warning in &summary.warnings {
         writeln!(out, "  warning        {warning}")?;
     }
@@ -149,7 +208,11 @@ impl Summary {
             subscriptions: subscriptions(genesys),
             unknown: unknown(config),
             sinks: sinks(config),
-            admin: format!("http://{}/", config.admin.listen),
+            personal: personal(config),
+            admin: match &config.admin.tls_cert {
+                Some(_) => format!("https://{}/", config.admin.listen),
+                None => format!("http://{}/", config.admin.listen),
+            },
             warnings: warnings(config),
         }
     }
@@ -157,6 +220,9 @@ impl Summary {
 
 /// What a queue's place in a topic is written as.
 const QUEUE: &str = "{id}";
+
+/// An id in the platform's form, where only the family of a topic matters.
+const ANY_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Whether the platform must be asked which queues there are.
 fn is_open(queues: &[String]) -> bool {
@@ -236,6 +302,28 @@ fn sinks(config: &Config) -> Vec<SinkSummary> {
     sinks
 }
 
+/// What the plan would publish about people, where the shipped profile does not take it out.
+fn personal(config: &Config) -> Vec<String> {
+    if config.privacy.profile == privacy::Profile::Personal {
+        return Vec::new();
+    }
+    let rules = Privacy::new(&config.privacy, None);
+    let families =
+        config.genesys.topics.iter().map(|topic| Topic::new(&topic.replace(QUEUE, ANY_ID)));
+    let told: BTreeSet<String> = families
+        .filter_map(|topic| {
+            let fields = privacy::personal_fields(topic.family_name())?;
+            let rules = if rules.concerns(&topic) { ", as far as your rules leave it" } else { "" };
+            Some(format!("{}: {fields}{rules}", topic.family_name()))
+        })
+        .collect();
+    let mut told: Vec<String> = told.into_iter().collect();
+    if !told.is_empty() {
+        told.push("privacy.profile = \"personal\" drops or hashes these".into());
+    }
+    told
+}
+
 fn warnings(config: &Config) -> Vec<String> {
     let genesys = &config.genesys;
     let mut warnings = Vec::new();
@@ -244,9 +332,11 @@ fn warnings(config: &Config) -> Vec<String> {
             "genesys.allow_insecure: the secret and every event may travel in plain text".into(),
         );
     }
-    if !config.admin.listen.ip().is_loopback() {
-        warnings
-            .push("admin.listen: the pages are open to the network without authentication".into());
+    if config.admin.is_open() {
+        warnings.push(
+            "admin.allow_insecure: whoever reaches the doors sees events and state, without token or TLS"
+                .into(),
+        );
     }
     if subscriptions(genesys) == Some(0) {
         warnings.push("genesys.queues: nothing is subscribed; name queues, or [\"all\"]".into());

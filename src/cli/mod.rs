@@ -4,7 +4,16 @@
 
 pub mod args;
 pub mod check;
+pub mod completions;
+mod door;
+pub mod explain;
+mod help;
+pub mod online;
 pub mod run;
+mod say;
+pub mod state;
+pub mod tap;
+pub mod topics;
 
 pub use crate::exit::Exit;
 pub use args::{Cli, Command};

@@ -18,7 +18,7 @@ pub use schema::{Key, Schema, Table};
 pub use tree::Source;
 
 use crate::mistake::Mistake;
-use crate::{admin, genesys, journal, lifecycle, secret, sequence, telemetry};
+use crate::{admin, genesys, journal, lifecycle, privacy, secret, sequence, telemetry};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,8 @@ pub struct Config {
     pub lifecycle: lifecycle::Config,
     /// The bounds of arbitration.
     pub arbitration: sequence::Config,
+    /// What is left out or hashed.
+    pub privacy: privacy::Config,
     /// The bounds of the journal.
     pub journal: journal::Config,
     /// Where events go; at least one is there.
@@ -83,6 +85,8 @@ impl Config {
             ("genesys", self.genesys.mistakes()),
             ("secret", self.secret.mistakes()),
             ("lifecycle", self.lifecycle.mistakes()),
+            ("admin", self.admin.mistakes()),
+            ("privacy", self.privacy.mistakes()),
         ];
         let of_parts = parts.into_iter().flat_map(|(table, mistakes)| {
             mistakes.into_iter().map(move |mistake| (table.to_owned(), mistake))

@@ -1,6 +1,6 @@
-//! What we publish: a notification that the journal has accepted and placed.
+//! What we publish: an entry that the journal has accepted and placed.
 
-use super::{Family, Topic};
+use super::{Entry, Family, Kind, Topic};
 use crate::time::Timestamp;
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -41,8 +41,6 @@ pub struct Marks {
     pub late: bool,
     /// Could not be told apart from an event already published.
     pub possible_duplicate: bool,
-    /// Read over REST after a gap, not pushed.
-    pub snapshot: bool,
 }
 
 /// An event that the journal has accepted.
@@ -52,31 +50,52 @@ pub struct Event {
     pub epoch: Epoch,
     /// Its place in that journal, from 1, without holes.
     pub position: u64,
-    /// The topic it came on; gives its key and type.
+    /// What it tells.
+    pub kind: Kind,
+    /// The topic it came on or is about; gives its key.
     pub topic: Topic,
-    /// The `eventBody`, byte for byte.
+    /// The data: of a notification the `eventBody`, byte for byte.
     pub body: Bytes,
     /// The envelope's `metadata.CorrelationId`.
     pub correlation_id: Option<Box<str>>,
-    /// When the frame was read.
+    /// When the frame was read, or the answer.
     pub received: Timestamp,
     /// How it came to be published.
     pub marks: Marks,
 }
 
 impl Event {
+    /// The event that `entry` becomes at that place.
+    pub fn placed(epoch: Epoch, position: u64, entry: Entry) -> Self {
+        Self {
+            epoch,
+            position,
+            kind: entry.kind,
+            topic: entry.topic,
+            body: entry.body,
+            correlation_id: entry.correlation_id,
+            received: entry.received,
+            marks: entry.marks,
+        }
+    }
+
+    /// The CloudEvents `type`.
+    pub fn type_name(&self) -> &str {
+        if self.kind == Kind::Notification { self.topic.kind() } else { self.kind.name() }
+    }
+
     /// The CloudEvents `id`.
     ///
-    /// For families whose body names its occurrence: a hash of topic, key and body (32 hex digits), so that two processes
+    /// For notifications of families whose body names its occurrence: a hash of topic, key and body (32 hex digits), so that two processes
     /// agree. For all others its `place`, which is handed in because it costs an allocation and is wanted more than once.
     pub fn id<'a>(&self, place: &'a str) -> Cow<'a, str> {
         match self.topic.family() {
-            Family::Keyed => {
+            Family::Keyed if self.kind == Kind::Notification => {
                 let body = super::digest(&self.body).to_be_bytes();
                 let name = self.topic.name().to_ascii_lowercase();
                 format!("{:032x}", xxh3_128(&[name.as_bytes(), &[0], &body[..]].concat())).into()
             }
-            Family::Keyless => place.into(),
+            Family::Keyed | Family::Keyless => place.into(),
         }
     }
 

@@ -30,6 +30,9 @@ struct Parts {
     key_fingerprint: u64,
 }
 
+/// The topic of what concerns a whole sink; its own key, so that all of it has one order.
+const CONTROL: &str = "tieline.control";
+
 /// What every event type starts with: CloudEvents asks for a reverse-DNS name.
 const KIND_PREFIX: &str = "com.genesys.cloud.";
 
@@ -50,6 +53,11 @@ impl Topic {
         }))
     }
 
+    /// The topic of what concerns a whole sink.
+    pub fn control() -> Self {
+        Self::new(CONTROL)
+    }
+
     /// The name as it was spelt.
     pub fn name(&self) -> &str {
         &self.0.name
@@ -63,6 +71,11 @@ impl Topic {
     /// The CloudEvents `type`: the name without its ids, such as `com.genesys.cloud.v2.routing.queues.conversations`.
     pub fn kind(&self) -> &str {
         &self.0.kind
+    }
+
+    /// The name without its ids, such as `v2.routing.queues.conversations`: what people call a family of topics.
+    pub fn family_name(&self) -> &str {
+        self.kind().strip_prefix(KIND_PREFIX).unwrap_or(self.kind())
     }
 
     /// How occurrences can be told apart.

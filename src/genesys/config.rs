@@ -208,8 +208,9 @@ fn topic_mistake(topic: &str) -> Option<Mistake> {
             format!(
                 "holds {topic:?}, which is a path of the REST API and not a topic: nothing is pushed there"
             ),
-            "name topics: \"v2.analytics.queues.{id}.observations\" for queue figures, \"v2.routing.queues.{id}.conversations\" \
-             for the conversations themselves",
+            "the events of queues come on these: topics = [\"v2.routing.queues.{id}.conversations\", \
+             \"v2.routing.queues.{id}.users\", \"v2.analytics.queues.{id}.observations\"]; where a sink is to have them alone, whatever \
+             else is subscribed: filter = 'event.type.contains(\".queues.\")'",
         );
     }
     if !topic.to_ascii_lowercase().starts_with("v2.") || topic.contains(char::is_whitespace) {

@@ -1,5 +1,6 @@
 //! Why the platform's client could not be made.
 
+use crate::proxy;
 use std::path::PathBuf;
 
 /// A mistake in the `[genesys]` table that shows only when it is put to use.
@@ -27,6 +28,9 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The environment names a proxy that cannot be used.
+    #[error(transparent)]
+    Proxy(#[from] proxy::Error),
     /// The HTTP client could not be made.
     #[error("cannot make an HTTP client")]
     Client {

@@ -2,7 +2,7 @@
 
 use super::rest::Channel;
 use crate::lifecycle::{ChannelId, TokenId};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -36,8 +36,13 @@ impl Handles {
         self.held().tokens.get(&id).cloned()
     }
 
+    /// A channel that is known keeps the handle that it has.
     pub(super) fn add_channel(&self, channel: Channel) -> ChannelId {
         let mut held = self.held();
+        let is_it = |known: &Channel| known.id.expose_secret() == channel.id.expose_secret();
+        if let Some((known, _)) = held.channels.iter().find(|(_, known)| is_it(known)) {
+            return *known;
+        }
         held.last += 1;
         let id = ChannelId(held.last);
         held.channels.insert(id, Arc::new(channel));
@@ -61,7 +66,6 @@ impl Handles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret;
 
     #[test]
     fn only_the_newest_tokens_are_kept() {
@@ -77,10 +81,12 @@ mod tests {
     #[test]
     fn a_forgotten_channel_is_gone() {
         let handles = Handles::default();
-        let id = handles.add_channel(Channel {
+        let channel = || Channel {
             id: SecretString::from("streaming-1"),
             connect_uri: SecretString::from("wss://x/streaming-1"),
-        });
+        };
+        let id = handles.add_channel(channel());
+        assert_eq!(handles.add_channel(channel()), id, "a channel has one handle");
         assert!(handles.channel(id).is_some());
         assert!(!format!("{handles:?}").contains("streaming-1"));
         handles.forget(id);

@@ -4,16 +4,16 @@
 
 use super::Error;
 use super::config::Config;
-use super::proxy::Proxies;
+use super::proxy::{Way, Ways};
 use super::refusal::{chain, handshake_reason_of, is_tls, refusal, retry_after, scrub};
 use super::rest::Channel;
 use super::tls::Trust;
 use crate::clock::Clock;
 use crate::lifecycle::{Reason, Refusal};
+use crate::proxy::Proxies;
 use secrecy::ExposeSecret;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::header::{DATE, RETRY_AFTER};
@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
 /// An open socket.
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<Way>>;
 
 /// A frame's body is a slice of this buffer and keeps it alive, so that it is not larger than a few frames.
 const READ_BUFFER: usize = 32 << 10;
@@ -34,7 +34,7 @@ const WRITE_BUFFER_MAX: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Opener {
     tls: Arc<rustls::ClientConfig>,
-    proxies: Proxies,
+    ways: Ways,
     timeout: Duration,
     frame_max: usize,
     allow_insecure: bool,
@@ -42,10 +42,16 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    pub(super) fn new(config: &Config, trust: &Trust, clock: Clock) -> Result<Self, Error> {
+    pub(super) fn new(
+        config: &Config,
+        trust: &Trust,
+        proxies: Proxies,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let tls = trust.socket()?;
         Ok(Self {
-            tls: trust.socket()?,
-            proxies: Proxies::from_env(),
+            ways: Ways::new(proxies, tls.clone()),
+            tls,
             timeout: config.request_timeout,
             frame_max: usize::try_from(config.frame_max.0).unwrap_or(usize::MAX),
             allow_insecure: config.allow_insecure,
@@ -88,7 +94,7 @@ impl Opener {
                 ));
             }
         }
-        let stream = self.proxies.connect(request.uri()).await?;
+        let stream = self.ways.connect(request.uri()).await?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
@@ -164,7 +170,7 @@ mod tests {
             frame_max: Size(1 << 20),
         };
         let trust = Trust::load(None).expect("the system's");
-        Opener::new(&config, &trust, Clock::start()).expect("an opener")
+        Opener::new(&config, &trust, Proxies::default(), Clock::start()).expect("an opener")
     }
 
     #[tokio::test]

@@ -3,10 +3,12 @@
 //! Decides nothing: each command becomes a task that ends in its one reply, with the failure's reason in it. Tokens, channel
 //! ids and socket addresses stay in here, behind handles.
 
+mod clients;
 mod config;
 mod error;
 mod handles;
 mod handshake;
+mod inquiry;
 mod perform;
 mod proxy;
 mod queues;
@@ -18,6 +20,7 @@ mod wire;
 
 pub use config::Config;
 pub use error::Error;
+pub use inquiry::{Inquiry, Offer, Plan, Trial};
 pub use wire::{Frame, read as read_frame};
 
 use crate::clock::Clock;
@@ -25,6 +28,7 @@ use crate::event::{Notification, Topics};
 use crate::lifecycle::{ChannelId, Command, Reply, SecretVersion, SessionId};
 use crate::observation::Observation;
 use crate::secret::Secrets;
+use crate::time::Time;
 use handles::Handles;
 use handshake::Opener;
 use perform::Platform;
@@ -45,6 +49,8 @@ pub enum Incoming {
     Notification {
         /// Whose socket.
         session: SessionId,
+        /// When its reader had it.
+        at: Time,
         /// What it said.
         notification: Notification,
     },
@@ -84,10 +90,12 @@ impl Genesys {
         tracker: TaskTracker,
     ) -> Result<Self, Error> {
         let trust = tls::Trust::load(config.ca_file.as_deref())?;
+        let proxies = crate::proxy::Proxies::from_env()?;
         let platform = Arc::new(Platform {
-            rest: Rest::new(&config, &trust, clock)?,
-            opener: Opener::new(&config, &trust, clock)?,
+            rest: Rest::new(&config, &trust, proxies.clone(), clock)?,
+            opener: Opener::new(&config, &trust, proxies, clock)?,
             handles: Handles::default(),
+            clients: clients::Clients::default(),
             config,
             secrets,
             incoming,
@@ -118,6 +126,9 @@ impl Genesys {
             Command::ListTopics { token } => {
                 self.answer(None, async move { platform.list_topics(token).await });
             }
+            Command::ListChannels { token } => {
+                self.answer(None, async move { platform.list_channels(token).await });
+            }
             Command::OpenChannel { session, token } => {
                 let opened = async move { platform.open_channel(session, token).await };
                 self.answer(Some(session), opened);
@@ -147,7 +158,7 @@ impl Genesys {
         session: Option<SessionId>,
         request: impl Future<Output = Reply> + Send + 'static,
     ) {
-        let incoming = self.platform.incoming.clone();
+        let platform = self.platform.clone();
         let (cancel, running) = match session {
             Some(session) => {
                 let session = self.session(session);
@@ -158,8 +169,15 @@ impl Genesys {
         self.tracker.spawn(async move {
             let told = async {
                 let reply = request.await;
-                // A driver that has gone needs no reply.
-                drop(incoming.send(Incoming::Reply(reply)).await);
+                let said = platform.rest.take_allowance().map(|said| Reply::Allowance {
+                    allowed: said.allowed,
+                    left: said.left,
+                    resets_in: said.resets_in,
+                });
+                for reply in said.into_iter().chain([reply]) {
+                    // A driver that has gone needs no reply.
+                    drop(platform.incoming.send(Incoming::Reply(reply)).await);
+                }
             };
             cancel.run_until_cancelled(told).await;
             drop(running);

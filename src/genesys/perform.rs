@@ -1,6 +1,7 @@
 //! One function for each command that is answered: what it does, and the one reply that comes of it.
 
 use super::Incoming;
+use super::clients::Clients;
 use super::config::Config;
 use super::handles::Handles;
 use super::handshake::{Opener, Socket};
@@ -9,7 +10,7 @@ use super::refusal::refusal;
 use super::rest::{Channel, Rest};
 use crate::clock::Clock;
 use crate::lifecycle::{
-    Change, ChannelId, Reason, Refusal, Reply, SecretVersion, SessionId, TokenId,
+    Change, ChannelId, FoundChannel, Reason, Refusal, Reply, SecretVersion, SessionId, TokenId,
 };
 use crate::secret::Secrets;
 use secrecy::SecretString;
@@ -24,6 +25,7 @@ pub(super) struct Platform {
     pub(super) opener: Opener,
     pub(super) secrets: Secrets,
     pub(super) handles: Handles,
+    pub(super) clients: Clients,
     pub(super) incoming: mpsc::Sender<Incoming>,
     pub(super) clock: Clock,
 }
@@ -51,7 +53,7 @@ impl Platform {
         let bought = self.rest.token(&client_id, &credentials.client_secret);
         match bought.await {
             Ok(bought) => Reply::TokenGranted {
-                token: self.handles.add_token(bought.token),
+                token: self.clients.bought(self.handles.add_token(bought.token), &client_id),
                 expires_in: bought.expires_in,
                 secret,
             },
@@ -89,11 +91,25 @@ impl Platform {
         match opened.await {
             Ok((channel, expires_in)) => Reply::ChannelOpened {
                 session,
-                channel: self.handles.add_channel(channel),
+                channel: self.clients.made(self.handles.add_channel(channel), token),
                 expires_in,
             },
             Err(refusal) => Reply::Refused { session, refusal },
         }
+    }
+
+    pub(super) async fn list_channels(&self, token: TokenId) -> Reply {
+        let listed = async { self.rest.channels(&self.token(token)?).await };
+        let listed = match listed.await {
+            Ok(listed) => listed,
+            Err(refusal) => return Reply::ChannelsRefused { refusal },
+        };
+        let total = listed.len();
+        let found = listed.into_iter().filter_map(|entry| {
+            let channel = self.clients.made(self.handles.add_channel(entry.channel?), token);
+            Some(FoundChannel { channel, expires_in: entry.expires_in })
+        });
+        Reply::ChannelsListed { found: found.collect(), total }
     }
 
     pub(super) async fn subscribe(
@@ -104,6 +120,10 @@ impl Platform {
         topics: &[Box<str>],
     ) -> Reply {
         let subscribed = async {
+            if self.clients.are_strangers(token, channel) {
+                let detail = "the channel belongs to the client that was used before";
+                return Err(refusal(Reason::ChannelGone, detail));
+            }
             let (token, channel) = (self.token(token)?, self.channel(channel)?);
             self.rest.replace_topics(&token, &channel.id, topics).await
         };

@@ -1,58 +1,73 @@
-//! The way to the socket's host: directly, or through the proxy that `HTTPS_PROXY` and `NO_PROXY` name, by CONNECT.
+//! The way to the socket's host: directly, or by CONNECT through the proxy that `crate::proxy` names.
 //!
-//! REST finds its own way by the same rules, which are those of the HTTP client.
+//! REST goes by the same rules, through the HTTP client's own tunnels.
 
 use super::refusal::{refusal, scrub};
 use crate::lifecycle::{Reason, Refusal};
-use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use crate::proxy::{Proxies, Proxy};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::http::Uri;
 
 /// No proxy's answer to CONNECT is longer.
 const HEAD_MAX: usize = 8 << 10;
 
-/// Which hosts are reached through which proxy.
-#[derive(Debug)]
-pub(super) struct Proxies(Matcher);
+/// A connection to the socket's host: TLS only where it leads through a proxy that is spoken to by TLS.
+pub(super) type Way = MaybeTlsStream<TcpStream>;
 
-impl Proxies {
-    /// As the environment says, read once.
-    pub(super) fn from_env() -> Self {
-        Self(Matcher::from_env())
+/// How the socket's host is reached.
+#[derive(Debug)]
+pub(super) struct Ways {
+    proxies: Proxies,
+    /// Whom a proxy that is spoken to by TLS must be vouched for by.
+    tls: Arc<ClientConfig>,
+}
+
+impl Ways {
+    pub(super) fn new(proxies: Proxies, tls: Arc<ClientConfig>) -> Self {
+        Self { proxies, tls }
     }
 
     /// A connection to the host of a `ws` or `wss` address. The caller sets the deadline.
-    pub(super) async fn connect(&self, uri: &Uri) -> Result<TcpStream, Refusal> {
-        let (host, port) = place(uri, 80, 443)
+    pub(super) async fn connect(&self, uri: &Uri) -> Result<Way, Refusal> {
+        let (host, port) = place(uri)
             .ok_or_else(|| refusal(Reason::Unexpected, "the socket's address names no host"))?;
-        let stream = match self.intercept(uri, &host, port) {
-            None => dial(&host, port, "").await?,
-            Some(proxy) => tunnel(&proxy, &host, port).await?,
+        let is_secure = uri.scheme_str() == Some("wss");
+        let Some(proxy) = self.proxies.on_the_way_to(is_secure, &host, port) else {
+            return dial(&host, port, &authority(&host, port)).await.map(Way::Plain);
         };
-        // Probes are small and must not wait for one another.
-        drop(stream.set_nodelay(true));
-        Ok(stream)
+        let (proxy_host, proxy_port) = proxy.place();
+        let stream = dial(proxy_host, proxy_port, &proxy.to_string()).await?;
+        let mut way = match proxy.is_secure() {
+            true => self.encrypt(stream, proxy).await?,
+            false => Way::Plain(stream),
+        };
+        tunnel(&mut way, proxy, &authority(&host, port)).await?;
+        Ok(way)
     }
 
-    fn intercept(&self, uri: &Uri, host: &str, port: u16) -> Option<Intercept> {
-        // The rules know http and https; the socket's schemes stand for them.
-        let scheme = match uri.scheme_str() {
-            Some("wss") => "https",
-            Some(_) | None => "http",
+    async fn encrypt(&self, stream: TcpStream, proxy: &Proxy) -> Result<Way, Refusal> {
+        let failed = |error: &dyn std::fmt::Display| {
+            refusal(Reason::Tls, format!("{proxy} cannot be spoken to by TLS: {error}"))
         };
-        let asked: Uri = format!("{scheme}://{}/", authority(host, port)).parse().ok()?;
-        self.0.intercept(&asked)
+        let name = ServerName::try_from(proxy.place().0.to_owned()).map_err(|e| failed(&e))?;
+        let connected = TlsConnector::from(self.tls.clone()).connect(name, stream).await;
+        connected.map(Way::Rustls).map_err(|error| failed(&error))
     }
 }
 
 /// Host and port of an address; an IPv6 host without its brackets.
-fn place(uri: &Uri, plain: u16, secure: u16) -> Option<(String, u16)> {
+fn place(uri: &Uri) -> Option<(String, u16)> {
     let host = uri.host()?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = match uri.scheme_str() {
-        Some("wss" | "https") => secure,
-        Some(_) | None => plain,
+        Some("wss") => 443,
+        Some(_) | None => 80,
     };
     Some((host.to_owned(), uri.port_u16().unwrap_or(port)))
 }
@@ -64,52 +79,49 @@ fn authority(host: &str, port: u16) -> String {
     }
 }
 
+/// Connects; `what` is its name for people.
 async fn dial(host: &str, port: u16, what: &str) -> Result<TcpStream, Refusal> {
-    TcpStream::connect((host, port)).await.map_err(|error| {
-        let place = authority(host, port);
-        refusal(Reason::Unreachable, format!("{what}{place} cannot be reached: {error}"))
-    })
+    let stream = TcpStream::connect((host, port)).await.map_err(|error| {
+        refusal(Reason::Unreachable, format!("{what} cannot be reached: {error}"))
+    })?;
+    // Probes are small and must not wait for one another.
+    drop(stream.set_nodelay(true));
+    Ok(stream)
 }
 
-/// A tunnel to the host through a plain HTTP proxy.
-async fn tunnel(proxy: &Intercept, host: &str, port: u16) -> Result<TcpStream, Refusal> {
+/// Asks the proxy for a tunnel to `target`.
+async fn tunnel(way: &mut Way, proxy: &Proxy, target: &str) -> Result<(), Refusal> {
     let unreachable = |detail: String| refusal(Reason::Unreachable, detail);
-    if proxy.uri().scheme_str() != Some("http") {
-        return Err(unreachable(
-            "the socket can use http proxies only; HTTPS_PROXY names another kind".to_owned(),
-        ));
-    }
-    let (proxy_host, proxy_port) = place(proxy.uri(), 80, 443)
-        .ok_or_else(|| unreachable("HTTPS_PROXY names no host".to_owned()))?;
-    let mut stream = dial(&proxy_host, proxy_port, "the proxy at ").await?;
-    let target = authority(host, port);
     let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes();
-    if let Some(credentials) = proxy.basic_auth() {
+    if let Some(credentials) = proxy.authorization() {
         request.extend_from_slice(b"Proxy-Authorization: ");
         request.extend_from_slice(credentials.as_bytes());
         request.extend_from_slice(b"\r\n");
     }
     request.extend_from_slice(b"\r\n");
-    let place = authority(&proxy_host, proxy_port);
-    let broke = |error| unreachable(format!("the proxy at {place} broke off: {error}"));
-    stream.write_all(&request).await.map_err(broke)?;
-    let head = head(&mut stream).await.map_err(broke)?;
+    let broke = |error| unreachable(format!("{proxy} broke off: {error}"));
+    way.write_all(&request).await.map_err(broke)?;
+    way.flush().await.map_err(broke)?;
+    let head = head(way).await.map_err(broke)?;
     let mut words = head.split_ascii_whitespace();
     match (words.next(), words.next()) {
         (Some(version), Some(status)) if version.starts_with("HTTP/1.") => match status {
-            status if status.starts_with('2') && status.len() == 3 => Ok(stream),
-            "407" => Err(unreachable(format!("the proxy at {place} wants credentials (407)"))),
-            status => Err(unreachable(format!(
-                "the proxy at {place} refused {target}: {}",
-                scrub(status, &[])
-            ))),
+            status if status.starts_with('2') && status.len() == 3 => Ok(()),
+            "407" => Err(unreachable(match proxy.authorization() {
+                Some(_) => format!("{proxy} does not take the credentials it was given (407)"),
+                None => format!("{proxy} wants credentials, and the variable holds none (407)"),
+            })),
+            status => {
+                let status = scrub(status, &[]);
+                Err(unreachable(format!("{proxy} refused a tunnel to {target} with {status}")))
+            }
         },
-        _ => Err(unreachable(format!("the proxy at {place} does not speak HTTP"))),
+        _ => Err(unreachable(format!("{proxy} does not speak HTTP"))),
     }
 }
 
 /// The head of the proxy's answer; read by single bytes, because what follows it is no longer the proxy's.
-async fn head(stream: &mut TcpStream) -> std::io::Result<String> {
+async fn head(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() == HEAD_MAX {
@@ -123,38 +135,33 @@ async fn head(stream: &mut TcpStream) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::genesys::tls::{self, Trust};
 
     fn uri(text: &str) -> Uri {
         text.parse().expect("a URI")
     }
 
+    fn through(proxy: &str) -> Ways {
+        tls::install_provider();
+        let trust = Trust::load(None).and_then(|trust| trust.socket()).expect("the system's");
+        Ways::new(Proxies::all(proxy), trust)
+    }
+
     #[test]
     fn the_port_follows_from_the_scheme_and_brackets_are_taken_off() {
-        let found = |text| place(&uri(text), 80, 443).expect("a host");
+        let found = |text| place(&uri(text)).expect("a host");
         assert_eq!(found("wss://a.example/x"), ("a.example".to_owned(), 443));
         assert_eq!(found("ws://a.example/x"), ("a.example".to_owned(), 80));
         assert_eq!(found("ws://[::1]:99/x"), ("::1".to_owned(), 99));
         assert_eq!(authority("::1", 99), "[::1]:99");
     }
 
-    #[test]
-    fn the_rules_for_https_hold_for_wss() {
-        let matcher =
-            Matcher::builder().https("http://user:pass@proxy:3128").no("inner.example").build();
-        let proxies = Proxies(matcher);
-        let through = |text: &str, host: &str| proxies.intercept(&uri(text), host, 443).is_some();
-        assert!(through("wss://streaming.example/x", "streaming.example"));
-        assert!(!through("wss://inner.example/x", "inner.example"));
-        assert!(!through("ws://streaming.example/x", "streaming.example"));
-    }
-
     /// What a client learns, and what the proxy was asked, when the proxy answers so.
-    async fn ask(answer: &str) -> (Result<TcpStream, Refusal>, String) {
+    async fn ask(user: &str, answer: &str) -> (Result<Way, Refusal>, String) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0");
         let listener = listener.await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let matcher = Matcher::builder().http(format!("http://user:pass@{address}"));
-        let proxies = Proxies(matcher.build());
+        let ways = through(&format!("http://{user}{address}"));
         let target = uri("ws://streaming.example/channels/hunter2");
         let proxy = async {
             let (mut stream, _) = listener.accept().await.expect("a connection");
@@ -162,12 +169,13 @@ mod tests {
             stream.write_all(answer.as_bytes()).await.expect("written");
             asked
         };
-        tokio::join!(proxies.connect(&target), proxy)
+        tokio::join!(ways.connect(&target), proxy)
     }
 
     #[tokio::test]
     async fn a_tunnel_is_asked_for_by_name_and_with_credentials() {
-        let (tunnel, asked) = ask("HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\nhi").await;
+        let answer = "HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\nhi";
+        let (tunnel, asked) = ask("user:pass@", answer).await;
         let mut after = [0; 2];
         let mut tunnel = tunnel.expect("a tunnel");
         tunnel.read_exact(&mut after).await.expect("more");
@@ -180,17 +188,35 @@ mod tests {
 
     #[tokio::test]
     async fn a_proxy_that_refuses_is_told_without_its_credentials() {
-        for (answer, problem) in [
-            ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "407"),
-            ("HTTP/1.1 503 No\r\n\r\n", "refused streaming.example:80: 503"),
-            ("SSH-2.0-x\r\n\r\n", "does not speak HTTP"),
-            ("HTTP/1.1 200 OK\r\n", "broke off"),
+        for (user, answer, problem) in [
+            ("", "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "holds none (407)"),
+            ("u:pass@", "HTTP/1.1 407 No\r\n\r\n", "the credentials it was given (407)"),
+            ("u:pass@", "HTTP/1.1 502 No\r\n\r\n", "to streaming.example:80 with 502"),
+            ("u:pass@", "SSH-2.0-x\r\n\r\n", "does not speak HTTP"),
+            ("u:pass@", "HTTP/1.1 200 OK\r\n", "broke off"),
         ] {
-            let (refused, _) = ask(answer).await;
+            let (refused, _) = ask(user, answer).await;
             let refusal = refused.expect_err(answer);
             assert_eq!(refusal.reason, Reason::Unreachable, "{refusal:?}");
             assert!(refusal.detail.contains(problem), "{refusal:?}");
+            assert!(refusal.detail.contains("the proxy at 127.0.0.1:"), "{refusal:?}");
             assert!(!refusal.detail.contains("pass"), "{refusal:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_should_speak_tls_and_does_not_is_told() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let ways = through(&format!("https://{address}"));
+        let proxy = async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.expect("written");
+        };
+        let target = uri("wss://streaming.example/");
+        let (refused, ()) = tokio::join!(ways.connect(&target), proxy);
+        let refusal = refused.expect_err("no TLS");
+        assert_eq!(refusal.reason, Reason::Tls, "{refusal:?}");
+        assert!(refusal.detail.contains("cannot be spoken to by TLS"), "{refusal:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! Turns failures of REST, the proxy and the socket into the lifecycle's reasons, with words that hold no credential.
 
 use crate::lifecycle::{Reason, Refusal};
+use crate::proxy::Proxies;
 use crate::time::Timestamp;
 use std::error::Error;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -66,7 +67,7 @@ pub(super) fn is_tls(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// A request that brought no answer.
-pub(super) fn unanswered(call: &str, error: reqwest::Error) -> Refusal {
+pub(super) fn unanswered(call: &str, error: reqwest::Error, proxies: &Proxies) -> Refusal {
     let reason = match &error {
         error if is_tls(error) => Reason::Tls,
         error if error.is_timeout() => Reason::Timeout,
@@ -76,7 +77,10 @@ pub(super) fn unanswered(call: &str, error: reqwest::Error) -> Refusal {
     };
     // Where it went is told as far as the port: the path of a channel's address is a credential.
     let origin = error.url().map(|url| url.origin().ascii_serialization());
-    let at = origin.map(|origin| format!(" at {origin}")).unwrap_or_default();
+    let mut at = origin.map(|origin| format!(" at {origin}")).unwrap_or_default();
+    if let Some(proxy) = error.url().and_then(|url| proxies.on_the_way_to_url(url)) {
+        at.push_str(&format!(" through {proxy}"));
+    }
     let words = chain(&error.without_url());
     refusal(reason, format!("{call}{at}: {}", scrub(&words, &[])))
 }

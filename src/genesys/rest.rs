@@ -11,10 +11,12 @@ use super::wire;
 use crate::clock::Clock;
 use crate::event::Topic;
 use crate::lifecycle::{Reason, Refusal, RejectedTopic};
+use crate::proxy::Proxies;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// No answer that we can use is larger.
@@ -35,7 +37,25 @@ pub(super) struct Rest {
     http: Client,
     login: Url,
     api: Url,
+    proxies: Proxies,
     clock: Clock,
+    /// What the platform said last of its limit on calls, until it is taken.
+    allowance: Arc<Mutex<Option<Allowance>>>,
+}
+
+/// How many calls are allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Allowance {
+    pub(super) allowed: u32,
+    pub(super) left: u32,
+    pub(super) resets_in: Duration,
+}
+
+/// A channel as the platform lists it.
+pub(super) struct Listed {
+    /// Absent where another token made it.
+    pub(super) channel: Option<Channel>,
+    pub(super) expires_in: Duration,
 }
 
 /// A channel's credentials.
@@ -64,7 +84,12 @@ impl Answer {
 }
 
 impl Rest {
-    pub(super) fn new(config: &Config, trust: &Trust, clock: Clock) -> Result<Self, Error> {
+    pub(super) fn new(
+        config: &Config,
+        trust: &Trust,
+        proxies: Proxies,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         let (login, api) = config.urls()?;
         let secure = [&login, &api].iter().any(|url| url.scheme() == "https");
         let http = Client::builder()
@@ -73,8 +98,9 @@ impl Rest {
             // A redirect would carry the client's secret to another address.
             .redirect(reqwest::redirect::Policy::none())
             .https_only(!config.allow_insecure);
-        let http = trust.rest(http, secure)?.build().map_err(|source| Error::Client { source })?;
-        Ok(Self { http, login, api, clock })
+        let http = proxies.rule(trust.rest(http, secure)?);
+        let http = http.build().map_err(|source| Error::Client { source })?;
+        Ok(Self { http, login, api, proxies, clock, allowance: Arc::default() })
     }
 
     /// Buys a token with the client's id and secret.
@@ -112,6 +138,28 @@ impl Rest {
         let life = self.life(&answer, channel.expires.as_deref());
         let channel = Channel { id: channel.id, connect_uri: channel.connect_uri };
         Ok((channel, life))
+    }
+
+    /// Lists the client's channels.
+    pub(super) async fn channels(&self, token: &SecretString) -> Result<Vec<Listed>, Refusal> {
+        const CALL: &str = "GET /api/v2/notifications/channels";
+        let mut url = below(&self.api, &["api", "v2", "notifications", "channels"]);
+        url.query_pairs_mut().append_pair("includechannels", "oauthclient");
+        let answer = self.call(CALL, self.http.get(url), token, &[], reason_of).await?;
+        let list: wire::Channels = read(CALL, &answer)?;
+        let listed = list.entities.into_iter().map(|entry| Listed {
+            expires_in: self.life(&answer, entry.expires.as_deref()),
+            channel: entry
+                .id
+                .zip(entry.connect_uri)
+                .map(|(id, connect_uri)| Channel { id, connect_uri }),
+        });
+        Ok(listed.collect())
+    }
+
+    /// What the platform has said of its limit on calls since this was asked last.
+    pub(super) fn take_allowance(&self) -> Option<Allowance> {
+        self.allowance.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Replaces the channel's topics. Topics that are refused do not keep the others from being subscribed to.
@@ -186,6 +234,27 @@ impl Rest {
         Err(refusal(Reason::Unexpected, detail))
     }
 
+    /// The catalogue of topics.
+    pub(super) async fn catalogue(
+        &self,
+        token: &SecretString,
+    ) -> Result<Vec<wire::Offered>, Refusal> {
+        const CALL: &str = "GET /api/v2/notifications/availabletopics";
+        let mut url = below(&self.api, &["api", "v2", "notifications", "availabletopics"]);
+        url.query_pairs_mut().append_pair("expand", "description,transports,requiresPermissions");
+        let answer = self.call(CALL, self.http.get(url), token, &[], reason_of).await?;
+        read::<wire::Catalogue>(CALL, &answer).map(|catalogue| catalogue.entities)
+    }
+
+    /// How many channels the OAuth client has, whoever made them.
+    pub(super) async fn count_channels(&self, token: &SecretString) -> Result<usize, Refusal> {
+        const CALL: &str = "GET /api/v2/notifications/channels";
+        let mut url = below(&self.api, &["api", "v2", "notifications", "channels"]);
+        url.query_pairs_mut().append_pair("includechannels", "oauthclient");
+        let answer = self.call(CALL, self.http.get(url), token, &[], reason_of).await?;
+        read::<wire::Counted>(CALL, &answer).map(|counted| counted.entities.len())
+    }
+
     /// A call on a token's authority; any status but success is refused. `hidden` is what the answer might repeat.
     async fn call(
         &self,
@@ -197,6 +266,9 @@ impl Rest {
     ) -> Result<Answer, Refusal> {
         let token = token.expose_secret();
         let answer = self.send(call, request.bearer_auth(token)).await?;
+        if let Some(said) = allowance(&answer) {
+            *self.allowance.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+        }
         if answer.status.is_success() {
             return Ok(answer);
         }
@@ -222,7 +294,7 @@ impl Rest {
     }
 
     async fn send(&self, call: &str, request: RequestBuilder) -> Result<Answer, Refusal> {
-        let failed = |error| unanswered(call, error);
+        let failed = |error| unanswered(call, error, &self.proxies);
         let mut response = request.send().await.map_err(failed)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
@@ -298,6 +370,15 @@ fn read<T: DeserializeOwned>(call: &str, answer: &Answer) -> Result<T, Refusal> 
         let detail = format!("{call} answered {status}, but {problem}");
         refusal(Reason::Unexpected, detail)
     })
+}
+
+/// What an answer says of the limit on calls, where it says so.
+fn allowance(answer: &Answer) -> Option<Allowance> {
+    let number = |name: &str| answer.header(name)?.trim().parse::<u32>().ok();
+    let allowed = number("inin-ratelimit-allowed")?;
+    let count = number("inin-ratelimit-count")?;
+    let resets_in = Duration::from_secs(number("inin-ratelimit-reset")?.into()).min(LONGEST);
+    Some(Allowance { allowed, left: allowed.saturating_sub(count), resets_in })
 }
 
 /// A topic that is not permitted, with the platform's words.

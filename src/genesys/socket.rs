@@ -153,6 +153,7 @@ impl Reader {
         match wire::read(text.as_str()) {
             Ok(Frame::Data { topic, body, correlation_id }) => Read::one(Incoming::Notification {
                 session: self.session,
+                at: self.clock.now(),
                 notification: Notification {
                     topic: self.topics.get(&topic),
                     body: frame.slice_ref(body.as_bytes()),
@@ -170,7 +171,7 @@ impl Reader {
 
     fn heard(&self, what: Heard) -> Incoming {
         let session = self.session;
-        Incoming::Reply(Reply::Heard { session, what })
+        Incoming::Reply(Reply::Heard { session, what, at: self.clock.now() })
     }
 
     fn unreadable(&self, detail: String, bytes: usize) -> Read {

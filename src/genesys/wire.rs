@@ -159,6 +159,23 @@ pub(super) struct Channel {
     pub(super) expires: Option<String>,
 }
 
+/// The client's channels.
+#[derive(Deserialize)]
+pub(super) struct Channels {
+    #[serde(default)]
+    pub(super) entities: Vec<ListedChannel>,
+}
+
+/// A channel as it is listed: one that another token made has no name.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListedChannel {
+    pub(super) id: Option<SecretString>,
+    pub(super) connect_uri: Option<SecretString>,
+    /// ISO 8601.
+    pub(super) expires: Option<String>,
+}
+
 /// One topic of a subscription, as it is asked for.
 #[derive(Serialize)]
 pub(super) struct Subscription<'a> {
@@ -199,6 +216,31 @@ pub(super) struct Queue {
     pub(super) id: String,
     #[serde(default)]
     pub(super) name: String,
+}
+
+/// The catalogue of topics.
+#[derive(Deserialize)]
+pub(super) struct Catalogue {
+    #[serde(default)]
+    pub(super) entities: Vec<Offered>,
+}
+
+/// A topic that the platform offers.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Offered {
+    pub(super) id: String,
+    pub(super) description: Option<String>,
+    #[serde(default)]
+    pub(super) transports: Vec<String>,
+    pub(super) requires_permissions: Option<Vec<String>>,
+}
+
+/// A list of which only the length counts.
+#[derive(Deserialize)]
+pub(super) struct Counted {
+    #[serde(default)]
+    pub(super) entities: Vec<serde::de::IgnoredAny>,
 }
 
 /// The platform's refusals over REST.

@@ -12,9 +12,11 @@ mod tests;
 
 pub use reader::{Reader, Stats};
 
-use crate::event::{Epoch, Event, Marks, Notification};
+use crate::event::{Entry, Epoch, Event, Kind};
+use crate::route::Wanted;
 use crate::sequence::Sequencer;
 use crate::sink::Record;
+use crate::sink::guarantee::{Finding, Guarantee, Level};
 use crate::size::Size;
 use queue::Queue;
 use serde::Deserialize;
@@ -28,10 +30,27 @@ pub struct Config {
     pub max_bytes: Size,
 }
 
+/// What the journal gives to every sink, and what a crash costs.
+pub fn findings(config: &Config) -> Vec<Finding> {
+    let mut guarantee = Guarantee::of(Level::ExactlyOnce);
+    guarantee.holds(
+        "journal_bound",
+        format!(
+            "journal.max_bytes: up to {} wait for each sink; beyond, new events are refused for it, counted and named as a gap",
+            config.max_bytes
+        ),
+    );
+    guarantee.weakens(
+        "journal_memory",
+        "the journal is in memory: a crash, kill -9 or a power cut costs what no sink has acknowledged",
+    );
+    guarantee.findings
+}
+
 /// What became of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// The event's place; none when no sink could take it, and then no number was taken either.
+    /// The event's place; none when no sink wanted it or could take it, and then no number was taken either.
     pub position: Option<u64>,
     /// The sinks whose bound is reached. For them this event is missing, without a hole in their numbers.
     pub refused_by: Vec<&'static str>,
@@ -72,38 +91,44 @@ impl Journal {
         &self.epoch
     }
 
+    /// The sinks, in the order in which `Wanted` counts them.
+    pub fn sinks(&self) -> Vec<&'static str> {
+        self.sinks.iter().map(|writer| writer.queue.sink()).collect()
+    }
+
     /// The last position given, 0 at first.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Places the notification and hands it to every sink that has room. Never waits.
-    pub fn append(&mut self, notification: Notification, marks: Marks) -> Appended {
+    /// Places the entry and hands it to every sink that it is for and that has room. Never waits.
+    ///
+    /// What is our own may use the room that is kept for it, so that a sink at its bound is told of its gap.
+    pub fn append(&mut self, entry: Entry) -> Appended {
+        self.append_for(Wanted::ALL, entry)
+    }
+
+    /// The same for the sinks that want it; to the others it is as if it had never been.
+    pub fn append_for(&mut self, wanted: Wanted, entry: Entry) -> Appended {
         // Only this end adds, so a queue that has room now has it below too.
-        let length = notification.body.len();
-        let refused_by: Vec<&'static str> = self
+        let (length, is_own) = (entry.body.len(), entry.kind != Kind::Notification);
+        let only = entry.sink;
+        let concerned = |writer: &&mut Writer| only.is_none_or(|sink| sink == writer.queue.sink());
+        let (takers, full): (Vec<&mut Writer>, Vec<&mut Writer>) = self
             .sinks
-            .iter()
-            .filter(|writer| !writer.queue.has_room(length))
-            .map(|writer| writer.queue.sink())
-            .collect();
-        if refused_by.len() == self.sinks.len() {
+            .iter_mut()
+            .enumerate()
+            .filter(|(place, _)| wanted.by(*place))
+            .map(|(_, writer)| writer)
+            .filter(concerned)
+            .partition(|writer| writer.queue.has_room(length, is_own));
+        let refused_by = full.iter().map(|writer| writer.queue.sink()).collect();
+        if takers.is_empty() {
             return Appended { position: None, refused_by };
         }
         self.position += 1;
-        let event = Arc::new(Event {
-            epoch: self.epoch.clone(),
-            position: self.position,
-            topic: notification.topic,
-            body: notification.body,
-            correlation_id: notification.correlation_id,
-            received: notification.received,
-            marks,
-        });
-        for writer in &mut self.sinks {
-            if refused_by.contains(&writer.queue.sink()) {
-                continue;
-            }
+        let event = Arc::new(Event::placed(self.epoch.clone(), self.position, entry));
+        for writer in takers {
             let number = writer.sequencer.next(event.topic.key());
             writer.queue.push(Record { event: Arc::clone(&event), number });
         }

@@ -12,6 +12,9 @@ use tokio::sync::Notify;
 /// What an event costs besides its body: the record, the event, its frame's head. Generous, so that the bound is one on memory.
 const OVERHEAD: u64 = 256;
 
+/// What is kept above the bound for events of our own: a gap's records, and the like.
+const RESERVE: u64 = 1 << 20;
+
 #[derive(Debug)]
 pub(super) struct Queue {
     sink: &'static str,
@@ -48,9 +51,10 @@ impl Queue {
     }
 
     /// Whether a body of that length fits. One always fits into an empty queue, so that no event is too large for ever.
-    pub(super) fn has_room(&self, length: usize) -> bool {
+    pub(super) fn has_room(&self, length: usize, is_own: bool) -> bool {
         let bytes = self.bytes.load(Ordering::Acquire);
-        bytes == 0 || bytes + length as u64 + OVERHEAD <= self.bytes_max
+        let most = self.bytes_max.saturating_add(if is_own { RESERVE } else { 0 });
+        bytes == 0 || bytes + length as u64 + OVERHEAD <= most
     }
 
     pub(super) fn push(&self, record: Record) {

@@ -1,7 +1,7 @@
 //! What the journal promises to the sequencer and to the sinks.
 
 use super::{Appended, Config, Journal, Reader};
-use crate::event::{Epoch, Marks, Notification, Topic};
+use crate::event::{Entry, Epoch, Marks, Notification, Topic};
 use crate::sink::Record;
 use crate::size::Size;
 use crate::time::Timestamp;
@@ -31,7 +31,7 @@ fn peeked(reader: &Reader, count: usize) -> Vec<(u64, u64)> {
 fn positions_have_no_holes_and_numbers_count_per_key() {
     let (mut journal, readers) = journal(1 << 20, &["jsonl"]);
     for key in ["a", "b", "a"] {
-        journal.append(notification(key, 1), Marks::default());
+        journal.append(Entry::pushed(notification(key, 1), Marks::default()));
     }
     assert_eq!(peeked(&readers[0], 10), [(1, 1), (2, 1), (3, 2)]);
 }
@@ -39,7 +39,9 @@ fn positions_have_no_holes_and_numbers_count_per_key() {
 #[test]
 fn a_full_sink_is_refused_alone_and_its_numbers_keep_without_a_hole() {
     let (mut journal, mut readers) = journal(1_000, &["kafka", "nats"]);
-    let append = |journal: &mut Journal| journal.append(notification("a", 300), Marks::default());
+    let append = |journal: &mut Journal| {
+        journal.append(Entry::pushed(notification("a", 300), Marks::default()))
+    };
     append(&mut journal);
     readers[0].advance(1);
     readers[0].acknowledge(1);
@@ -56,7 +58,7 @@ fn a_full_sink_is_refused_alone_and_its_numbers_keep_without_a_hole() {
 #[test]
 fn an_event_larger_than_the_bound_passes_an_empty_queue() {
     let (mut journal, _readers) = journal(100, &["jsonl"]);
-    let appended = journal.append(notification("a", 5_000), Marks::default());
+    let appended = journal.append(Entry::pushed(notification("a", 5_000), Marks::default()));
     assert_eq!(appended.position, Some(1));
 }
 
@@ -64,7 +66,7 @@ fn an_event_larger_than_the_bound_passes_an_empty_queue() {
 fn the_cursor_moves_rewinds_and_skips() {
     let (mut journal, mut readers) = journal(1 << 20, &["jsonl"]);
     for _ in 0..5 {
-        journal.append(notification("a", 1), Marks::default());
+        journal.append(Entry::pushed(notification("a", 1), Marks::default()));
     }
     let reader = &mut readers[0];
     reader.advance(3);
@@ -81,7 +83,7 @@ fn the_cursor_moves_rewinds_and_skips() {
 #[test]
 fn stats_tell_what_waits_and_since_when() {
     let (mut journal, mut readers) = journal(1 << 20, &["jsonl"]);
-    journal.append(notification("a", 44), Marks::default());
+    journal.append(Entry::pushed(notification("a", 44), Marks::default()));
     let stats = journal.stats()[0];
     assert_eq!((stats.unacknowledged, stats.bytes), (1, 300));
     assert_eq!(stats.oldest_unsent, Some(Timestamp::from_micros(7)));
@@ -94,7 +96,7 @@ fn stats_tell_what_waits_and_since_when() {
 #[tokio::test]
 async fn an_append_and_the_close_wake_the_reader() {
     let (mut journal, readers) = journal(1 << 20, &["jsonl"]);
-    journal.append(notification("a", 1), Marks::default());
+    journal.append(Entry::pushed(notification("a", 1), Marks::default()));
     readers[0].changed().await;
     drop(journal);
     readers[0].changed().await;
@@ -159,7 +161,7 @@ proptest! {
                 Move::Append(length) => {
                     let taken = models.each_mut().map(|model| model.append(position + 1, length as u64));
                     position += u64::from(taken.contains(&true));
-                    let appended = journal.append(notification("a", length), Marks::default());
+                    let appended = journal.append(Entry::pushed(notification("a", length), Marks::default()));
                     prop_assert_eq!(appended.position, taken.contains(&true).then_some(position));
                     prop_assert_eq!(appended.refused_by.len(), taken.iter().filter(|taken| !**taken).count());
                 }

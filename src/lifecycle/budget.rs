@@ -8,6 +8,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Budget {
     most: usize,
+    /// What `most` is while the platform does not ask for less.
+    own: usize,
     window: Duration,
     uses: VecDeque<Time>,
     /// The platform asked for nothing before.
@@ -17,7 +19,8 @@ pub struct Budget {
 impl Budget {
     /// At most `most` uses (at least one) in any `window`.
     pub fn new(most: usize, window: Duration) -> Self {
-        Self { most: most.max(1), window, uses: VecDeque::new(), closed_until: Time::START }
+        let own = most.max(1);
+        Self { most: own, own, window, uses: VecDeque::new(), closed_until: Time::START }
     }
 
     /// When the next use is allowed: `now` or later.
@@ -32,7 +35,7 @@ impl Budget {
     /// Counts a use.
     pub fn spend(&mut self, now: Time) {
         self.uses.push_back(now);
-        if self.uses.len() > self.most {
+        if self.uses.len() > self.own {
             self.uses.pop_front();
         }
     }
@@ -40,6 +43,18 @@ impl Budget {
     /// Allows no use before `until`, whoever asks: a `Retry-After` holds for the whole client.
     pub fn close_until(&mut self, until: Time) {
         self.closed_until = self.closed_until.max(until);
+    }
+
+    /// The platform says how many uses it allows in a window, and how many are left of them for the next `resets_in`: its word wins where
+    /// it is the lower one.
+    pub fn hear(&mut self, allowed: u32, left: u32, resets_in: Duration, now: Time) {
+        let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+        // What is not ours to count, such as the pages of a listing, gets a fifth.
+        let ours = (allowed - allowed / 5).max(1);
+        self.most = self.own.min(ours);
+        if usize::try_from(left).unwrap_or(usize::MAX) <= allowed / 20 {
+            self.close_until(now + resets_in);
+        }
     }
 
     /// Forgets all uses.
@@ -72,5 +87,20 @@ mod tests {
                 prop_assert!(within <= 5);
             }
         }
+    }
+
+    #[test]
+    fn the_platforms_word_wins_where_it_is_the_lower_one() {
+        let minute = Duration::from_secs(60);
+        let mut budget = Budget::new(240, minute);
+        let now = Time::START + minute;
+        budget.hear(300, 250, minute, now);
+        assert_eq!(budget.most, 240);
+        budget.hear(180, 100, minute, now);
+        assert_eq!((budget.most, budget.next(now)), (144, now));
+        budget.hear(180, 9, Duration::from_secs(7), now);
+        assert_eq!(budget.next(now), now + Duration::from_secs(7));
+        budget.hear(300, 299, minute, now + minute);
+        assert_eq!(budget.most, 240, "and no longer than it says so");
     }
 }

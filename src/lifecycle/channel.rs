@@ -16,26 +16,53 @@ pub struct Channel {
     pub expires_at: Time,
     /// When the token that made it ends, and with it perhaps its socket.
     pub maker_expires_at: Time,
-    /// How long before that end the socket is given up.
+    /// How long before that end a successor is made.
     pub maker_margin: Duration,
+    /// Whether it may be gone: a socket on it was refused. It counts until its next use shows that it is.
+    pub doubtful: bool,
 }
 
 impl Channel {
-    /// How long before the end of its maker a socket is given up at most; a token that lives shorter gets a tenth of its life.
+    /// How long before the end of its maker a successor is made at most; for a token that lives shorter it is a tenth of its life.
     const MAKER_MARGIN: Duration = Duration::from_secs(60);
+
+    /// How long after its maker's end a socket on it is safe: the platform's clock may be a little behind.
+    const MAKER_GRACE: Duration = Duration::from_secs(2);
 
     /// A channel that was made just now, and lives for `life` from each subscription.
     ///
     /// A maker that is not known counts as ended.
     pub fn new(id: ChannelId, life: Duration, maker: Option<Token>, now: Time) -> Self {
-        let (ends, margin) = maker.map_or((now, Duration::ZERO), |maker| {
+        let (ends, margin) = maker.map_or((Time::START, Duration::ZERO), |maker| {
             (maker.expires_at, Self::MAKER_MARGIN.min(maker.life / 10))
         });
-        Self { id, life, expires_at: now + life, maker_expires_at: ends, maker_margin: margin }
+        Self {
+            id,
+            life,
+            expires_at: now + life,
+            maker_expires_at: ends,
+            maker_margin: margin,
+            doubtful: false,
+        }
     }
 
-    /// Whether a session that takes it now need not leave it soon because its maker ends.
+    /// Whether a session that takes it now need not leave it soon because its maker ends: one that has ended cannot end again.
     pub fn is_usable(&self, now: Time) -> bool {
-        self.maker_expires_at <= now || self.maker_expires_at.since(now) > self.maker_margin * 2
+        self.maker_expires_at + Self::MAKER_GRACE <= now
+            || self.maker_expires_at.since(now) > self.maker_margin * 2
+    }
+
+    /// When a session that lives on it `since` must have a successor under way with a channel of its own, given how long one settles.
+    pub fn leave_by(&self, since: Time, settle: Duration) -> Time {
+        let hurry = (self.maker_margin / 4).max(settle * 2);
+        let expires = self.expires_at - Self::MAKER_MARGIN.min(self.life / 10);
+        // A maker that had ended before cannot end again.
+        let maker_ends = (self.maker_expires_at > since).then(|| self.maker_expires_at - hurry);
+        maker_ends.map_or(expires, |ends| ends.min(expires))
+    }
+
+    /// The token that made it is gone; whatever that does to a socket is done.
+    pub const fn orphan(&mut self) {
+        self.maker_expires_at = Time::START;
     }
 }

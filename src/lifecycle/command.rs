@@ -3,6 +3,7 @@
 //! Secrets never pass through here: tokens and channels are named by handles that only `genesys` can resolve.
 
 use crate::event::Topic;
+use crate::time::Time;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,11 @@ pub enum Command {
     /// or `TopicsRefused`.
     ListTopics {
         /// On whose authority.
+        token: TokenId,
+    },
+    /// Find out which channels the platform holds for the client. Answered by `ChannelsListed` or `ChannelsRefused`.
+    ListChannels {
+        /// On whose authority: the channels that it made come with their names.
         token: TokenId,
     },
     /// Make a channel. Answered by `ChannelOpened` or `Refused`.
@@ -152,6 +158,27 @@ pub enum Reply {
         /// Why, and how long to wait at least.
         refusal: Refusal,
     },
+    /// The channels that the platform holds.
+    ChannelsListed {
+        /// Those that the token made.
+        found: Vec<FoundChannel>,
+        /// How many the client has, those of other tokens included.
+        total: usize,
+    },
+    /// The channels could not be listed.
+    ChannelsRefused {
+        /// Why, and how long to wait at least.
+        refusal: Refusal,
+    },
+    /// What the platform says of its limit on REST calls, with any answer.
+    Allowance {
+        /// How many calls a minute it allows.
+        allowed: u32,
+        /// How many of them are left.
+        left: u32,
+        /// When all are allowed again.
+        resets_in: Duration,
+    },
     /// A channel was made.
     ChannelOpened {
         /// Whose request.
@@ -204,6 +231,8 @@ pub enum Reply {
         session: SessionId,
         /// What kind of thing.
         what: Heard,
+        /// When its reader had it, which may be earlier than it is told.
+        at: Time,
     },
     /// The socket is gone.
     Lost {
@@ -247,6 +276,15 @@ impl Heard {
             Self::Data | Self::Sign | Self::Pong | Self::ClosingNotice => None,
         }
     }
+}
+
+/// A channel as the platform lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundChannel {
+    /// Its handle; a channel that was known has the one that it had.
+    pub channel: ChannelId,
+    /// How long it lives from now.
+    pub expires_in: Duration,
 }
 
 /// A topic that the platform refused.

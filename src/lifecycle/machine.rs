@@ -2,6 +2,7 @@
 
 use super::backoff::Backoff;
 use super::budget::Budget;
+use super::census::Census;
 use super::channel::Channel;
 use super::coverage::Coverage;
 use super::login::{Login, Token};
@@ -27,6 +28,9 @@ const CONFIRM: Duration = Duration::from_secs(60);
 
 /// How soon an empty or refused plan is looked at again.
 const REPLAN: Duration = Duration::from_secs(300);
+
+/// How soon the list of channels is thought of again while a request for one is under way.
+const CENSUS_WAIT: Duration = Duration::from_millis(100);
 
 /// Sockets are opened at most this often, so that sessions lost together do not come back as a herd.
 const HANDSHAKES_MOST: (usize, Duration) = (10, Duration::from_secs(1));
@@ -67,6 +71,7 @@ pub struct Lifecycle {
     sessions: u64,
     /// Channels without a socket that the platform still knows.
     retired: Vec<Channel>,
+    census: Census,
     handshakes: Budget,
     /// REST calls; the pages of a listing count once, and it is made before all others.
     rest: Budget,
@@ -89,6 +94,7 @@ impl Lifecycle {
             shards: Vec::new(),
             sessions: 0,
             retired: Vec::new(),
+            census: Census::new(&config),
             handshakes: Budget::new(HANDSHAKES_MOST.0, HANDSHAKES_MOST.1),
             rest: Budget::new(REST_MOST.0, REST_MOST.1),
             rng: StdRng::seed_from_u64(seed),
@@ -119,7 +125,9 @@ impl Lifecycle {
             Plan::Asked { deadline } => Some(deadline),
         };
         let shards = self.shards.iter().filter_map(|shard| shard.poll_timeout(&self.config));
-        shards.chain(plan).chain([self.login.poll_timeout()]).min()
+        // Nor can the list of channels be asked for without one.
+        let census = self.census.poll_timeout().filter(|due| self.login.token(*due).is_some());
+        shards.chain(plan).chain(census).chain([self.login.poll_timeout()]).min()
     }
 
     /// Whether every topic of the plan is delivered by a session.
@@ -159,12 +167,25 @@ impl Lifecycle {
         &self.topics
     }
 
-    /// How many channels the platform holds for us.
-    pub fn channels(&self) -> usize {
+    /// How many channels the platform holds for us, those included that we cannot name.
+    pub fn channels(&self, now: Time) -> usize {
+        self.own_channels() + self.census.strangers(now)
+    }
+
+    fn own_channels(&self) -> usize {
         let held = |session: &Session| {
             session.channel.is_some() || matches!(session.state, State::Opening { .. })
         };
         self.retired.len() + self.sessions().filter(|session| held(session)).count()
+    }
+
+    /// A person asks for a successor of every session.
+    pub fn handle_rotate(&mut self, now: Time) {
+        if self.closed {
+            return;
+        }
+        self.shards.iter_mut().for_each(Shard::rotate);
+        self.step(now);
     }
 
     /// Closes every session; nothing is opened again.
@@ -210,6 +231,11 @@ impl Lifecycle {
             | Reply::Refused { .. }
             | Reply::Heard { .. }
             | Reply::Lost { .. } => self.handle_session(reply, now),
+            Reply::ChannelsListed { found, total } => self.handle_listed(&found, total, now),
+            Reply::ChannelsRefused { refusal } => self.handle_unlisted(&refusal, now),
+            Reply::Allowance { allowed, left, resets_in } => {
+                self.rest.hear(allowed, left, resets_in, now);
+            }
         }
         self.step(now);
     }
@@ -227,11 +253,18 @@ impl Lifecycle {
             let refusal = Refusal { reason: Reason::Timeout, retry_after: None, detail };
             self.handle_topics_refused(&refusal, now);
         }
+        if let Some(overdue) = self.census.overdue(now) {
+            self.handle_unlisted(&overdue, now);
+        }
         let ids: Vec<SessionId> = self.sessions().map(|session| session.id).collect();
         for id in ids {
             let (config, rng, output) = (&self.config, &mut self.rng, &mut self.output);
-            let refused = find(&mut self.shards, id)
-                .and_then(|session| session.handle_timeout(config, now, rng, output));
+            let Some(session) = find(&mut self.shards, id) else { continue };
+            let opening = matches!(session.state, State::Opening { .. });
+            let refused = session.handle_timeout(config, now, rng, output);
+            if let Some(maker) = session.token.filter(|_| opening && !session.awaits_reply()) {
+                self.census.doubt(maker, now);
+            }
             self.refuse_token(refused, now);
         }
         self.step(now);
@@ -280,10 +313,15 @@ impl Lifecycle {
                         let budget = if connecting { &mut self.handshakes } else { &mut self.rest };
                         budget.close_until(now + asked);
                     }
+                    if let (State::Opening { .. }, Some(maker)) = (session.state, session.token)
+                        && refusal.reason.may_have_been_done()
+                    {
+                        self.census.doubt(maker, now);
+                    }
                     session.handle_refused(&refusal, now, rng, output)
                 })
             }
-            Reply::Heard { session, what } => {
+            Reply::Heard { session, what, at } => {
                 let Some(heard) = find(shards, session).filter(|heard| heard.has_socket()) else {
                     return;
                 };
@@ -291,7 +329,7 @@ impl Lifecycle {
                 if let Some(reason) = what.ends().filter(|_| draining) {
                     return self.remove(session, reason, now);
                 }
-                heard.handle_heard(what, config, now, rng, output)
+                heard.handle_heard(what, at.min(now), config, now, rng, output)
             }
             Reply::Lost { session, reason, detail } => {
                 let Some(lost) = find(shards, session).filter(|lost| lost.has_socket()) else {
@@ -306,7 +344,10 @@ impl Lifecycle {
             | Reply::TokenRefused { .. }
             | Reply::SecretChanged { .. }
             | Reply::TopicsListed { .. }
-            | Reply::TopicsRefused { .. } => None,
+            | Reply::TopicsRefused { .. }
+            | Reply::ChannelsListed { .. }
+            | Reply::ChannelsRefused { .. }
+            | Reply::Allowance { .. } => None,
         };
         self.refuse_token(refused, now);
     }
@@ -326,6 +367,9 @@ impl Lifecycle {
         life: Duration,
         now: Time,
     ) {
+        if self.knows(channel) {
+            return;
+        }
         let topics = self.shards.iter().find_map(|shard| {
             shard.sessions().iter().any(|own| own.id == session).then(|| shard.topics().clone())
         });
@@ -347,6 +391,52 @@ impl Lifecycle {
                 self.retired.push(Channel::new(channel, life, self.login.token(now), now));
             }
         }
+    }
+
+    /// Whether the channel is one of ours already: a list may name it before the answer that makes it known comes.
+    fn knows(&self, channel: super::ChannelId) -> bool {
+        let held = self.sessions().filter_map(|session| session.channel);
+        held.chain(self.retired.iter().copied()).any(|known| known.id == channel)
+    }
+
+    fn handle_listed(&mut self, found: &[super::FoundChannel], total: usize, now: Time) {
+        let found = found.iter().filter(|found| !self.knows(found.channel));
+        let found: Vec<super::FoundChannel> = found.copied().collect();
+        let strangers = total.saturating_sub(self.own_channels() + found.len());
+        let Some(maker) = self.census.handle_listed(strangers, now) else {
+            return;
+        };
+        let channels = found
+            .into_iter()
+            .map(|found| Channel::new(found.channel, found.expires_in, Some(maker), now));
+        self.retired.extend(channels);
+    }
+
+    fn handle_unlisted(&mut self, refusal: &Refusal, now: Time) {
+        if let Some(asked) = refusal.retry_after {
+            self.rest.close_until(now + asked);
+        }
+        self.census.handle_refused(refusal, now, &mut self.rng);
+        if refusal.reason == Reason::Unauthorized {
+            let token = self.login.token(now);
+            self.refuse_token(token, now);
+        }
+    }
+
+    /// Asks for the list of channels when it is due, and no request for another is under way.
+    fn count_channels(&mut self, now: Time) {
+        let opening = |session: &Session| matches!(session.state, State::Opening { .. });
+        let (Some(maker), Some(newest)) = (self.census.due(now), self.login.token(now)) else {
+            return;
+        };
+        let allowed = self.rest.next(now);
+        if allowed > now || self.sessions().any(opening) {
+            return self.census.hold(allowed.max(now + CENSUS_WAIT));
+        }
+        self.rest.spend(now);
+        // Only its maker is shown a channel's name, while it is valid; a younger token is at least told how many there are.
+        let asks = if now < maker.expires_at { maker } else { newest };
+        self.census.ask(asks, maker, now, &mut self.output);
     }
 
     fn handle_topics(&mut self, listed: &[Topic], unknown: Vec<String>, now: Time) {
@@ -437,7 +527,9 @@ impl Lifecycle {
             } else {
                 self.output.coverage.insert(id, Coverage::new(legs));
                 let place = |leg| Place { shard: id, leg, topics: count };
-                self.shards.extend((0..legs).map(|leg| Shard::new(place(leg), topics.clone())));
+                let config = &self.config;
+                let legs = (0..legs).map(|leg| Shard::new(place(leg), topics.clone(), config));
+                self.shards.extend(legs);
             }
         }
         self.shards.sort_by_key(|shard| (shard.place().shard, shard.place().leg));
@@ -511,6 +603,7 @@ impl Lifecycle {
             self.plan = Plan::Asked { deadline: now + LISTING_DEADLINE };
             self.output.command(Command::ListTopics { token: token.id });
         }
+        self.count_channels(now);
         for at in 0..self.shards.len() {
             self.with(at, now, |shard, client, output| shard.step(client, now, output));
         }
@@ -534,14 +627,16 @@ impl Lifecycle {
         now: Time,
         act: impl FnOnce(&mut Shard, &mut Client<'_>, &mut Output),
     ) {
-        let channels = self.channels();
+        let channels = self.own_channels();
         let mut client = Client {
             config: &self.config,
             token: self.login.token(now),
             sessions: &mut self.sessions,
             retired: &mut self.retired,
             channels,
-            legs: self.shards.len(),
+            wanted: self.shards.len(),
+            census: &self.census,
+            rng: &mut self.rng,
             handshakes: &mut self.handshakes,
             rest: &mut self.rest,
         };

@@ -11,6 +11,7 @@
 mod amend;
 mod backoff;
 mod budget;
+mod census;
 mod channel;
 mod command;
 mod config;
@@ -20,6 +21,7 @@ mod machine;
 mod output;
 mod plan;
 mod reasons;
+mod rotation;
 mod session;
 mod shard;
 mod state;
@@ -28,15 +30,15 @@ mod tests;
 
 pub use backoff::Backoff;
 pub use command::{
-    Change, ChannelId, Command, Heard, Reason, Refusal, RejectedTopic, Reply, SecretVersion,
-    SessionId, ShardId, TokenId,
+    Change, ChannelId, Command, FoundChannel, Heard, Reason, Refusal, RejectedTopic, Reply,
+    SecretVersion, SessionId, ShardId, TokenId,
 };
 pub use config::Config;
 pub use login::{Login, Token};
 pub use machine::Lifecycle;
 pub use output::Note;
-pub use plan::{CHANNELS_PER_CLIENT, Plan, TOPICS_PER_CHANNEL, TooMany, expand};
+pub use plan::{CHANNELS_PER_CLIENT, Plan, ShardTopics, TOPICS_PER_CHANNEL, TooMany, expand};
 pub use reasons::Answer;
+pub use rotation::Trigger;
 pub use session::Session;
-pub use shard::Trigger;
 pub use state::State;

@@ -33,7 +33,12 @@ impl Answer {
 impl Reason {
     /// Whether the channel is of no use any more.
     pub fn ends_channel(self) -> bool {
-        self.answer() == Answer::NewChannel || self == Self::TokenRevoked
+        self.answer() == Answer::NewChannel
+    }
+
+    /// Whether a request that ended so may have been carried out all the same.
+    pub const fn may_have_been_done(self) -> bool {
+        !matches!(self, Self::Unauthorized | Self::Forbidden | Self::Throttled)
     }
 
     /// The table.

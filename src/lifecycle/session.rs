@@ -20,6 +20,9 @@ use std::time::Duration;
 /// The shell answers REST calls and handshakes within its own time-outs; this bounds the wait should it not.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// How long the successor of a session whose end was announced may wait for a spare channel, of the minute that it has.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// How soon something that waiting does not mend is looked at again.
 const PARKED: Duration = Duration::from_secs(300);
 
@@ -38,6 +41,8 @@ pub struct Session {
     pub entered: Time,
     /// Its channel: kept through the loss of a socket, given up when the platform no longer knows it.
     pub channel: Option<Channel>,
+    /// A channel that it gave up although the platform may know it still.
+    pub left: Option<Channel>,
     /// Whether the channel has our topics.
     pub subscribed: bool,
     /// Whether the feed has been certain since the last subscription: a new socket then resumes it.
@@ -54,8 +59,8 @@ pub struct Session {
     pub heard_at: Option<Time>,
     /// The last notification.
     pub data_at: Option<Time>,
-    /// Whether the platform said that it will close the socket.
-    pub noticed: bool,
+    /// When the platform said that it will close the socket.
+    pub noticed: Option<Time>,
     /// Why it last ceased to deliver.
     pub loss: Option<Reason>,
     /// When a successor came to live, while nothing was heard since: it may have been dead before that.
@@ -81,13 +86,14 @@ impl Session {
             state: State::Waiting { until: now, parked: false },
             entered: now,
             channel: None,
+            left: None,
             subscribed: false,
             proven: false,
             resumed: false,
             token: None,
             heard_at: None,
             data_at: None,
-            noticed: false,
+            noticed: None,
             loss: None,
             doubt: None,
             failures: 0,
@@ -141,6 +147,14 @@ impl Session {
             State::Draining { until, .. } if self.doubt.is_none() => Some(until),
             State::Draining { until, .. } => Some(until.max(dead)),
         }
+    }
+
+    /// Until when a successor may take its time: the platform closes an announced socket after about a minute, and perhaps one whose
+    /// channel's maker ends. `None` while it has no channel.
+    pub fn leave_by(&self, config: &Config) -> Option<Time> {
+        let channel = self.channel?;
+        let announced = self.noticed.map(|at| at + PATIENCE);
+        announced.into_iter().chain([channel.leave_by(self.entered, config.settle)]).min()
     }
 
     /// Whether it has drained for long enough: one that was not heard since its successor came to live may have been dead before,
@@ -229,7 +243,10 @@ impl Session {
         self.enter(State::Settling { since: now, ponged: false }, now, output);
         (self.heard_at, self.doubt) = (None, None);
         self.loss = None;
-        self.noticed = false;
+        self.noticed = None;
+        if let Some(channel) = &mut self.channel {
+            channel.doubtful = false;
+        }
         self.ping(config, now, output);
     }
 
@@ -238,19 +255,22 @@ impl Session {
         output.command(Command::Ping { session: self.id });
     }
 
-    /// The socket said something. Returns the token when the platform says that it is revoked.
+    /// The socket said something, which its reader had `at`. Returns the token when the platform says that it is revoked.
     pub fn handle_heard(
         &mut self,
         what: Heard,
+        at: Time,
         config: &Config,
         now: Time,
         rng: &mut impl Rng,
         output: &mut Output,
     ) -> Option<Token> {
-        (self.heard_at, self.doubt) = (Some(now), None);
+        self.heard_at = self.heard_at.max(Some(at));
+        // What was read before the successor came to live proves nothing about the time since.
+        self.doubt = self.doubt.filter(|since| at < *since);
         match what {
-            Heard::Data => self.data_at = Some(now),
-            Heard::ClosingNotice => self.noticed = true,
+            Heard::Data => self.data_at = self.data_at.max(Some(at)),
+            Heard::ClosingNotice => self.noticed = self.noticed.or(Some(at)),
             Heard::NoLongerSubscribed => {
                 let words = "the platform says that the channel is no longer subscribed";
                 return self.lose(Reason::Evicted, words.into(), config, now, rng, output);
@@ -359,7 +379,7 @@ impl Session {
         output: &mut Output,
     ) -> Option<Token> {
         // The notice explains an end, but not one that says more: an evicted channel is gone for all that.
-        let explained = matches!(reason, Reason::Closed | Reason::Cut) && self.noticed;
+        let explained = matches!(reason, Reason::Closed | Reason::Cut) && self.noticed.is_some();
         let reason = if explained { Reason::ClosingNotice } else { reason };
         let (delivered, token) = (self.delivers(), self.token);
         let lived = now.since(self.entered);
@@ -397,12 +417,7 @@ impl Session {
         if parked {
             wait = wait.max(PARKED);
         }
-        if reason.ends_channel()
-            && let Some(channel) = self.channel.take()
-        {
-            self.subscribed = false;
-            output.command(Command::Forget { channel: channel.id });
-        }
+        self.give_up_channel(reason, output);
         self.failures += 1;
         self.last_words = Some(words.into());
         self.enter(State::Waiting { until: now + wait, parked }, now, output);
@@ -413,6 +428,29 @@ impl Session {
             answer: answer.as_str(),
             retry_in: wait,
         });
+    }
+
+    /// Gives up what the platform no longer knows. A refused handshake and a word on the socket say so less surely than a refused call:
+    /// such a channel is left to others, and counts for as long as it may be there.
+    fn give_up_channel(&mut self, reason: Reason, output: &mut Output) {
+        if reason == Reason::TokenRevoked {
+            self.subscribed = false;
+            if let Some(channel) = &mut self.channel {
+                channel.orphan();
+            }
+        }
+        if !reason.ends_channel() {
+            return;
+        }
+        let certain = matches!(self.state, State::Subscribing { .. });
+        if let Some(channel) = self.channel.take() {
+            self.subscribed = false;
+            if certain {
+                output.command(Command::Forget { channel: channel.id });
+            } else {
+                self.left = Some(Channel { doubtful: true, ..channel });
+            }
+        }
     }
 
     /// Waits because something is not allowed yet; nothing failed.

@@ -11,63 +11,30 @@
 //! 5. A live session whose topics are not those that are wanted is given the difference (`amend`).
 
 use super::budget::Budget;
+use super::census::Census;
 use super::channel::Channel;
 use super::login::Token;
 use super::output::{Output, Place};
 use super::plan::{CHANNELS_PER_CLIENT, ShardTopics};
+use super::rotation::{Rotations, Trigger};
 use super::session::Session;
 use super::state::State;
 use super::{Command, Config, Reason, SessionId};
-use crate::observation::Observation;
 use crate::time::Time;
+use rand::rngs::StdRng;
+use std::time::Duration;
 
 /// How soon a session without a channel looks again whether one may be made.
 ///
 /// It asks nobody but ourselves; shards take turns with the last spare channel, and a closing notice leaves them a minute.
-const NO_CHANNEL_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+const NO_CHANNEL_WAIT: Duration = Duration::from_secs(1);
 
-/// Why a session is replaced although it delivers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Trigger {
-    /// The platform announced that it will close the socket.
-    ClosingNotice,
-    /// There is a token bought with a fresh secret.
-    Secret,
-    /// There is a fresh token.
-    Token,
-    /// The channel's life, or that of the token that made it, comes to its end.
-    Channel,
-    /// The same topics are subscribed to in another form.
-    Topics,
-}
+/// How soon it looks again while the list of channels is asked for.
+const CENSUS_WAIT: Duration = Duration::from_millis(100);
 
-impl Trigger {
-    /// All triggers.
-    pub const ALL: [Self; 5] =
-        [Self::ClosingNotice, Self::Secret, Self::Token, Self::Channel, Self::Topics];
-
-    /// The label's value.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ClosingNotice => "closing_notice",
-            Self::Secret => "secret",
-            Self::Token => "token_expiry",
-            Self::Channel => "channel_expiry",
-            Self::Topics => "topics",
-        }
-    }
-}
-
-/// A planned replacement under way.
-#[derive(Clone, Copy, Debug)]
-struct Rotation {
-    trigger: Trigger,
-    successor: SessionId,
-    /// Failures of the successor that were told.
-    failures: u32,
-    /// When the successor became live.
-    settled_at: Option<Time>,
-}
+/// Live and draining sessions of one shard at a time, the one under way included: where each is to be replaced at once, the chain
+/// waits for its oldest to drain.
+const SESSIONS_MAX: usize = 3;
 
 /// What the shard needs of the client it belongs to.
 #[derive(Debug)]
@@ -82,8 +49,12 @@ pub struct Client<'a> {
     pub retired: &'a mut Vec<Channel>,
     /// How many channels of ours the platform knows or is asked for, retired ones included.
     pub channels: usize,
-    /// How many legs all shards have: with one channel more they take turns in planned changes.
-    pub legs: usize,
+    /// How many sessions are wanted; with one spare channel, shards take turns with their successors.
+    pub wanted: usize,
+    /// What else the platform may hold for us.
+    pub census: &'a Census,
+    /// Chance.
+    pub rng: &'a mut StdRng,
     /// How often a socket may be opened.
     pub handshakes: &'a mut Budget,
     /// How often a REST call may be made.
@@ -96,27 +67,34 @@ impl Client<'_> {
         Session::new(SessionId(*self.sessions), place, edition, self.config, now)
     }
 
-    /// Whether a channel may be made. Planned changes take turns with one channel more than there are legs; whoever has no time to
-    /// wait takes what the platform allows.
-    fn may_open(&self, urgent: bool, now: Time) -> bool {
-        let unusable = self.retired.iter().filter(|channel| !channel.is_usable(now)).count();
-        self.channels < CHANNELS_PER_CLIENT
-            && (urgent || self.channels.saturating_sub(unusable) <= self.legs)
-    }
-
     /// A retired channel that will outlive its next use.
     fn take_retired(&mut self, now: Time, output: &mut Output) -> Option<Channel> {
-        let channels = &mut self.channels;
         self.retired.retain(|channel| {
             let known = now < channel.expires_at;
             if !known {
-                *channels = channels.saturating_sub(1);
+                self.channels = self.channels.saturating_sub(1);
                 output.command(Command::Forget { channel: channel.id });
             }
             known
         });
-        let usable = self.retired.iter().position(|channel| channel.is_usable(now))?;
+        let good = |channel: &Channel| channel.is_usable(now) && !channel.doubtful;
+        let usable = self.retired.iter().position(good)?;
         Some(self.retired.remove(usable))
+    }
+
+    /// A retired channel that may be gone: its first use tells.
+    fn take_doubtful(&mut self) -> Option<Channel> {
+        let doubtful = self.retired.iter().position(|channel| channel.doubtful)?;
+        Some(self.retired.remove(doubtful))
+    }
+
+    /// Whether one more channel may be made, by a session that can wait for the spare one or by one that cannot.
+    fn may_open(&self, patient: bool, now: Time) -> bool {
+        let strangers = self.census.strangers(now);
+        self.census.is_certain()
+            && self.channels < CHANNELS_PER_CLIENT
+            && (!patient
+                || self.channels <= self.wanted && self.channels + strangers < CHANNELS_PER_CLIENT)
     }
 }
 
@@ -131,18 +109,33 @@ pub struct Shard {
     sessions: Vec<Session>,
     /// Whether a session delivers.
     covered: bool,
-    rotation: Option<Rotation>,
+    rotations: Rotations,
+    /// Whether a person asked for a rotation that has not begun.
+    asked: bool,
 }
 
 impl Shard {
     /// A leg that starts its first session at the next step.
-    pub const fn new(place: Place, topics: ShardTopics) -> Self {
-        Self { place, topics, edition: 0, sessions: Vec::new(), covered: false, rotation: None }
+    pub fn new(place: Place, topics: ShardTopics, config: &Config) -> Self {
+        Self {
+            place,
+            topics,
+            edition: 0,
+            sessions: Vec::new(),
+            covered: false,
+            rotations: Rotations::new(place.shard, config),
+            asked: false,
+        }
     }
 
     /// Which leg of which shard it is.
     pub const fn place(&self) -> Place {
         self.place
+    }
+
+    /// Replaces its session at the next step that allows it.
+    pub const fn rotate(&mut self) {
+        self.asked = true;
     }
 
     /// Its topics, as they are subscribed to.
@@ -190,9 +183,15 @@ impl Shard {
     /// When something is due.
     pub fn poll_timeout(&self, config: &Config) -> Option<Time> {
         let sessions = self.sessions.iter().filter_map(|session| session.poll_timeout(config));
+        let newest = self.sessions.last().filter(|_| self.sessions.len() < SESSIONS_MAX);
+        let rotates = newest.and_then(|newest| {
+            let asked = newest.noticed.is_some() || self.asked;
+            let asked = asked && matches!(newest.state, State::Live { .. });
+            let at = if asked { Some(Time::START) } else { ages_at(newest, config) };
+            at.map(|at| at.max(self.rotations.not_before()))
+        });
         let amends = self.sessions.iter().filter_map(|session| self.amends_at(session));
-        let ages = self.sessions.last().and_then(|newest| ages_at(newest, config));
-        sessions.chain(amends).chain(ages).min()
+        sessions.chain(amends).chain(rotates).min()
     }
 
     fn amends_at(&self, session: &Session) -> Option<Time> {
@@ -201,25 +200,30 @@ impl Shard {
 
     /// Applies the rules. Called after every input and at every deadline.
     pub fn step(&mut self, client: &mut Client<'_>, now: Time, output: &mut Output) {
-        self.tell_failure(now, output);
+        client.retired.extend(self.sessions.iter_mut().filter_map(|session| session.left.take()));
         self.retire_predecessors(client, now, output);
+        self.rotations.look(&self.sessions, now, client.rng, output);
         self.tell_doubts(output);
         self.judge_coverage(now, output);
         self.start_successor(client, now, output);
         for at in 0..self.sessions.len() {
             if self.sessions[at].is_due(now) {
-                let topics = &self.topics;
-                // A leg that does not deliver, or whose session is about to be closed, has no time to wait for its turn.
-                let urgent = !self.covered
-                    || self.rotation.is_none_or(|own| own.trigger == Trigger::ClosingNotice);
                 if !self.sessions[at].subscribed {
                     self.sessions[at].edition = self.edition;
                 }
-                advance(&mut self.sessions[at], topics, urgent, client, now, output);
+                let patient = self.is_patient(at, client.config, now);
+                advance(&mut self.sessions[at], &self.topics, patient, client, now, output);
             } else if self.amends_at(&self.sessions[at]).is_some() {
                 self.sessions[at].amend(&self.topics, client.token, client.rest, now, output);
             }
         }
+    }
+
+    /// Whether a session can wait for a channel: another delivers, and need not be left yet.
+    fn is_patient(&self, at: usize, config: &Config, now: Time) -> bool {
+        let waits = self.sessions[at].id;
+        let others = self.sessions.iter().filter(|other| other.id != waits && other.delivers());
+        others.filter_map(|other| other.leave_by(config)).any(|leave_by| now < leave_by)
     }
 
     /// The platform has taken the topics of a session's channel.
@@ -268,13 +272,10 @@ impl Shard {
         let mut session = self.sessions.remove(at);
         output.command(Command::Close { session: id });
         self.tell_missed(session.take_missed(), reason, output);
-        match session.channel {
-            Some(channel) if reason.ends_channel() => {
-                output.command(Command::Forget { channel: channel.id });
-            }
-            channel => client.retired.extend(channel),
-        }
-        self.finish_rotation(now, output);
+        client.retired.extend(session.left.take());
+        let doubtful = reason.ends_channel();
+        client.retired.extend(session.channel.map(|channel| Channel { doubtful, ..channel }));
+        self.rotations.look(&self.sessions, now, client.rng, output);
     }
 
     fn retire_predecessors(&mut self, client: &mut Client<'_>, now: Time, output: &mut Output) {
@@ -359,66 +360,17 @@ impl Shard {
             self.sessions.push(session);
             return;
         };
-        if !matches!(newest.state, State::Live { .. }) {
-            return;
-        }
-        if let Some(rotation) = &mut self.rotation
-            && rotation.successor == newest.id
-            && rotation.settled_at.is_none()
-        {
-            rotation.settled_at = Some(now);
-        }
-        self.finish_rotation(now, output);
-        let Some(newest) = self.sessions.last() else {
+        let may = matches!(newest.state, State::Live { .. })
+            && self.sessions.len() < SESSIONS_MAX
+            && self.rotations.not_before() <= now;
+        let asked = self.asked.then_some(Trigger::Operator);
+        let Some(trigger) = due(newest, self.edition, client, now).or(asked).filter(|_| may) else {
             return;
         };
-        let Some(trigger) = due(newest, self.edition, client, now) else {
-            return;
-        };
-        let predecessor = newest.id;
         let session = client.new_session(self.place, self.edition, now);
-        self.rotation =
-            Some(Rotation { trigger, successor: session.id, failures: 0, settled_at: None });
-        output.observe(Observation::RotationStarted {
-            shard: self.place.shard.0,
-            trigger: trigger.as_str(),
-            predecessor: predecessor.to_string(),
-            successor: session.id.to_string(),
-        });
+        self.asked = false;
+        self.rotations.begin(trigger, newest, session.id, client.config, now, output);
         self.sessions.push(session);
-    }
-
-    fn tell_failure(&mut self, now: Time, output: &mut Output) {
-        let Some(rotation) = &mut self.rotation else {
-            return;
-        };
-        let successor = self.sessions.iter().find(|session| session.id == rotation.successor);
-        let Some(successor) = successor.filter(|own| own.failures > rotation.failures) else {
-            return;
-        };
-        rotation.failures = successor.failures;
-        if let State::Waiting { until, .. } = successor.state {
-            output.observe(Observation::RotationFailed {
-                shard: self.place.shard.0,
-                trigger: rotation.trigger.as_str(),
-                detail: successor.last_words.clone().unwrap_or_default(),
-                retry_in: until.since(now),
-            });
-        }
-    }
-
-    /// A rotation is over when its successor is live and alone.
-    fn finish_rotation(&mut self, now: Time, output: &mut Output) {
-        if let Some(Rotation { trigger, settled_at: Some(settled_at), .. }) = self.rotation
-            && self.sessions.len() == 1
-        {
-            self.rotation = None;
-            output.observe(Observation::RotationFinished {
-                shard: self.place.shard.0,
-                trigger: trigger.as_str(),
-                overlap: now.since(settled_at),
-            });
-        }
     }
 }
 
@@ -436,7 +388,7 @@ fn ages_at(session: &Session, config: &Config) -> Option<Time> {
 
 /// Why the newest session should be replaced, if it should.
 fn due(newest: &Session, edition: u32, client: &Client<'_>, now: Time) -> Option<Trigger> {
-    if newest.noticed {
+    if newest.noticed.is_some() {
         return Some(Trigger::ClosingNotice);
     }
     if let (Some(fresh), Some(used)) = (client.token, newest.token) {
@@ -453,11 +405,11 @@ fn due(newest: &Session, edition: u32, client: &Client<'_>, now: Time) -> Option
     ages_at(newest, client.config).is_some_and(|at| at <= now).then_some(Trigger::Channel)
 }
 
-/// Takes the next step that a waiting session needs.
+/// Takes the next step that a waiting session needs. One that is patient waits for a channel rather than make more than are wanted.
 fn advance(
     session: &mut Session,
     topics: &ShardTopics,
-    urgent: bool,
+    patient: bool,
     client: &mut Client<'_>,
     now: Time,
     output: &mut Output,
@@ -477,18 +429,23 @@ fn advance(
         session.hold(allowed, now, output);
         return;
     }
-    match session.channel.or_else(|| client.take_retired(now, output)) {
+    let mut channel = session.channel.or_else(|| client.take_retired(now, output));
+    if channel.is_none() && !client.may_open(patient, now) {
+        channel = client.take_doubtful();
+    }
+    match channel {
         Some(channel) => {
             client.rest.spend(now);
             session.subscribe(channel, token, topics, now, output);
         }
-        None if client.may_open(urgent, now) => {
+        None if client.may_open(patient, now) => {
             client.channels += 1;
             client.rest.spend(now);
             session.open(token, now, output);
         }
-        // One more would silently evict a sibling; a retired one becomes usable, or the platform drops one.
-        None => session.hold(now + NO_CHANNEL_WAIT, now, output),
+        // One more might silently evict a sibling; a retired one becomes usable, or the platform drops one.
+        None if client.census.is_certain() => session.hold(now + NO_CHANNEL_WAIT, now, output),
+        None => session.hold(now + CENSUS_WAIT, now, output),
     }
 }
 

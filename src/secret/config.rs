@@ -60,12 +60,18 @@ pub struct Vault {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    /// `approle` or `token`.
+    /// `approle`, `kubernetes` or `token`.
     pub method: Method,
+    /// Where the method is mounted; by default at its own name.
+    pub mount: Option<String>,
     /// The AppRole's role id.
     pub role_id: Option<String>,
     /// The file that holds the AppRole's secret id; read at each login.
     pub secret_id_file: Option<PathBuf>,
+    /// The role of the Kubernetes method.
+    pub role: Option<String>,
+    /// The file that holds the pod's token; read at each login.
+    pub jwt_file: PathBuf,
     /// The file that holds a Vault token; read at each login.
     pub token_file: Option<PathBuf>,
 }
@@ -76,6 +82,8 @@ pub struct Auth {
 pub enum Method {
     /// `auth/approle/login` with a role id and a secret id.
     Approle,
+    /// `auth/kubernetes/login` with a role and the pod's token.
+    Kubernetes,
     /// A token from a file.
     Token,
 }
@@ -187,7 +195,27 @@ impl Vault {
 }
 
 impl Auth {
+    /// Where the method is mounted, without slashes at its ends.
+    pub(super) fn mount(&self) -> &str {
+        let own = match self.method {
+            Method::Approle => "approle",
+            Method::Kubernetes => "kubernetes",
+            Method::Token => "token",
+        };
+        self.mount.as_deref().map_or(own, |mount| mount.trim_matches('/'))
+    }
+
     fn mistakes(&self) -> Vec<Mistake> {
+        let unfit = |text: &str| {
+            text.trim_matches('/').is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        let mount = self.mount.as_deref().is_some_and(unfit).then(|| {
+            Mistake::new(
+                "vault.auth.mount",
+                "is empty or holds white space or unusual characters",
+                "write where the method is mounted, such as \"kubernetes-eu\", or leave the key out",
+            )
+        });
         let needed = match self.method {
             Method::Approle => vec![
                 missing(
@@ -201,13 +229,25 @@ impl Auth {
                     "write the path of the file that holds the AppRole's secret id",
                 ),
             ],
+            Method::Kubernetes => vec![
+                missing(
+                    "vault.auth.role",
+                    self.role.as_deref().unwrap_or_default().is_empty(),
+                    "write the role of vault's kubernetes method",
+                ),
+                missing(
+                    "vault.auth.jwt_file",
+                    self.jwt_file.as_os_str().is_empty(),
+                    "write the path of the file that holds the pod's token, or leave the key out",
+                ),
+            ],
             Method::Token => vec![missing(
                 "vault.auth.token_file",
                 self.token_file.is_none(),
                 "write the path of the file that holds the Vault token",
             )],
         };
-        needed.into_iter().flatten().collect()
+        mount.into_iter().chain(needed.into_iter().flatten()).collect()
     }
 }
 
@@ -240,8 +280,11 @@ mod tests {
             namespace: None,
             auth: Auth {
                 method: Method::Approle,
+                mount: None,
                 role_id: Some("role".into()),
                 secret_id_file: Some("/run/secret-id".into()),
+                role: None,
+                jwt_file: "/run/jwt".into(),
                 token_file: None,
             },
         }
@@ -289,7 +332,13 @@ mod tests {
         let whole = Config { vault: Some(config.clone()), ..nothing() };
         assert_eq!(keys(&whole), ["vault.path", "vault.auth.role_id", "vault.auth.secret_id_file"]);
         config.auth.method = Method::Token;
-        let whole = Config { vault: Some(config), ..nothing() };
+        let whole = Config { vault: Some(config.clone()), ..nothing() };
         assert_eq!(keys(&whole), ["vault.path", "vault.auth.token_file"]);
+        config.auth.method = Method::Kubernetes;
+        config.auth.mount = Some("/".into());
+        let whole = Config { vault: Some(config.clone()), ..nothing() };
+        assert_eq!(keys(&whole), ["vault.path", "vault.auth.mount", "vault.auth.role"]);
+        config.auth.mount = Some("/kubernetes/eu/".into());
+        assert_eq!(config.auth.mount(), "kubernetes/eu");
     }
 }

@@ -6,7 +6,8 @@
 use super::source::{Failure, Found, Kind};
 use secrecy::SecretString;
 use serde::Deserialize;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use tokio::io::AsyncReadExt;
 
 /// No credentials are larger; a larger file is a mistake, and must not fill the memory.
@@ -32,20 +33,34 @@ impl File {
     }
 }
 
-/// The text of a small file.
-pub(super) async fn read(path: &std::path::Path) -> Result<String, Failure> {
+/// The text of a small file. Neither a pipe that nobody writes to nor a device without end can hold this up.
+pub(super) async fn read(path: &Path) -> Result<String, Failure> {
+    let name = path.display();
     let failed = |error: std::io::Error| {
-        let kind = match error.kind() == std::io::ErrorKind::NotFound {
-            true => Kind::Missing,
-            false => Kind::Unreadable,
+        let is = |kind| error.kind() == kind;
+        let (kind, why) = if is(ErrorKind::NotFound) {
+            (Kind::Missing, "there is no such file".to_owned())
+        } else if is(ErrorKind::PermissionDenied) {
+            (Kind::Unreadable, "permission denied for this process's user".to_owned())
+        } else if is(ErrorKind::InvalidData) {
+            (Kind::Unreadable, "it is not text".to_owned())
+        } else {
+            (Kind::Unreadable, error.to_string())
         };
-        Failure::new(kind, format!("{} cannot be read: {error}", path.display()))
+        Failure::new(kind, format!("{name} cannot be read: {why}"))
     };
-    let file = tokio::fs::File::open(path).await.map_err(failed)?;
+    // To open a pipe waits for its writer, unless it is told not to.
+    let mut options = tokio::fs::OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).await;
+    let file = file.map_err(failed)?;
+    if !file.metadata().await.map_err(failed)?.is_file() {
+        let detail = format!("{name} is not a regular file");
+        return Err(Failure::new(Kind::Unreadable, detail));
+    }
     let mut text = String::new();
     file.take(SIZE_MAX + 1).read_to_string(&mut text).await.map_err(failed)?;
     if text.len() as u64 > SIZE_MAX {
-        let detail = format!("{} is larger than {SIZE_MAX} bytes", path.display());
+        let detail = format!("{name} is larger than {SIZE_MAX} bytes, which no credentials are");
         return Err(Failure::new(Kind::Unreadable, detail));
     }
     Ok(text)

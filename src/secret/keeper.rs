@@ -43,7 +43,7 @@ impl Keeper {
         let mut pace = Pace::new(self.interval);
         let mut waiting = Vec::new();
         loop {
-            let (told, failure) = self.look(&mut ledger).await;
+            let (told, failure) = self.look(&mut ledger, pace.interval()).await;
             pace.looked(self.clock.now());
             answer(&mut waiting, &ledger, failure.as_ref());
             for observation in told {
@@ -65,11 +65,18 @@ impl Keeper {
     }
 
     /// Looks once and shows what is fresh.
-    async fn look(&mut self, ledger: &mut Ledger) -> (Vec<Observation>, Option<Failure>) {
-        let (told, failure) = match self.source.look().await {
+    async fn look(
+        &mut self,
+        ledger: &mut Ledger,
+        retry_in: Duration,
+    ) -> (Vec<Observation>, Option<Failure>) {
+        let (mut told, failure) = match self.source.look().await {
             Ok(look) => (ledger.looked(look), None),
-            Err(failure) => (ledger.failed(&failure), Some(failure)),
+            Err(failure) => (ledger.failed(&failure, retry_in), Some(failure)),
         };
+        if failure.is_none() {
+            told.extend(ledger.at_risk(self.source.risk()));
+        }
         let version = ledger.version();
         if *self.count.borrow() != version {
             self.show.send_replace(ledger.latest.clone());
@@ -112,11 +119,14 @@ impl Pace {
     }
 
     fn next(&self) -> Time {
-        let interval = match self.looked < self.hurry_until {
+        self.looked + self.interval()
+    }
+
+    fn interval(&self) -> Duration {
+        match self.looked < self.hurry_until {
             true => self.interval.min(HURRY_INTERVAL),
             false => self.interval,
-        };
-        self.looked + interval
+        }
     }
 }
 
@@ -127,11 +137,13 @@ struct Ledger {
     latest: Option<Credentials>,
     /// Kinds of failure told in this outage; empty while the source can be read.
     told: Vec<Kind>,
+    /// Whether it was told that the source will not be readable for long.
+    told_risk: bool,
 }
 
 impl Ledger {
     fn new(source: &'static str) -> Self {
-        Self { source, latest: None, told: Vec::new() }
+        Self { source, latest: None, told: Vec::new(), told_risk: false }
     }
 
     fn version(&self) -> u64 {
@@ -159,7 +171,7 @@ impl Ledger {
     }
 
     /// The source did not answer, or not with credentials. Told once for each kind in one outage.
-    fn failed(&mut self, failure: &Failure) -> Vec<Observation> {
+    fn failed(&mut self, failure: &Failure, retry_in: Duration) -> Vec<Observation> {
         if self.told.contains(&failure.kind) {
             return Vec::new();
         }
@@ -168,7 +180,16 @@ impl Ledger {
             source: self.source,
             detail: failure.detail.clone(),
             holding: self.latest.is_some(),
+            retry_in,
         }]
+    }
+
+    /// The source answered, but may not for long. Told once until the risk is over.
+    fn at_risk(&mut self, risk: Option<&Failure>) -> Option<Observation> {
+        let told = std::mem::replace(&mut self.told_risk, risk.is_some());
+        let risk = risk.filter(|_| !told)?;
+        let detail = risk.detail.clone();
+        Some(Observation::SecretSourceAtRisk { source: self.source, detail })
     }
 
     fn knows(&self, found: &Found) -> bool {
@@ -207,16 +228,29 @@ mod tests {
         assert_eq!(ledger.version(), 4, "a secret that is rolled back is fresh");
     }
 
+    const RETRY: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_risk_is_told_once_until_it_is_over() {
+        let mut ledger = Ledger::new("vault");
+        let spent = Failure::new(Kind::LoginRefused, "spent");
+        assert!(ledger.at_risk(None).is_none());
+        assert!(ledger.at_risk(Some(&spent)).is_some());
+        assert!(ledger.at_risk(Some(&spent)).is_none());
+        assert!(ledger.at_risk(None).is_none());
+        assert!(ledger.at_risk(Some(&spent)).is_some());
+    }
+
     #[test]
     fn an_outage_is_told_once_for_each_kind_and_its_end_once() {
         let mut ledger = Ledger::new("vault");
         ledger.looked(found(None, "a"));
         let down = Failure::new(Kind::Unreachable, "down");
         let sealed = Failure::new(Kind::Sealed, "sealed");
-        assert_eq!(ledger.failed(&down).len(), 1);
-        assert!(ledger.failed(&down).is_empty());
-        assert_eq!(ledger.failed(&sealed).len(), 1);
-        assert!(ledger.failed(&down).is_empty());
+        assert_eq!(ledger.failed(&down, RETRY).len(), 1);
+        assert!(ledger.failed(&down, RETRY).is_empty());
+        assert_eq!(ledger.failed(&sealed, RETRY).len(), 1);
+        assert!(ledger.failed(&down, RETRY).is_empty());
         let recovered = Observation::SecretSourceRecovered { source: "vault" };
         assert_eq!(ledger.looked(Look::Same), [recovered]);
         assert!(ledger.looked(Look::Same).is_empty());

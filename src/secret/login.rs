@@ -10,6 +10,10 @@ use std::time::Duration;
 /// After a 403 at login (a locked role), and before a token whose policy was blamed is replaced.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
+/// How long a pod that was turned away waits before it shows the same token again: no attempt locks anything, but each costs a
+/// review by Kubernetes, and the role may be mended on the other side.
+const TURNED_AWAY: Duration = Duration::from_secs(60);
+
 /// What to do before the entry is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -54,6 +58,8 @@ enum Refused {
     Credential(SecretString),
     /// 403: the role may be locked until then.
     Locked(Time),
+    /// A pod's token: not shown again until it differs, or until then.
+    Away(SecretString, Time),
 }
 
 /// The state of our login.
@@ -97,8 +103,13 @@ impl Login {
                 Err("vault refused the secret id; it is tried again when its file changes")
             }
             Some(Refused::Locked(until)) if now < *until => Err(
-                "vault refused the login (the role may be locked); it is tried again within 16 minutes",
+                "vault refused the login; the role may be locked, and it is tried again within 16 minutes",
             ),
+            Some(Refused::Away(refused, until)) if now < *until && same(credential, refused) => {
+                Err(
+                    "vault refused the pod's token; it is tried again within a minute or when its file changes",
+                )
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -148,6 +159,18 @@ impl Login {
     /// A login was refused with 403; `jitter` spreads those who were locked out together.
     pub(super) fn locked(&mut self, now: Time, jitter: Duration) {
         self.refused = Some(Refused::Locked(now + PATIENCE + jitter));
+    }
+
+    /// A pod's login was refused: its role, its bindings, or its token are not what Vault wants.
+    pub(super) fn turned_away(&mut self, now: Time, credential: SecretString) {
+        self.refused = Some(Refused::Away(credential, now + TURNED_AWAY));
+    }
+
+    /// A renewal was refused. The token may still serve; a login comes next, where one is allowed.
+    pub(super) fn cannot_renew(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.renewable = false;
+        }
     }
 
     /// The entry was refused with 403.
@@ -233,6 +256,24 @@ mod tests {
         login.locked(at(0), Duration::from_secs(30));
         assert!(matches!(login.next(at(929), Some(&id("b"))), Step::Hold(_)));
         assert_eq!(login.next(at(930), Some(&id("b"))), Step::LogIn);
+    }
+
+    #[test]
+    fn a_pod_that_was_turned_away_waits_a_minute_or_for_a_new_token() {
+        let mut login = Login::new(Method::Kubernetes);
+        login.turned_away(at(0), id("a"));
+        assert!(matches!(login.next(at(59), Some(&id("a"))), Step::Hold(_)));
+        assert_eq!(login.next(at(59), Some(&id("b"))), Step::LogIn);
+        assert_eq!(login.next(at(60), Some(&id("a"))), Step::LogIn);
+    }
+
+    #[test]
+    fn a_refused_renewal_brings_a_login_and_costs_no_token_that_still_serves() {
+        let mut login = approle();
+        login.cannot_renew();
+        assert_eq!(login.next(at(2400), Some(&id("a"))), Step::LogIn);
+        login.spent(id("a"));
+        assert_eq!(login.next(at(2400), Some(&id("a"))), Step::Use);
     }
 
     #[test]

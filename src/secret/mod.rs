@@ -14,6 +14,7 @@ pub use config::{Auth, Config, Env, File, Method, Vault};
 
 use crate::clock::Clock;
 use crate::observation::Observation;
+use crate::proxy;
 use keeper::{Ask, Keeper};
 use secrecy::SecretString;
 use std::path::PathBuf;
@@ -63,6 +64,9 @@ pub enum Error {
         /// Why.
         detail: String,
     },
+    /// The environment names a proxy that cannot be used.
+    #[error(transparent)]
+    Proxy(#[from] proxy::Error),
     /// The source has shown no secret yet, and shows none now.
     #[error("the secret's source ({place}) has none to give: {detail}")]
     Unavailable {
@@ -125,14 +129,19 @@ impl Secrets {
             self.asks.send(answer).await.ok()?;
             answered.await.ok()
         };
-        if let Ok(Some(answer)) = tokio::time::timeout(PATIENCE, asked).await {
-            return answer;
-        }
+        let detail = match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(Some(answer)) => return answer,
+            Ok(None) => "nobody looks at it any more".to_owned(),
+            Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+        };
         let latest = self.latest.borrow().clone();
-        latest.ok_or_else(|| Error::Unavailable {
-            place: self.place,
-            detail: format!("no answer within {} s", PATIENCE.as_secs()),
-        })
+        latest.ok_or(Error::Unavailable { place: self.place, detail })
+    }
+
+    /// Returns when nobody looks at the source any more: at the end, or because its task has panicked.
+    pub async fn ended(&self) {
+        let mut versions = self.versions.clone();
+        while versions.changed().await.is_ok() {}
     }
 
     /// The number of the newest secret: 0 before the first, then one more at each fresh one.

@@ -108,6 +108,14 @@ impl Source {
         }
     }
 
+    /// What will end its being read, although it can be read now.
+    pub(super) fn risk(&self) -> Option<&Failure> {
+        match self {
+            Self::File(_) | Self::Env(_) => None,
+            Self::Vault(vault) => vault.risk(),
+        }
+    }
+
     /// Looks once.
     pub(super) async fn look(&mut self) -> Result<Look, Failure> {
         match self {

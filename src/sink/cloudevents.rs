@@ -83,7 +83,7 @@ impl Encoder {
         visit(name!("specversion"), Value::Text("1.0"));
         visit(name!("id"), Value::Text(&event.id(&place)));
         visit(name!("source"), Value::Text(&self.source));
-        visit(name!("type"), Value::Text(event.topic.kind()));
+        visit(name!("type"), Value::Text(event.type_name()));
         visit(name!("subject"), Value::Text(event.topic.key()));
         visit(name!("time"), self.written(format_args!("{}", event.received)));
         visit(name!("datacontenttype", "content-type"), Value::Text(DATA));
@@ -103,7 +103,7 @@ impl Encoder {
         if event.marks.possible_duplicate {
             visit(name!("possibleduplicate"), Value::True);
         }
-        if event.marks.snapshot {
+        if event.kind.is_snapshot() {
             visit(name!("snapshot"), Value::True);
         }
     }
@@ -138,7 +138,7 @@ impl Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Epoch, Event, Marks, Topic};
+    use crate::event::{Epoch, Event, Kind, Marks, Topic};
     use crate::time::Timestamp;
     use std::sync::Arc;
 
@@ -167,7 +167,7 @@ mod tests {
         ce_specversion: 1.0
         ce_id: 20231114T221320Z-00000007-1234
         ce_source: https://api.mypurecloud.ie
-        ce_type: com.genesys.cloud.v2.users.conversations
+        ce_type: tieline.snapshot.queue.observations.v1
         ce_subject: 0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d
         ce_time: 2023-11-14T22:13:21.234567Z
         content-type: application/json
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn structured_mode_is_one_json_document_around_the_untouched_body() {
-        insta::assert_snapshot!(structured(&marked()), @r#"{"specversion":"1.0","id":"20231114T221320Z-00000007-1234","source":"https://api.mypurecloud.ie","type":"com.genesys.cloud.v2.users.conversations","subject":"0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d","time":"2023-11-14T22:13:21.234567Z","datacontenttype":"application/json","sequence":"00000000000000000042","partitionkey":"0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d","traceparent":"00-c0170264d8b407a8df4b0545637c42f3-d8b407a8df4b0545-00","correlationid":"f2a4d","epoch":"20231114T221320Z-00000007","position":"00000000000000001234","topic":"v2.users.0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d.conversations","late":true,"possibleduplicate":true,"snapshot":true,"data":{ "n":1.50 }}"#);
+        insta::assert_snapshot!(structured(&marked()), @r#"{"specversion":"1.0","id":"20231114T221320Z-00000007-1234","source":"https://api.mypurecloud.ie","type":"tieline.snapshot.queue.observations.v1","subject":"0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d","time":"2023-11-14T22:13:21.234567Z","datacontenttype":"application/json","sequence":"00000000000000000042","partitionkey":"0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d","traceparent":"00-c0170264d8b407a8df4b0545637c42f3-d8b407a8df4b0545-00","correlationid":"f2a4d","epoch":"20231114T221320Z-00000007","position":"00000000000000001234","topic":"v2.users.0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d.conversations","late":true,"possibleduplicate":true,"snapshot":true,"data":{ "n":1.50 }}"#);
     }
 
     #[test]
@@ -230,6 +230,7 @@ mod tests {
             event: Arc::new(Event {
                 epoch: Epoch::new(Timestamp::from_micros(1_700_000_000_000_000), 7),
                 position: 1234,
+                kind: Kind::Notification,
                 topic: Topic::new(
                     "v2.routing.queues.7f1d8a3e-4c52-4b0e-9d3a-0c5b6e1f2a4d.conversations",
                 ),
@@ -246,7 +247,8 @@ mod tests {
         let event = Arc::make_mut(&mut record.event);
         event.topic = Topic::new("v2.users.0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d.conversations");
         event.correlation_id = Some("f2a4d".into());
-        event.marks = Marks { late: true, possible_duplicate: true, snapshot: true };
+        event.marks = Marks { late: true, possible_duplicate: true };
+        event.kind = Kind::ObservationsSnapshot;
         record
     }
 }

@@ -4,7 +4,8 @@
 //! when the file is opened again; the last whole line says how far we got, so that a resend doubles nothing.
 
 use super::cloudevents::Encoder;
-use super::{Error, Record, Resume, Sink, Verdict};
+use super::guarantee::{Guarantee, Level};
+use super::{Error, Record, Resume, Sink, Verdict, mount};
 use crate::event::Epoch;
 use crate::mistake::Mistake;
 use async_trait::async_trait;
@@ -23,6 +24,10 @@ pub struct Config {
     pub path: PathBuf,
     /// When a batch counts as stored.
     pub flush: Flush,
+    /// Which events the sink takes; all without it.
+    pub filter: Option<String>,
+    /// The least that the file must give.
+    pub required: Option<Level>,
 }
 
 /// When a batch counts as stored.
@@ -48,6 +53,30 @@ impl Config {
             ));
         }
         mistakes
+    }
+
+    /// What the file gives, by its flushing and by the file system that holds it.
+    fn guarantee(&self) -> Guarantee {
+        let mut guarantee = Guarantee::of(Level::EffectivelyOnce);
+        if self.path == Path::new("-") {
+            let text = "standard output keeps nothing: what was written before a restart is not known, and what a reader that dies \
+                        had not taken is gone";
+            guarantee.lowers(Level::AtLeastOnce, "stdout", text);
+            return guarantee;
+        }
+        guarantee.holds(
+            "resume",
+            "the file's own end says how far it got, and a lock keeps a second writer out",
+        );
+        match self.flush {
+            Flush::Sync => guarantee.holds("flush", "flush is sync: each batch is on the disk before it counts"),
+            Flush::Line => guarantee.weakens(
+                "flush",
+                "flush is line: a power cut costs what the system has not written yet, commonly up to 30 s; flush = \"sync\" waits for the disk",
+            ),
+        }
+        mount::describe(&self.path, &mut guarantee);
+        guarantee
     }
 
     /// The sink, not yet open. `source` is the address of the platform's API.
@@ -124,6 +153,10 @@ impl Sink for Jsonl {
             drop(task.await);
         }
         Ok(())
+    }
+
+    async fn guarantee(&mut self) -> Result<Guarantee, Error> {
+        Ok(self.config.guarantee())
     }
 }
 
@@ -271,7 +304,7 @@ mod tests {
     fn only_a_file_or_standard_output_will_do() {
         let mistakes = |path: &str| {
             let (path, flush) = (path.into(), Flush::Line);
-            Config { path, flush }.mistakes().len()
+            Config { path, flush, filter: None, required: None }.mistakes().len()
         };
         assert_eq!(mistakes("./events.jsonl"), 0);
         assert_eq!(mistakes("-"), 0);

@@ -5,7 +5,9 @@
 
 use crate::event::{Epoch, Event};
 use crate::mistake::Mistake;
+use crate::route;
 use async_trait::async_trait;
+use guarantee::{Guarantee, Level};
 use registry::registry;
 use serde::Deserialize;
 use std::fmt;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub mod cloudevents;
+pub mod guarantee;
 mod registry;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 mod template;
@@ -22,6 +25,7 @@ mod window;
 pub mod jsonl;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+mod mount;
 #[cfg(feature = "nats")]
 pub mod nats;
 
@@ -81,6 +85,26 @@ pub trait Sink: Send + fmt::Debug {
 
     /// Flushes and disconnects; what is in flight has been settled before, or is given up.
     async fn close(&mut self) -> Result<(), Error>;
+
+    /// What the broker gives, asked of it now over a connection of its own. Changes nothing there; needs no `open`.
+    async fn guarantee(&mut self) -> Result<Guarantee, Error>;
+}
+
+/// What the operator wants of one sink, whatever its kind.
+#[derive(Debug)]
+pub struct Terms {
+    /// Its kind: `kafka`.
+    pub kind: &'static str,
+    /// Which events it takes; none is all.
+    pub filter: Option<route::Filter>,
+    /// The least that its broker must give.
+    pub required: Option<Level>,
+}
+
+/// What is wrong with a sink's filter.
+fn filter_mistake(filter: Option<&str>) -> Option<Mistake> {
+    let problem = route::Filter::parse(filter?).err()?;
+    Some(Mistake::new("filter", problem.problem, problem.fix))
 }
 
 /// What a sink says when it fails as a whole.

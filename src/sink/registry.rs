@@ -21,11 +21,29 @@ macro_rules! registry {
                 $(
                     $(#[$cfg])*
                     if let Some(config) = &self.$kind {
-                        let of_kind = config.mistakes().into_iter();
+                        let filter = filter_mistake(config.filter.as_deref());
+                        let of_kind = config.mistakes().into_iter().chain(filter);
                         mistakes.extend(of_kind.map(|mistake| (stringify!($kind), mistake)));
                     }
                 )+
                 mistakes
+            }
+
+            /// What is wanted of every sink whose table is there, in the order of `build`. A filter with a mistake is none.
+            pub fn terms(&self) -> Vec<Terms> {
+                let mut terms = Vec::new();
+                $(
+                    $(#[$cfg])*
+                    if let Some(config) = &self.$kind {
+                        let filter = config.filter.as_deref();
+                        terms.push(Terms {
+                            kind: stringify!($kind),
+                            filter: filter.and_then(|text| route::Filter::parse(text).ok()),
+                            required: config.required,
+                        });
+                    }
+                )+
+                terms
             }
 
             /// Makes every sink whose table is there, not yet open. `source` is the address of the platform's API, which

@@ -5,6 +5,9 @@
 
 use crate::event::Topic;
 
+/// The placeholder that stands for the fixed text with which another template begins.
+const PREFIX: &str = "{prefix}";
+
 /// A parsed template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
@@ -45,6 +48,22 @@ impl Template {
         Ok(Self(parts))
     }
 
+    /// The name of where control events go: fixed text, where `{prefix}` stands for the text with which this template begins,
+    /// without what separates it from a placeholder.
+    ///
+    /// The error says what is wrong, as it fits after the value.
+    pub fn control(&self, text: &str) -> Result<String, String> {
+        let prefix = match self.0.first() {
+            Some(Part::Text(text)) => text.trim_end_matches(['.', '-', '_']),
+            Some(Part::Family | Part::Key) | None => "",
+        };
+        let name = text.replace(PREFIX, prefix);
+        if name.contains(['{', '}']) {
+            return Err(format!("has a placeholder other than {PREFIX}"));
+        }
+        Ok(name.trim_start_matches('.').to_owned())
+    }
+
     /// The pieces in order.
     pub fn parts(&self) -> &[Part] {
         &self.0
@@ -57,7 +76,7 @@ impl Template {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Family => out.extend(
-                    family(topic).chars().map(|c| if c == '.' || legal(c) { c } else { '_' }),
+                    topic.family_name().chars().map(|c| if c == '.' || legal(c) { c } else { '_' }),
                 ),
                 Part::Key => out.extend(
                     topic.key().chars().map(|c| if c != '.' && legal(c) { c } else { '_' }),
@@ -65,12 +84,6 @@ impl Template {
             }
         }
     }
-}
-
-/// The event's type without the prefix that all types share.
-fn family(topic: &Topic) -> &str {
-    let kind = topic.kind();
-    kind.strip_prefix("com.genesys.cloud.").unwrap_or(kind)
 }
 
 #[cfg(test)]
@@ -99,6 +112,23 @@ mod tests {
     #[test]
     fn data_cannot_add_tokens_or_wildcards() {
         assert_eq!(render("g.{key}", "v2.evil.>.* \r\n"), "g.v2_evil_______");
+    }
+
+    #[test]
+    fn control_events_go_beside_the_others() {
+        let control = |template: &str, text| {
+            let template = Template::parse(template, &["family", "key"]).expect("a good template");
+            template.control(text)
+        };
+        for (template, name) in [
+            ("genesys.{family}.{key}", "genesys.control"),
+            ("genesys.events", "genesys.events.control"),
+            ("{family}", "control"),
+        ] {
+            assert_eq!(control(template, "{prefix}.control").as_deref(), Ok(name));
+        }
+        assert_eq!(control("a", "ops").as_deref(), Ok("ops"));
+        assert!(control("a", "{key}.control").is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod tests;
 use crate::observation::Observation;
 use metrics::Metrics;
 use std::sync::Arc;
+pub use story::{Level, Told};
 
 /// The one place where what happened is counted and told; cheap to clone.
 #[derive(Clone, Debug)]
@@ -23,10 +24,10 @@ impl Telemetry {
         Self { metrics }
     }
 
-    /// Counts what happened and tells it in the log.
-    pub fn record(&self, observation: &Observation) {
+    /// Counts what happened, tells it in the log, and answers what was said there.
+    pub fn record(&self, observation: &Observation) -> Told {
         let nth = self.count(observation);
-        story::tell(observation, nth);
+        story::tell(observation, nth)
     }
 
     /// Moves the counters; answers how many of its kind this is where a flood is thinkable, else 1.
@@ -66,6 +67,7 @@ impl Telemetry {
             // States are shown from the status when somebody scrapes.
             Observation::SecretSeen { .. }
             | Observation::SecretSourceFailed { .. }
+            | Observation::SecretSourceAtRisk { .. }
             | Observation::SecretSourceRecovered { .. }
             | Observation::TokenGranted { .. }
             | Observation::CredentialsRejected { .. }
@@ -82,8 +84,11 @@ impl Telemetry {
             | Observation::AmendRefused { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
+            | Observation::FilterErred { .. }
             | Observation::Started { .. }
             | Observation::Listening { .. }
+            | Observation::DoorsUnguarded { .. }
+            | Observation::DoorKeyUnusable { .. }
             | Observation::Ready
             | Observation::Unready { .. }
             | Observation::Draining { .. }

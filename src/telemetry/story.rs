@@ -4,16 +4,62 @@
 //! a person needs; the fields hold the same for machines, and `event` names the observation.
 
 use crate::observation::Observation;
+use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
-use tracing::{debug, error, info, warn};
 
-/// Tells one observation; `nth` counts those of its kind that may come in floods.
+/// Who gets woken by a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Nobody: the story's small print.
+    Debug,
+    /// Nobody: the story.
+    Info,
+    /// Somebody, today.
+    Warn,
+    /// Somebody, now.
+    Error,
+}
+
+/// A line of the story as it was told, for those who show it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Who gets woken by it.
+    pub level: Level,
+    /// The message; empty where the small print has none.
+    pub words: String,
+}
+
+/// The message of a line of `tracing`: what stands behind its fields.
+macro_rules! words {
+    ($text:literal $(, $($args:tt)*)?) => { format!($text $(, $($args)*)?) };
+    ($name:ident = % $value:expr $(, $($rest:tt)*)?) => { words!($($($rest)*)?) };
+    ($name:ident = ? $value:expr $(, $($rest:tt)*)?) => { words!($($($rest)*)?) };
+    ($name:ident = $value:expr $(, $($rest:tt)*)?) => { words!($($($rest)*)?) };
+    ($name:ident $(, $($rest:tt)*)?) => { words!($($($rest)*)?) };
+    () => { String::new() };
+}
+
+/// Logs a line, and ends the story with it, so that whoever asked for the story has the same words.
+macro_rules! said {
+    ($level:ident, $log:ident, $($line:tt)*) => {{
+        tracing::$log!($($line)*);
+        return Told { level: Level::$level, words: words!($($line)*) };
+    }};
+}
+
+macro_rules! error { ($($line:tt)*) => { said!(Error, error, $($line)*) } }
+macro_rules! warn { ($($line:tt)*) => { said!(Warn, warn, $($line)*) } }
+macro_rules! info { ($($line:tt)*) => { said!(Info, info, $($line)*) } }
+macro_rules! debug { ($($line:tt)*) => { said!(Debug, debug, $($line)*) } }
+
+/// Tells one observation and answers what was said; `nth` counts those of its kind that may come in floods.
 #[expect(
     clippy::too_many_lines,
     reason = "one exhaustive match, of which each arm is one line of the story"
 )]
-pub(super) fn tell(observation: &Observation, nth: u64) {
+pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
     match observation {
         Observation::SecretSeen { source, version } => info!(
             event = "secret_seen",
@@ -21,19 +67,29 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             version,
             "the secret's source ({source}) shows a fresh one (number {version}); the next token is bought with it"
         ),
-        Observation::SecretSourceFailed { source, detail, holding: true } => warn!(
+        Observation::SecretSourceFailed { source, detail, holding: true, retry_in } => warn!(
             event = "secret_source_failed",
             source,
             detail,
             holding = true,
-            "the secret's source ({source}) cannot be read: {detail}; going on with the last good secret and asking again"
+            retry_in_seconds = retry_in.as_secs_f64(),
+            "the secret's source ({source}) cannot be read: {detail}; going on with the last good secret, asking again each {}",
+            Span(*retry_in)
         ),
-        Observation::SecretSourceFailed { source, detail, holding: false } => error!(
+        Observation::SecretSourceFailed { source, detail, holding: false, retry_in } => error!(
             event = "secret_source_failed",
             source,
             detail,
             holding = false,
-            "the secret's source ({source}) cannot be read: {detail}; there is no secret to log in with, asking again"
+            retry_in_seconds = retry_in.as_secs_f64(),
+            "the secret's source ({source}) cannot be read: {detail}; there is no secret to log in with, asking again each {}",
+            Span(*retry_in)
+        ),
+        Observation::SecretSourceAtRisk { source, detail } => warn!(
+            event = "secret_source_at_risk",
+            source,
+            detail,
+            "the secret's source ({source}) can still be read, but not for long: {detail}"
         ),
         Observation::SecretSourceRecovered { source } => info!(
             event = "secret_source_recovered",
@@ -243,6 +299,17 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
                 debug!(event = "event_parked", sink, topic, number, reason, nth);
             }
         }
+        Observation::FilterErred { sink, topic, problem, count } => {
+            let topic = topic.name();
+            warn!(
+                event = "filter_erred",
+                sink,
+                topic,
+                problem,
+                count,
+                "the filter of sink {sink} has no answer for an event of {topic}: {problem}; the sink gets it ({count} so far)"
+            );
+        }
         Observation::JournalFull { sink, count } => error!(
             event = "journal_full",
             sink,
@@ -261,6 +328,15 @@ pub(super) fn tell(observation: &Observation, nth: u64) {
             address = %address,
             "status, metrics and health are at http://{address}/"
         ),
+        Observation::DoorsUnguarded { address } => warn!(
+            event = "doors_unguarded",
+            address = %address,
+            "the doors at {address} are open to the network without token or TLS (admin.allow_insecure): whoever reaches them sees \
+             events and state"
+        ),
+        Observation::DoorKeyUnusable { detail } => {
+            warn!(event = "door_key_unusable", detail, "{detail}; the last good one stays in use")
+        }
         Observation::Ready => {
             info!(event = "ready", "ready: subscribed, hearing frames, and every sink acknowledges")
         }

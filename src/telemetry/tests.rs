@@ -81,11 +81,17 @@ fn rotation() -> Vec<Observation> {
             source: "vault",
             detail: text("503 Vault is sealed"),
             holding: true,
+            retry_in: Duration::from_secs(10),
         },
         Observation::SecretSourceFailed {
             source: "file",
             detail: text("no such file"),
             holding: false,
+            retry_in: Duration::from_secs(1),
+        },
+        Observation::SecretSourceAtRisk {
+            source: "vault",
+            detail: text("the login answered 400: invalid secret id"),
         },
         Observation::SecretSourceRecovered { source: "vault" },
     ]
@@ -134,6 +140,12 @@ fn trouble() -> Vec<Observation> {
             retry_in: Duration::from_secs(4),
         },
         Observation::JournalFull { sink: "kafka", count: 12 },
+        Observation::FilterErred {
+            sink: "kafka",
+            topic: Topic::new("v2.users.presence"),
+            problem: text("a field that it names is not there; ask has(…) first"),
+            count: 3,
+        },
         Observation::EventParked {
             sink: "nats",
             topic: Topic::new("v2.users.presence"),

@@ -66,10 +66,14 @@ pub struct Stand {
 impl Stand {
     pub async fn new(options: Options) -> Self {
         tieline::genesys::tls::install_provider();
-        let sim = Sim::start(options).await.unwrap();
+        Self::of(Sim::start(options).await.unwrap(), reqwest::Client::new())
+    }
+
+    /// A simulator that only this client finds the way to.
+    pub fn of(sim: Sim, http: reqwest::Client) -> Self {
         let config = Config::new(sim.api_url(), sim.client_id());
         config.write_secret(sim.client_secret());
-        Self { sim, config, http: reqwest::Client::new() }
+        Self { sim, config, http }
     }
 
     /// A process that is ready.
@@ -376,12 +380,18 @@ impl Bridge {
         loud.map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 
+    /// Where the doors are.
+    pub fn url(&self) -> String {
+        self.admin.clone()
+    }
+
     pub async fn get(&self, path: &str) -> (u16, Value) {
         let (status, text) = self.read(path).await;
         (status, serde_json::from_str(&text).unwrap())
     }
 
-    async fn read(&self, path: &str) -> (u16, String) {
+    /// A page as it stands.
+    pub async fn read(&self, path: &str) -> (u16, String) {
         let reply = self.http.get(format!("{}{path}", self.admin)).send().await.unwrap();
         (reply.status().as_u16(), reply.text().await.unwrap())
     }

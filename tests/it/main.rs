@@ -5,20 +5,29 @@
 mod architecture;
 mod bad_input;
 mod books;
+mod browser;
 mod catalogue;
 #[cfg(all(feature = "kafka", feature = "nats"))]
 mod consumers;
+#[cfg(all(feature = "kafka", feature = "nats"))]
+mod contract;
 #[cfg(feature = "demo")]
 mod demo;
 mod deployment;
 mod doors;
+mod explain;
 mod hanging;
 mod harness;
 mod logs;
 mod mistakes;
+mod page;
+mod people;
 mod platform;
+mod privacy;
+mod proxies;
 mod reconnect;
 mod rotation;
+mod routes;
 mod secrets;
 mod servers;
 mod shipped;

@@ -429,7 +429,7 @@ fn ten_mistakes_are_told_at_once() {
 
       8. sink.jsonl.colour   (bad.toml, line 16)
          is no key that tieline knows
-         fix: remove it; the keys here are path, flush
+         fix: remove it; the keys here are path, flush, filter, required
 
       9. admin.listen = "localhost:9464"   (bad.toml, line 18)
          is not an IP address with a port
@@ -480,6 +480,8 @@ fn check_shows_what_a_right_file_would_run() {
                      v2.analytics.queues.{id}.observations
       subscriptions  3
       sink           jsonl to ./events.jsonl: once in effect
+      personal data  v2.routing.queues.conversations: names, phone numbers, addresses, attributes, contact ids, subjects, notes
+      personal data  privacy.profile = "personal" drops or hashes these
       admin          http://127.0.0.1:9464/
       not known yet  whether the platform knows these queues
       not known yet  whether the client may subscribe to each topic
@@ -502,7 +504,8 @@ fn run_check(text: &str, output: Output) -> (Exit, String, String) {
     let file = directory.path().join("bad.toml");
     std::fs::write(&file, text).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit = check::check(&Check { file, output }, owned(&[]), &mut out, &mut err).unwrap();
+    let exit = check::check(&Check { file, online: false, output }, owned(&[]), &mut out, &mut err)
+        .unwrap();
     let plain = |bytes| {
         String::from_utf8(bytes).unwrap().replace(&format!("{}/", directory.path().display()), "")
     };

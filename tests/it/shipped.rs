@@ -17,7 +17,8 @@ fn every_shipped_configuration_loads() {
     for entry in fs::read_dir(root().join("config")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if LAYERS.contains(&name.as_str()) || !is_built(&name) {
+        let is_file = name.ends_with(".toml");
+        if !is_file || LAYERS.contains(&name.as_str()) || !is_built(&name) {
             continue;
         }
         if let Err(mistakes) = Config::load(Some(&path), std::iter::empty()) {
@@ -160,6 +161,11 @@ know is a mistake, in the file and in the environment.
 The tables `[sink.*]` and `[secret.file]`, `[secret.env]`, `[secret.vault]` are on only when the file or a variable names them; their defaults
 are what such a table starts from. When no sink is named, `[sink.jsonl]` is on. Name exactly one source of the secret. A secret itself never
 stands in the configuration.
+
+Proxies are no keys: `HTTPS_PROXY` (for https and wss), `HTTP_PROXY` (for http and ws) or `ALL_PROXY` hold for REST, Vault and the socket, which
+are tunnelled by CONNECT where they are TLS, as they are for a real organisation; a proxy is `http://` or `https://`, `user:password@` may stand before its host,
+another kind is refused at the start. `NO_PROXY` lists who is reached directly: names (with all below them), addresses, blocks such as `10.0.0.0/8`,
+each with a port if you like, or `*`. Loopback is never proxied. Brokers are reached directly. No `VAULT_*` variable is read: Vault is what the file says.
 
 Durations are written `\"250ms\"`, `\"30s\"`, `\"2m\"`, `\"1h\"`, sizes `\"512KiB\"`, `\"64MiB\"`. A key without default shows an example
 in its place, in brackets.

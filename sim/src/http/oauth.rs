@@ -31,7 +31,15 @@ pub(super) fn token(platform: &Platform, call: &Call) -> Answer {
     let (id, secret) = basic(call)
         .or_else(|| Some((field("client_id")?.clone(), field("client_secret")?.clone())))
         .ok_or_else(|| Problem::oauth(401, "invalid_client", "client credentials are missing"))?;
-    match platform.state().grant(&id, &secret) {
+    let mut state = platform.state();
+    let granted = state.grant(&id, &secret);
+    let status = match granted {
+        Ok(_) => 200,
+        Err(Denied::UnknownClient) => 400,
+        Err(Denied::WrongSecret) => 401,
+    };
+    state.log.login(id, status);
+    match granted {
         Ok((token, seconds)) => Ok(Reply::json(&json!({
             "access_token": token,
             "token_type": "bearer",

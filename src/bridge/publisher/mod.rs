@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::event::Epoch;
 use crate::journal::Reader;
 use crate::observation::Observation;
+use crate::sink::guarantee::Level;
 use crate::sink::{self, Disposition, Record, Sink, Verdict};
 use crate::telemetry::metrics;
 use crate::time::Timestamp;
@@ -39,6 +40,8 @@ pub struct Setup {
     pub sink: Box<dyn Sink>,
     /// Where they come from; names the sink.
     pub reader: Reader,
+    /// The least that the broker must give.
+    pub required: Option<Level>,
     /// The journal's.
     pub epoch: Epoch,
     /// The back-off; asked again from attempt 0 after each verdict.
@@ -151,6 +154,7 @@ impl Publisher {
             () = is_over(&self.setup.reader) => return Ok(false),
             resume = self.setup.sink.open(&self.setup.epoch) => resume?,
         };
+        self.require().await?;
         if let Some(position) = resume.last_position {
             // A refused event cannot hide among these: a sink that can resume stores nothing behind one until it was told.
             let known = self.setup.reader.skip_through(position);
@@ -163,6 +167,21 @@ impl Publisher {
         })
         .await;
         Ok(true)
+    }
+
+    /// Gives up when the broker gives less than is required. What only could not be read is no reason.
+    async fn require(&mut self) -> Result<(), sink::Error> {
+        let Some(required) = self.setup.required else {
+            return Ok(());
+        };
+        let given = self.setup.sink.guarantee().await?;
+        match given.shortfall(required) {
+            None => Ok(()),
+            Some(shortfall) => {
+                let key = format!("give what sink.{}.required asks for", self.setup.reader.sink());
+                Err(sink::Error::misconfigured(key, shortfall))
+            }
+        }
     }
 
     /// Sends and settles until everything of a closed journal is settled.

@@ -1,9 +1,10 @@
 //! Publishers against a broker that fails as its script says, in virtual time.
 
 use super::*;
-use crate::event::{Marks, Notification, Topic};
+use crate::event::{Entry, Marks, Notification, Topic};
 use crate::journal::{Config, Journal};
 use crate::sink::Resume;
+use crate::sink::guarantee::{Guarantee, Level};
 use crate::size::Size;
 use async_trait::async_trait;
 use std::os::unix::fs::PermissionsExt;
@@ -118,6 +119,10 @@ impl Sink for Scripted {
     async fn close(&mut self) -> Result<(), sink::Error> {
         self.fault("close")
     }
+
+    async fn guarantee(&mut self) -> Result<Guarantee, sink::Error> {
+        Ok(Guarantee::of(Level::AtLeastOnce))
+    }
 }
 
 /// One publisher and everything around it.
@@ -143,6 +148,7 @@ fn bench(make: impl FnOnce(Arc<Mutex<Broker>>) -> Box<dyn Sink>) -> Bench {
     let folder = tempfile::tempdir().expect("a folder");
     let publisher = Publisher::new(Setup {
         sink: make(Arc::clone(&broker)),
+        required: None,
         reader: readers.remove(0),
         epoch,
         delay: Box::new(|attempt| Duration::from_secs(1 << attempt.min(5))),
@@ -183,7 +189,7 @@ fn append(journal: &mut Journal, numbers: std::ops::Range<u64>) {
             correlation_id: None,
             received: Timestamp::default(),
         };
-        journal.append(notification, Marks::default());
+        journal.append(Entry::pushed(notification, Marks::default()));
     }
 }
 
@@ -337,6 +343,10 @@ impl Sink for Stubborn {
 
     async fn close(&mut self) -> Result<(), sink::Error> {
         Ok(())
+    }
+
+    async fn guarantee(&mut self) -> Result<Guarantee, sink::Error> {
+        Ok(Guarantee::of(Level::AtLeastOnce))
     }
 }
 

@@ -265,6 +265,7 @@ mod tests {
             last_frame: Some(at(98)),
             last_event: Some(at(97)),
             retry_at: None,
+            last_reason: None,
             last_words: Some("the handshake was answered 429 (contextId 2bc10fe7)".to_owned()),
         }
     }

@@ -1,7 +1,7 @@
 //! Two legs for each shard: what costs nothing, what is a gap, and how many channels it takes.
 
 use super::world::{World, config};
-use crate::lifecycle::{Command, Config, Heard, Reason, Reply, SessionId};
+use crate::lifecycle::{Command, Config, Heard, Reason, SessionId};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ fn rotations_take_turns_with_one_channel_more_than_there_are_legs() {
     }
     assert_eq!(world.gaps, []);
     assert_eq!(world.count(|command| matches!(command, Command::OpenChannel { .. })), 1);
-    assert_eq!(world.lifecycle.channels(), 7);
+    assert_eq!(world.lifecycle.channels(world.now), 7);
 }
 
 proptest! {
@@ -81,12 +81,12 @@ proptest! {
             match fault {
                 0 => world.lose(session, Reason::Cut),
                 1 => drop(world.mute.insert(session)),
-                2 => world.say(Reply::Heard { session, what: Heard::ClosingNotice }),
+                2 => world.hear(session, Heard::ClosingNotice),
                 _ => {
                     let evicted = world.sockets.iter().find(|(_, of)| **of == session);
                     let channel = *evicted.expect("open").0;
                     world.channels.remove(&channel);
-                    world.say(Reply::Heard { session, what: Heard::NoLongerSubscribed });
+                    world.hear(session, Heard::NoLongerSubscribed);
                 }
             }
             world.run(Duration::from_millis(pause));

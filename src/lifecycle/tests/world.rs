@@ -2,8 +2,9 @@
 
 use crate::event::Topic;
 use crate::lifecycle::{
-    Change, ChannelId, Command, Config, Heard, Lifecycle, Note, Reason, Refusal, RejectedTopic,
-    Reply, SecretVersion, SessionId, ShardId, TOPICS_PER_CHANNEL, TokenId,
+    CHANNELS_PER_CLIENT, Change, ChannelId, Command, Config, FoundChannel, Heard, Lifecycle, Note,
+    Reason, Refusal, RejectedTopic, Reply, SecretVersion, SessionId, ShardId, TOPICS_PER_CHANNEL,
+    TokenId,
 };
 use crate::observation::Observation;
 use crate::time::Time;
@@ -35,6 +36,14 @@ pub fn refusal(reason: Reason) -> Refusal {
     Refusal { reason, retry_after: None, detail: format!("scripted {reason}") }
 }
 
+/// A channel as the platform knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    maker: TokenId,
+    used: u64,
+    expires: Time,
+}
+
 /// A closed gap, as the notes told it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
@@ -54,7 +63,17 @@ pub struct World {
     /// The socket on each channel.
     pub sockets: BTreeMap<ChannelId, SessionId>,
     /// The channels that the platform knows.
-    pub channels: BTreeSet<ChannelId>,
+    pub channels: BTreeMap<ChannelId, Known>,
+    /// Tokens that have not ended, by their ends.
+    tokens: BTreeSet<(Time, TokenId)>,
+    /// Channels that the platform dropped to make room for another.
+    pub evicted: usize,
+    /// Channels that it dropped for any other reason.
+    pub dropped: usize,
+    /// Answers to requests for a channel that go missing.
+    pub lose_answers: usize,
+    /// Whether the platform will not list channels.
+    pub lists_no_channels: bool,
     pub secret: SecretVersion,
     /// Refusals to give instead of the next answers: to logins, REST calls, handshakes.
     pub refuse_login: VecDeque<Refusal>,
@@ -81,7 +100,9 @@ pub struct World {
     pub unfed: BTreeMap<ShardId, Vec<(Time, Option<Time>)>>,
     /// Until when requests are forbidden by a `Retry-After`: logins, REST calls, handshakes.
     forbidden: [Time; 3],
-    forbidding: Vec<(Time, usize, Duration)>,
+    /// What the answers under way will forbid, by their number: it counts from the answer's arrival, and not before, even
+    /// where another answer arrives in the same instant.
+    forbidding: BTreeMap<u64, (usize, Duration)>,
     /// Requests that came too early all the same.
     pub hasty: Vec<(Time, Command)>,
 }
@@ -91,6 +112,7 @@ fn kind(command: &Command) -> Option<usize> {
     match command {
         Command::RequestToken => Some(0),
         Command::ListTopics { .. }
+        | Command::ListChannels { .. }
         | Command::OpenChannel { .. }
         | Command::Subscribe { .. }
         | Command::Amend { .. } => Some(1),
@@ -111,7 +133,12 @@ impl World {
             due: BTreeMap::new(),
             serial: 0,
             sockets: BTreeMap::new(),
-            channels: BTreeSet::new(),
+            channels: BTreeMap::new(),
+            tokens: BTreeSet::new(),
+            evicted: 0,
+            dropped: 0,
+            lose_answers: 0,
+            lists_no_channels: false,
             secret: SecretVersion(1),
             refuse_login: VecDeque::new(),
             refuse_rest: VecDeque::new(),
@@ -129,7 +156,7 @@ impl World {
             shards: 1,
             unfed: BTreeMap::new(),
             forbidden: [Time::START; 3],
-            forbidding: Vec::new(),
+            forbidding: BTreeMap::new(),
             hasty: Vec::new(),
         }
     }
@@ -166,13 +193,20 @@ impl World {
             self.collect();
             let answer = self.due.keys().next().map(|(at, _)| *at);
             let timeout = self.lifecycle.poll_timeout();
-            let Some(next) = answer.into_iter().chain(timeout).min().filter(|at| *at <= end) else {
+            let ends = self.tokens.first().map(|(at, _)| *at);
+            let next = answer.into_iter().chain(timeout).chain(ends).min();
+            let Some(next) = next.filter(|at| *at <= end) else {
                 break;
             };
             self.now = self.now.max(next);
-            if answer == Some(next)
-                && let Some((_, reply)) = self.due.pop_first()
+            if ends == Some(next) {
+                self.end_token();
+            } else if answer == Some(next)
+                && let Some(((_, number), reply)) = self.due.pop_first()
             {
+                if let Some((kind, wait)) = self.forbidding.remove(&number) {
+                    self.forbidden[kind] = self.forbidden[kind].max(self.now + wait);
+                }
                 self.deliver(reply);
             } else {
                 self.lifecycle.handle_timeout(self.now);
@@ -187,6 +221,11 @@ impl World {
         self.lifecycle.handle_reply(reply, self.now);
         self.collect();
         self.watch();
+    }
+
+    /// A socket says something at once.
+    pub fn hear(&mut self, session: SessionId, what: Heard) {
+        self.say(Reply::Heard { session, what, at: self.now });
     }
 
     /// Notes which shards no socket feeds.
@@ -255,6 +294,37 @@ impl World {
         self.asked.clear();
     }
 
+    /// A token ends, and the sockets of the channels that it made are closed.
+    fn end_token(&mut self) {
+        let Some((_, token)) = self.tokens.pop_first() else { return };
+        let made =
+            |channel: &ChannelId| self.channels.get(channel).is_some_and(|c| c.maker == token);
+        let closed: Vec<SessionId> = self
+            .sockets
+            .iter()
+            .filter(|(channel, session)| made(channel) && !self.mute.contains(session))
+            .map(|(_, session)| *session)
+            .collect();
+        for session in closed {
+            self.tell(&format!("the token ends that made the channel of {session}"));
+            self.lose(session, Reason::Closed);
+        }
+    }
+
+    /// Drops what has expired.
+    fn expire(&mut self) {
+        let (now, before) = (self.now, self.channels.len());
+        self.channels.retain(|_, channel| now < channel.expires);
+        self.dropped += before - self.channels.len();
+    }
+
+    /// Drops every channel without a word.
+    pub fn drop_channels(&mut self) {
+        self.dropped += self.channels.len();
+        self.channels.clear();
+        self.mute.extend(self.sockets.values().copied());
+    }
+
     /// The newest session with a socket.
     pub fn session(&self) -> SessionId {
         *self.sockets.values().max().expect("a socket is open")
@@ -272,12 +342,19 @@ impl World {
         self.say(Reply::SecretChanged { secret: self.secret });
     }
 
+    /// A person asks for a rotation.
+    pub fn order_rotation(&mut self) {
+        self.lifecycle.handle_rotate(self.now);
+        self.watch();
+    }
+
     pub fn count(&self, is: impl Fn(&Command) -> bool) -> usize {
         self.asked.iter().filter(|(_, command)| is(command)).count()
     }
 
-    fn deliver(&mut self, reply: Reply) {
-        if let Reply::Heard { session, what } = &reply {
+    fn deliver(&mut self, mut reply: Reply) {
+        if let Reply::Heard { session, what, at } = &mut reply {
+            *at = self.now;
             if self.mute.contains(session) || !self.sockets.values().any(|of| of == session) {
                 return;
             }
@@ -285,14 +362,8 @@ impl World {
                 self.later(HEARTBEAT, reply.clone());
             }
         }
-        self.forbidding.retain(|(at, kind, wait)| {
-            if *at <= self.now {
-                self.forbidden[*kind] = self.forbidden[*kind].max(*at + *wait);
-            }
-            *at > self.now
-        });
         if let Reply::Connected { session } = reply {
-            let sign = Reply::Heard { session, what: Heard::Sign };
+            let sign = Reply::Heard { session, what: Heard::Sign, at: self.now };
             self.later(HEARTBEAT, sign);
         }
         self.lifecycle.handle_reply(reply, self.now);
@@ -332,6 +403,11 @@ impl World {
                 Note::Observed(Observation::RotationStarted { trigger, .. }) => {
                     self.tell(&format!("rotation: {trigger}"))
                 }
+                Note::Observed(Observation::RotationFinished { trigger, overlap, .. }) => self
+                    .tell(&format!(
+                        "rotation over: {trigger}, after {:.3} s of both",
+                        overlap.as_secs_f64()
+                    )),
                 Note::Observed(_) | Note::Misplanned(_) => {}
             }
         }
@@ -352,11 +428,11 @@ impl World {
                 self.serial += 1;
                 match self.refuse_login.pop_front() {
                     Some(refusal) => Reply::TokenRefused { refusal, secret: Some(self.secret) },
-                    None => Reply::TokenGranted {
-                        token: TokenId(self.serial),
-                        expires_in: self.token_life,
-                        secret: self.secret,
-                    },
+                    None => {
+                        let (token, expires_in) = (TokenId(self.serial), self.token_life);
+                        self.tokens.insert((self.now + ROUND_TRIP + expires_in, token));
+                        Reply::TokenGranted { token, expires_in, secret: self.secret }
+                    }
                 }
             }
             Command::ListTopics { .. } => match self.refuse_list.pop_front() {
@@ -366,47 +442,111 @@ impl World {
                     Reply::TopicsListed { topics, unknown: Vec::new(), calls: 1 }
                 }
             },
-            Command::OpenChannel { session, .. } => {
+            Command::ListChannels { token } => {
+                self.tell("list channels");
+                self.list_channels(token)
+            }
+            Command::OpenChannel { session, token } => {
                 self.tell(&format!("{session} open channel"));
-                self.serial += 1;
-                let channel = ChannelId(self.serial);
-                self.refused(session).unwrap_or_else(|| {
-                    self.channels.insert(channel);
-                    Reply::ChannelOpened { session, channel, expires_in: DAY }
-                })
+                self.open_channel(session, token)
             }
             Command::Amend { session, channel, change, .. } => self.amend(session, channel, change),
             Command::Subscribe { session, channel, topics, .. } => {
                 self.tell(&format!("{session} subscribe"));
                 self.carried.insert(channel, topics.iter().cloned().collect());
                 let gone = Reply::Refused { session, refusal: refusal(Reason::ChannelGone) };
-                self.refused(session).unwrap_or(if self.channels.contains(&channel) {
-                    Reply::Subscribed { session, rejected: Vec::new() }
-                } else {
-                    gone
+                if self.refuse_rest.front().is_some_and(|next| next.reason == Reason::ChannelGone) {
+                    // What a call is told is gone, is gone.
+                    self.channels.remove(&channel);
+                    self.dropped += 1;
+                }
+                self.expire();
+                self.serial += 1;
+                let (used, expires) = (self.serial, self.now + DAY);
+                let refused = self.refused(session);
+                refused.unwrap_or(match self.channels.get_mut(&channel) {
+                    Some(known) => {
+                        *known = Known { used, expires, ..*known };
+                        Reply::Subscribed { session, rejected: Vec::new() }
+                    }
+                    None => gone,
                 })
             }
             Command::Connect { session, channel } => {
                 self.tell(&format!("{session} connect"));
                 self.connect(session, channel)
             }
-            Command::Ping { session } => Reply::Heard { session, what: Heard::Pong },
+            Command::Ping { session } => Reply::Heard { session, what: Heard::Pong, at: self.now },
             Command::Close { session } => {
                 self.tell(&format!("{session} close"));
                 self.sockets.retain(|_, of| *of != session);
+                self.due.retain(|_, reply| session_of(reply) != Some(session));
                 return;
             }
             Command::Forget { .. } => return,
         };
-        if let (Some(kind), Reply::Refused { refusal, .. } | Reply::TokenRefused { refusal, .. }) =
-            (asked, &reply)
-            && let Some(wait) = refusal.retry_after
-        {
-            // It counts from the answer's arrival.
-            self.forbidding.push((self.now + ROUND_TRIP, kind, wait));
-        }
+        let forbids = match (asked, &reply) {
+            (
+                Some(kind),
+                Reply::Refused { refusal, .. }
+                | Reply::TokenRefused { refusal, .. }
+                | Reply::TopicsRefused { refusal },
+            ) => refusal.retry_after.map(|wait| (kind, wait)),
+            _ => None,
+        };
         let slow = matches!(reply, Reply::ChannelOpened { .. }).then_some(self.slow_channels);
         self.later(ROUND_TRIP + slow.unwrap_or_default(), reply);
+        self.forbidding.extend(forbids.map(|forbids| (self.serial, forbids)));
+    }
+
+    /// The channels that the token made by name, and how many there are.
+    fn list_channels(&mut self, token: TokenId) -> Reply {
+        if self.lists_no_channels {
+            return Reply::ChannelsRefused { refusal: refusal(Reason::Forbidden) };
+        }
+        if let Some(refusal) = self.refuse_rest.pop_front() {
+            return Reply::ChannelsRefused { refusal };
+        }
+        self.expire();
+        let mine = self.channels.iter().filter(|(_, known)| known.maker == token);
+        let found = mine
+            .map(|(channel, known)| FoundChannel {
+                channel: *channel,
+                expires_in: known.expires.since(self.now),
+            })
+            .collect();
+        Reply::ChannelsListed { found, total: self.channels.len() }
+    }
+
+    /// Makes a channel, and evicts another where there are too many. A refusal that leaves open whether it was made comes half of the
+    /// time after it was.
+    fn open_channel(&mut self, session: SessionId, maker: TokenId) -> Reply {
+        self.expire();
+        let refused = self.refused(session);
+        self.serial += 1;
+        let (channel, used) = (ChannelId(self.serial), self.serial);
+        let made = match &refused {
+            Some(Reply::Refused { refusal, .. }) => {
+                refusal.reason.may_have_been_done() && used.is_multiple_of(2)
+            }
+            _ => true,
+        };
+        if made {
+            if self.channels.len() >= CHANNELS_PER_CLIENT {
+                let idle = |id: &ChannelId| !self.sockets.contains_key(id);
+                let victim = self.channels.iter().min_by_key(|(id, c)| (!idle(id), c.used));
+                let victim = victim.map(|(id, _)| *id);
+                self.evicted += 1;
+                self.channels.retain(|id, _| Some(*id) != victim);
+            }
+            let expires = self.now + DAY;
+            self.channels.insert(channel, Known { maker, used, expires });
+        }
+        if self.lose_answers > 0 {
+            self.lose_answers -= 1;
+            return Reply::Refused { session, refusal: refusal(Reason::Timeout) };
+        }
+        refused.unwrap_or(Reply::ChannelOpened { session, channel, expires_in: DAY })
     }
 
     /// Changes what a channel carries.
@@ -446,17 +586,36 @@ impl World {
         if let Some(refusal) = self.refuse_handshake.pop_front() {
             return Reply::Refused { session, refusal };
         }
-        if !self.channels.contains(&channel) {
-            return Reply::Refused { session, refusal: refusal(Reason::ChannelGone) };
+        self.expire();
+        self.serial += 1;
+        match self.channels.get_mut(&channel) {
+            Some(known) => known.used = self.serial,
+            None => return Reply::Refused { session, refusal: refusal(Reason::ChannelGone) },
         }
         self.mute.remove(&session);
         self.sockets.insert(channel, session);
         Reply::Connected { session }
     }
 
+    /// How often something was told.
+    pub fn told(&self, what: &str) -> usize {
+        self.transcript.matches(what).count()
+    }
+
     fn tell(&mut self, line: &str) {
         let at = seconds(self.now);
         self.transcript.push_str(&format!("{at:>10.3} {line}\n"));
+    }
+}
+
+/// Whose answer it is, if a session's.
+fn session_of(reply: &Reply) -> Option<SessionId> {
+    match reply {
+        Reply::ChannelOpened { session, .. }
+        | Reply::Subscribed { session, .. }
+        | Reply::Connected { session }
+        | Reply::Refused { session, .. } => Some(*session),
+        _ => None,
     }
 }
 

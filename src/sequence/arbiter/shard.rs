@@ -443,7 +443,6 @@ impl Shard {
         let marks = Marks {
             late: held.overtaken,
             possible_duplicate: held.doubtful || now < self.follower_doubt,
-            ..Marks::default()
         };
         let key = held.notification.topic.key_fingerprint();
         self.overtake(key, &held.sights);

@@ -3,6 +3,7 @@
 use super::legal;
 use crate::mistake::Mistake;
 use crate::sink::cloudevents::Mode;
+use crate::sink::guarantee::Level;
 use crate::sink::template::Template;
 use crate::size::Size;
 use rdkafka::ClientConfig;
@@ -21,6 +22,8 @@ pub struct Config {
     pub brokers: String,
     /// The topic, `{family}` allowed.
     pub topic: String,
+    /// The topic of control events, `{prefix}` allowed.
+    pub control_topic: String,
     /// The guarantee asked for.
     pub delivery: Delivery,
     /// The CloudEvents content mode.
@@ -41,6 +44,10 @@ pub struct Config {
     /// librdkafka's own options.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// Which events the sink takes; all without it.
+    pub filter: Option<String>,
+    /// The least that the broker must give.
+    pub required: Option<Level>,
 }
 
 /// The guarantee asked of Kafka.
@@ -89,6 +96,12 @@ impl Config {
         if let Err(problem) = self.template() {
             let fix = "use letters, digits, ., - and _, and {family} where each type is to have its topic";
             mistakes.push(Mistake::new("topic", problem, fix));
+        }
+        if self.template().is_ok()
+            && let Err(problem) = self.control()
+        {
+            let fix = "use letters, digits, ., - and _; {prefix} is the fixed text with which topic begins";
+            mistakes.push(Mistake::new("control_topic", problem, fix));
         }
         if self.partitions < 1 {
             mistakes.push(Mistake::new("partitions", "is not positive", "6 suits most"));
@@ -154,6 +167,15 @@ impl Config {
             return Err("is not the name of a topic".into());
         }
         Ok(template)
+    }
+
+    /// Where control events go.
+    pub(super) fn control(&self) -> Result<String, String> {
+        let name = self.template()?.control(&self.control_topic)?;
+        if name.is_empty() || name.len() > 249 || !name.chars().all(legal) {
+            return Err("is not the name of a topic".into());
+        }
+        Ok(name)
     }
 
     pub(super) fn client(&self) -> ClientConfig {
@@ -296,6 +318,7 @@ mod tests {
         Config {
             brokers: "localhost:9092".into(),
             topic: "genesys.events".into(),
+            control_topic: "{prefix}.control".into(),
             delivery: Delivery::AtLeastOnce,
             mode: Mode::Binary,
             create: true,
@@ -305,6 +328,8 @@ mod tests {
             linger: Duration::from_millis(5),
             compression: "lz4".into(),
             options: BTreeMap::new(),
+            filter: None,
+            required: None,
         }
     }
 }

@@ -5,12 +5,14 @@
 //! stored, so that after a reopening, as after a restart, plain Kafka is at least once.
 
 mod config;
+mod guarantee;
 mod producer;
 mod topic;
 
 pub use config::{Config, Delivery};
 
 use super::cloudevents::Encoder;
+use super::guarantee::Guarantee;
 use super::template::{Part, Template};
 use super::{Error, Record, Resume, Sink, Verdict};
 use crate::event::Epoch;
@@ -28,6 +30,7 @@ impl Config {
         Box::new(Kafka {
             // A bad template is a mistake that `mistakes` names; such a sink is never opened.
             topic: self.template().ok(),
+            control: self.control().unwrap_or_default(),
             encoder: Encoder::new(source),
             link: None,
             config: self,
@@ -38,6 +41,8 @@ impl Config {
 struct Kafka {
     config: Config,
     topic: Option<Template>,
+    /// The topic of control events.
+    control: String,
     encoder: Encoder,
     /// The producer; `None` before `open` and after an error.
     link: Option<Link>,
@@ -61,7 +66,11 @@ impl Sink for Kafka {
         let room = WINDOW.saturating_sub(link.window.len());
         let mut topic = String::new();
         for (taken, record) in records.iter().take(room).enumerate() {
-            template.render(&record.event.topic, legal, &mut topic);
+            if record.event.kind.is_control() {
+                topic.clone_from(&self.control);
+            } else {
+                template.render(&record.event.topic, legal, &mut topic);
+            }
             if !link.topics.contains(&topic) {
                 let (config, name) = (self.config.clone(), topic.clone());
                 let ensured = spawn_blocking(move || ensure(&config, &name)).await;
@@ -101,6 +110,14 @@ impl Sink for Kafka {
     async fn close(&mut self) -> Result<(), Error> {
         self.retire().await;
         Ok(())
+    }
+
+    async fn guarantee(&mut self) -> Result<Guarantee, Error> {
+        let (config, template) = (self.config.clone(), self.topic.clone());
+        let control = self.control.clone();
+        let ask = move || guarantee::guarantee(&config, template.as_ref(), &control);
+        let asked = spawn_blocking(ask).await;
+        asked.unwrap_or_else(|panic| Err(Error::retry("ask the brokers", panic)))
     }
 }
 

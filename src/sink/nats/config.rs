@@ -2,6 +2,7 @@
 
 use crate::mistake::Mistake;
 use crate::sink::cloudevents::Mode;
+use crate::sink::guarantee::Level;
 use crate::sink::template::Template;
 use crate::size::Size;
 use async_nats::ServerAddr;
@@ -20,6 +21,8 @@ pub struct Config {
     pub stream: String,
     /// The subject, `{family}` and `{key}` allowed.
     pub subject: String,
+    /// The subject of control events, `{prefix}` allowed.
+    pub control_subject: String,
     /// The CloudEvents content mode.
     pub mode: Mode,
     /// Replicas of a created stream.
@@ -35,6 +38,12 @@ pub struct Config {
     pub creds_file: Option<PathBuf>,
     /// An authority to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// The server's monitoring address.
+    pub monitor: Option<String>,
+    /// Which events the sink takes; all without it.
+    pub filter: Option<String>,
+    /// The least that the broker must give.
+    pub required: Option<Level>,
 }
 
 /// More in flight than this is worth nothing and costs memory.
@@ -55,6 +64,12 @@ impl Config {
             let fix = "write fixed tokens, then {family} and {key}, such as genesys.{family}.{key}";
             mistakes.push(Mistake::new("subject", problem, fix));
         }
+        if self.template().is_ok()
+            && let Err(problem) = self.control()
+        {
+            let fix = "write fixed tokens; {prefix} is the text with which subject begins";
+            mistakes.push(Mistake::new("control_subject", problem, fix));
+        }
         let dull = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if self.stream.is_empty() || !self.stream.chars().all(dull) {
             let problem = "is not the name of a stream";
@@ -71,6 +86,11 @@ impl Config {
         if i64::try_from(self.max_bytes.0).is_err() {
             let fix = "0B is without bound";
             mistakes.push(Mistake::new("max_bytes", "is more than a stream can keep", fix));
+        }
+        let is_http = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        if self.monitor.as_ref().is_some_and(|url| !is_http(url) || url.contains('@')) {
+            let fix = "write an address such as http://localhost:8222";
+            mistakes.push(Mistake::new("monitor", "is not an http address", fix));
         }
         mistakes
     }
@@ -103,6 +123,18 @@ impl Config {
         let (servers, _) = self.servers().unwrap_or_default();
         let bare: Vec<&str> = servers.iter().map(ServerAddr::as_url_str).collect();
         bare.join(", ")
+    }
+
+    /// Where control events go.
+    pub(super) fn control(&self) -> Result<String, String> {
+        let subject = self.template()?.control(&self.control_subject)?;
+        if subject.split('.').any(str::is_empty) || subject.starts_with('$') {
+            return Err("is not a subject".into());
+        }
+        if subject.contains(|c: char| !c.is_ascii_graphic() || matches!(c, '*' | '>')) {
+            return Err("has a character that a subject cannot have".into());
+        }
+        Ok(subject)
     }
 
     pub(super) fn template(&self) -> Result<Template, String> {
@@ -220,6 +252,7 @@ mod tests {
             url: "nats://localhost:4222".into(),
             stream: "GENESYS".into(),
             subject: "genesys.{family}.{key}".into(),
+            control_subject: "{prefix}.control".into(),
             mode: Mode::Binary,
             replicas: 1,
             max_age: Duration::from_secs(600),
@@ -227,6 +260,9 @@ mod tests {
             window: 256,
             creds_file: None,
             ca_file: None,
+            monitor: None,
+            filter: None,
+            required: None,
         }
     }
 }

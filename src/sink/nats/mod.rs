@@ -9,6 +9,7 @@
 //! one is refused by the chain.
 
 mod config;
+mod guarantee;
 mod link;
 mod message;
 mod stream;
@@ -16,6 +17,7 @@ mod stream;
 pub use config::Config;
 
 use super::cloudevents::Encoder;
+use super::guarantee::Guarantee;
 use super::template::Template;
 use super::{Error, Record, Resume, Sink, Verdict};
 use crate::event::Epoch;
@@ -32,6 +34,7 @@ impl Config {
         Box::new(Nats {
             // A bad template is a mistake that `mistakes` names; such a sink is never opened.
             subject: self.template().ok(),
+            control: self.control().unwrap_or_default(),
             encoder: Encoder::new(source),
             link: None,
             stored_in: None,
@@ -43,6 +46,8 @@ impl Config {
 struct Nats {
     config: Config,
     subject: Option<Template>,
+    /// The subject of control events.
+    control: String,
     encoder: Encoder,
     /// The connection; `None` before `open` and after an error.
     link: Option<Link>,
@@ -55,7 +60,7 @@ impl Sink for Nats {
     async fn open(&mut self, epoch: &Epoch) -> Result<Resume, Error> {
         self.link = None;
         let mut link = Link::connect(&self.config).await?;
-        let stream = link.stream(&self.config, self.subject.as_ref()).await?;
+        let stream = link.stream(&self.config, self.subject.as_ref(), &self.control).await?;
         let place = link.last_place(&stream).await?;
         let (last_epoch, position) =
             place.as_deref().and_then(|place| place.rsplit_once('-')).unwrap_or_default();
@@ -91,7 +96,11 @@ impl Sink for Nats {
             link.patience = Box::pin(sleep(PATIENCE));
         }
         for (taken, record) in records.iter().take(room).enumerate() {
-            subject.render(&record.event.topic, legal, &mut link.rendered);
+            if record.event.kind.is_control() {
+                link.rendered.clone_from(&self.control);
+            } else {
+                subject.render(&record.event.topic, legal, &mut link.rendered);
+            }
             let place = record.event.place();
             let headers = link.expectation.headers(&place);
             let (headers, body) = laid_out(&mut self.encoder, self.config.mode, record, headers);
@@ -132,6 +141,10 @@ impl Sink for Nats {
     async fn close(&mut self) -> Result<(), Error> {
         self.link = None;
         Ok(())
+    }
+
+    async fn guarantee(&mut self) -> Result<Guarantee, Error> {
+        guarantee::guarantee(&self.config, self.subject.as_ref(), &self.control).await
     }
 }
 

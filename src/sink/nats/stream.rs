@@ -20,10 +20,33 @@ impl Link {
         &mut self,
         config: &Config,
         subject: Option<&Template>,
+        control: &str,
     ) -> Result<Stream, Error> {
         let name = &config.stream;
-        let subjects = subject.map(wildcard).unwrap_or_default();
-        let context: Context = ContextBuilder::new().timeout(ANSWER).build(self.client.clone());
+        let subjects = subjects(subject, control);
+        let operation = |verb, at: &str| format!("{verb} stream {name} at {at}");
+        let stream = match self.find(config).await? {
+            Some(stream) => stream,
+            None => {
+                let context = self.context();
+                answered(&mut self.trouble, context.create_stream(wanted(config, &subjects)))
+                    .await
+                    .map_err(|reason| Error::retry(operation("create", &self.addresses), reason))?
+            }
+        };
+        let existing = &stream.cached_info().config;
+        if let Some(problem) = unfit(existing, &subjects) {
+            return Err(Error::misconfigured(operation("use", &self.addresses), problem));
+        }
+        if let Ok(most @ 1..) = usize::try_from(existing.max_message_size) {
+            self.most = self.most.min(most);
+        }
+        Ok(stream)
+    }
+
+    /// Finds the stream, if it exists.
+    pub(super) async fn find(&mut self, config: &Config) -> Result<Option<Stream>, Error> {
+        let (name, context) = (&config.stream, self.context());
         let looked_up = answered(&mut self.trouble, async {
             match context.get_stream(name).await {
                 Ok(stream) => Ok(Some(stream)),
@@ -31,22 +54,13 @@ impl Link {
                 Err(error) => Err(error),
             }
         });
-        let operation = |verb| format!("{verb} stream {name} at {}", self.addresses);
-        let found = looked_up.await.map_err(|reason| Error::retry(operation("look up"), reason))?;
-        let stream = match found {
-            Some(stream) => stream,
-            None => answered(&mut self.trouble, context.create_stream(wanted(config, &subjects)))
-                .await
-                .map_err(|reason| Error::retry(operation("create"), reason))?,
-        };
-        let existing = &stream.cached_info().config;
-        if let Some(problem) = unfit(existing, &subjects) {
-            return Err(Error::misconfigured(operation("use"), problem));
-        }
-        if let Ok(most @ 1..) = usize::try_from(existing.max_message_size) {
-            self.most = self.most.min(most);
-        }
-        Ok(stream)
+        looked_up.await.map_err(|reason| {
+            Error::retry(format!("look up stream {name} at {}", self.addresses), reason)
+        })
+    }
+
+    fn context(&self) -> Context {
+        ContextBuilder::new().timeout(ANSWER).build(self.client.clone())
     }
 
     /// The id of the stream's last message, empty when that has none; remembers what the next message has to expect.
@@ -79,11 +93,11 @@ fn is_missing(kind: &GetStreamErrorKind) -> bool {
 }
 
 /// The stream that we create.
-fn wanted(config: &Config, subjects: &str) -> stream::Config {
+pub(super) fn wanted(config: &Config, subjects: &[String]) -> stream::Config {
     stream::Config {
         name: config.stream.clone(),
         description: Some("Genesys Cloud events, written by tieline alone".into()),
-        subjects: vec![subjects.to_owned()],
+        subjects: subjects.to_vec(),
         storage: StorageType::File,
         num_replicas: config.replicas,
         max_age: config.max_age,
@@ -98,11 +112,12 @@ fn wanted(config: &Config, subjects: &str) -> stream::Config {
 }
 
 /// Why a stream that exists cannot be ours.
-fn unfit(existing: &stream::Config, subjects: &str) -> Option<String> {
-    if !existing.subjects.iter().any(|wide| covers(wide, subjects)) {
+pub(super) fn unfit(existing: &stream::Config, subjects: &[String]) -> Option<String> {
+    let is_taken = |subject: &&String| existing.subjects.iter().any(|wide| covers(wide, subject));
+    if let Some(missing) = subjects.iter().find(|subject| !is_taken(subject)) {
         let takes = existing.subjects.join(", ");
         return Some(format!(
-            "it takes {takes:?}, not {subjects}: add that subject, or name another stream"
+            "it takes {takes:?}, not {missing}: add that subject, or name another stream"
         ));
     }
     let faults = [
@@ -112,6 +127,15 @@ fn unfit(existing: &stream::Config, subjects: &str) -> Option<String> {
     ];
     let (_, fault) = faults.into_iter().find(|(fault, _)| *fault)?;
     Some(fault.to_owned())
+}
+
+/// The subjects of all our messages, as a stream names them: none that another one covers.
+pub(super) fn subjects(subject: Option<&Template>, control: &str) -> Vec<String> {
+    let wide = subject.map(wildcard).unwrap_or_default();
+    let mut subjects = vec![control.to_owned()];
+    subjects.retain(|subject| !covers(&wide, subject));
+    subjects.insert(0, wide);
+    subjects
 }
 
 /// The subjects that a template can make, as a stream names them: `genesys.{family}.{key}` is `genesys.>`.
@@ -135,7 +159,7 @@ fn wildcard(template: &Template) -> String {
 }
 
 /// Whether every subject of `narrow` is one of `wide`.
-fn covers(wide: &str, narrow: &str) -> bool {
+pub(super) fn covers(wide: &str, narrow: &str) -> bool {
     let (mut wide, mut narrow) = (wide.split('.'), narrow.split('.'));
     loop {
         match (wide.next(), narrow.next()) {

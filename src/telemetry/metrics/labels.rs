@@ -60,8 +60,7 @@ pub const FAMILIES: [&str; 9] = [
 pub fn family_of(topic: &Topic) -> usize {
     const OTHER: usize = FAMILIES.len() - 1;
     const DETAIL: usize = OTHER - 1;
-    let kind = topic.kind();
-    let kind = kind.strip_prefix("com.genesys.cloud.").unwrap_or(kind);
+    let kind = topic.family_name();
     if kind.starts_with("v2.detail.events.") {
         return DETAIL;
     }

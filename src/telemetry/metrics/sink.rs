@@ -18,6 +18,8 @@ pub struct Sink {
     delivery: Histogram,
     parked: IntCounter,
     refused: IntCounter,
+    filtered: IntCounter,
+    filter_errors: IntCounter,
     failures: IntCounter,
     connected: IntGauge,
     journal_events: IntGauge,
@@ -55,6 +57,14 @@ pub(super) fn all(shelf: &Shelf, names: &[&'static str]) -> BTreeMap<&'static st
         "tieline_events_refused_total",
         "Events lost to the sink because its journal was full; each lies in a named gap.",
     );
+    let filtered = counters(
+        "tieline_events_filtered_total",
+        "Events that the sink's filter kept from it, as it was told to.",
+    );
+    let filter_errors = counters(
+        "tieline_filter_errors_total",
+        "Events for which the sink's filter had no answer; they were passed.",
+    );
     let failures = counters(
         "tieline_sink_failures_total",
         "Times the sink failed as a whole; what it had not acknowledged was sent again.",
@@ -74,6 +84,8 @@ pub(super) fn all(shelf: &Shelf, names: &[&'static str]) -> BTreeMap<&'static st
         delivery: delivery.with_label_values(&[name]),
         parked: parked.with_label_values(&[name]),
         refused: refused.with_label_values(&[name]),
+        filtered: filtered.with_label_values(&[name]),
+        filter_errors: filter_errors.with_label_values(&[name]),
         failures: failures.with_label_values(&[name]),
         connected: connected.with_label_values(&[name]),
         journal_events: events.with_label_values(&[name]),
@@ -113,6 +125,17 @@ impl Sink {
     /// The full journal refused so many events.
     pub fn refused(&self, events: u64) {
         self.refused.inc_by(events);
+    }
+
+    /// The sink's filter kept an event from it.
+    pub fn filtered(&self) {
+        self.filtered.inc();
+    }
+
+    /// The sink's filter had no answer for an event; answers how many that makes.
+    pub fn filter_erred(&self) -> u64 {
+        self.filter_errors.inc();
+        self.filter_errors.get()
     }
 
     /// An event was parked; answers how many that makes.

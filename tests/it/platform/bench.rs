@@ -36,13 +36,18 @@ pub fn quiet() -> Options {
 
 /// A certificate for the loopback address, and the authority behind it.
 pub fn certificate(folder: &TempDir) -> (Tls, PathBuf) {
+    certificate_for(folder, &["127.0.0.1"])
+}
+
+/// A certificate for these names, and the authority behind it.
+pub fn certificate_for(folder: &TempDir, names: &[&str]) -> (Tls, PathBuf) {
     let authority_key = rcgen::KeyPair::generate().expect("a key");
     let mut authority = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let root = authority.self_signed(&authority_key).expect("a root");
     let issuer = rcgen::Issuer::new(authority, authority_key);
     let key = rcgen::KeyPair::generate().expect("a key");
-    let names = vec!["127.0.0.1".to_owned()];
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     let leaf = rcgen::CertificateParams::new(names).expect("parameters");
     let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
     let write = |name: &str, text: String| {
@@ -191,8 +196,13 @@ impl Bench {
 
     pub async fn answer(&mut self, command: Command) -> Reply {
         self.genesys.execute(command);
-        self.reply(|reply| !matches!(reply, Reply::SecretChanged { .. } | Reply::Heard { .. }))
-            .await
+        self.reply(|reply| {
+            !matches!(
+                reply,
+                Reply::SecretChanged { .. } | Reply::Heard { .. } | Reply::Allowance { .. }
+            )
+        })
+        .await
     }
 
     pub async fn notification(&mut self) -> Notification {
@@ -224,7 +234,7 @@ impl Bench {
     pub async fn topics(&mut self) -> (Vec<String>, Vec<String>) {
         let (token, _) = self.buy().await;
         let listed = self.answer(Command::ListTopics { token }).await;
-        taken!(listed, Reply::TopicsListed { topics, unknown } => {
+        taken!(listed, Reply::TopicsListed { topics, unknown, .. } => {
             let names = topics.iter().map(|topic| topic.name().to_owned());
             (names.collect(), unknown)
         })

@@ -2,7 +2,7 @@
 
 mod bench;
 
-pub use bench::certificate;
+pub use bench::{certificate, certificate_for};
 
 use crate::logs::Logs;
 use bench::{Bench, DEADLINE, SESSION, Stage, quiet};

@@ -15,6 +15,7 @@ pub struct Bao {
     name: &'static str,
     address: String,
     root: String,
+    namespace: Option<&'static str>,
     http: reqwest::Client,
     pub folder: TempDir,
 }
@@ -25,21 +26,46 @@ impl Bao {
     }
 
     pub async fn at(server: &Server, name: &'static str) -> Self {
+        let vault = Self::found(server, name);
+        vault.furnish().await;
+        vault
+    }
+
+    /// The same in a namespace of the entry's name, with an engine of its own.
+    pub async fn within_namespace(name: &'static str) -> Self {
+        let mut vault = Self::found(shared("openbao"), name);
+        vault.post(&format!("sys/namespaces/{name}"), json!({})).await;
+        vault.namespace = Some(name);
+        let engine = json!({"type": "kv", "options": {"version": "2"}});
+        vault.post("sys/mounts/secret", engine).await;
+        vault.furnish().await;
+        vault
+    }
+
+    fn found(server: &Server, name: &'static str) -> Self {
         tls::install_provider();
-        let vault = Self {
+        Self {
             name,
             address: server.field("address"),
             root: server.field("root_token"),
+            namespace: None,
             http: reqwest::Client::new(),
             folder: TempDir::new().expect("a folder"),
-        };
+        }
+    }
+
+    async fn furnish(&self) {
         // Another test may have been first.
         let enable = json!({"type": "approle"});
-        vault.try_call(reqwest::Method::POST, "sys/auth/approle", enable).await;
-        vault.allow().await;
-        let role = json!({"token_policies": [name], "token_ttl": "1h"});
-        vault.post(&format!("auth/approle/role/{name}"), role).await;
-        vault
+        self.try_call(reqwest::Method::POST, "sys/auth/approle", enable).await;
+        self.allow().await;
+        self.role(json!({"token_ttl": "1h"})).await;
+    }
+
+    /// Writes the role anew; what is left out stays as it was.
+    pub async fn role(&self, mut role: Value) {
+        role["token_policies"] = json!([self.name]);
+        self.post(&format!("auth/approle/role/{}", self.name), role).await;
     }
 
     pub async fn watch(&self, poll_interval: Duration) -> Watched {
@@ -48,13 +74,19 @@ impl Bao {
 
     pub async fn config(&self, poll_interval: Duration) -> Config {
         self.new_secret_id().await;
-        let role = format!("auth/approle/role/{}/role-id", self.name);
-        let role = self.call(reqwest::Method::GET, &role, Value::Null).await;
-        let role = role["data"]["role_id"].as_str().expect("a role id");
-        let mut config = approle(self.folder.path(), &self.address, role, poll_interval);
+        let role = self.role_id().await;
+        let mut config = approle(self.folder.path(), &self.address, &role, poll_interval);
         let vault = config.vault.as_mut().expect("vault");
+        vault.namespace = self.namespace.map(str::to_owned);
         (vault.mount, vault.path) = ("secret/".to_owned(), format!("/{}", self.name));
         config
+    }
+
+    /// The role's own id.
+    pub async fn role_id(&self) -> String {
+        let role = format!("auth/approle/role/{}/role-id", self.name);
+        let role = self.call(reqwest::Method::GET, &role, Value::Null).await;
+        role["data"]["role_id"].as_str().expect("a role id").to_owned()
     }
 
     pub async fn new_secret_id(&self) -> PathBuf {
@@ -67,7 +99,11 @@ impl Bao {
     }
 
     pub async fn write(&self, secret: &str) {
-        let data = json!({"data": {"client_id": "client", "client_secret": secret}});
+        self.write_for("client", secret).await;
+    }
+
+    pub async fn write_for(&self, client: &str, secret: &str) {
+        let data = json!({"data": {"client_id": client, "client_secret": secret}});
         self.post(&format!("secret/data/{}", self.name), data).await;
     }
 
@@ -124,6 +160,9 @@ impl Bao {
     pub async fn try_call(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
         let url = format!("{}/v1/{path}", self.address);
         let mut request = self.http.request(method, url).header("X-Vault-Token", &self.root);
+        if let Some(namespace) = self.namespace {
+            request = request.header("X-Vault-Namespace", namespace);
+        }
         if !body.is_null() {
             request = request.json(&body);
         }

@@ -1,6 +1,9 @@
 //! `secret` against files, and against a real OpenBao through rotations, outages and refusals.
 
 pub mod bao;
+mod entrance;
+mod files;
+pub mod orders;
 
 use crate::logs::Logs;
 use crate::servers::Server;
@@ -352,8 +355,11 @@ fn approle(folder: &Path, address: &str, role_id: &str, poll_interval: Duration)
             namespace: None,
             auth: Auth {
                 method: Method::Approle,
+                mount: None,
                 role_id: Some(role_id.to_owned()),
                 secret_id_file: Some(folder.join("secret-id")),
+                role: None,
+                jwt_file: folder.join("jwt"),
                 token_file: None,
             },
         }),

@@ -182,7 +182,7 @@ async fn a_full_disk_leaves_no_torn_line() {
 
 fn sink(path: &Path, flush: Flush) -> Box<dyn Sink> {
     let path = path.to_owned();
-    Config { path, flush }.build(SOURCE)
+    Config { path, flush, filter: None, required: None }.build(SOURCE)
 }
 
 fn append(path: &Path, text: &str) {

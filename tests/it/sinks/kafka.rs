@@ -43,6 +43,7 @@ fn config(brokers: &str, topic: &str, structured: bool) -> Config {
     Config {
         brokers: brokers.to_owned(),
         topic: topic.to_owned(),
+        control_topic: "{prefix}.control".into(),
         delivery: Delivery::AtLeastOnce,
         mode: if structured { Mode::Structured } else { Mode::Binary },
         create: true,
@@ -52,6 +53,8 @@ fn config(brokers: &str, topic: &str, structured: bool) -> Config {
         linger: Duration::from_millis(5),
         compression: "lz4".into(),
         options: BTreeMap::new(),
+        filter: None,
+        required: None,
     }
 }
 
@@ -88,7 +91,11 @@ impl<const STRUCTURED: bool> Place for Broker<STRUCTURED> {
 
     async fn read(&self) -> Vec<Stored> {
         let (brokers, topic) = (self.brokers(), self.topic.clone());
-        let read = move || read_topic(&brokers, &topic, STRUCTURED);
+        let read = move || {
+            let mut stored = read_topic(&brokers, &topic, STRUCTURED);
+            stored.extend(read_topic(&brokers, &format!("{topic}.control"), STRUCTURED));
+            stored
+        };
         let stored = tokio::task::spawn_blocking(read).await.unwrap();
         stored.into_iter().map(|(_, event)| event).collect()
     }
@@ -102,9 +109,11 @@ fn read_topic(brokers: &str, topic: &str, is_structured: bool) -> Vec<(i32, Stor
         .set("enable.auto.commit", "false")
         .create()
         .unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), DEADLINE).unwrap();
+    // All of them are listed: to ask for one by name may create it.
+    let metadata = consumer.fetch_metadata(None, DEADLINE).unwrap();
     let mut stored = Vec::new();
-    for partition in metadata.topics()[0].partitions() {
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    for partition in found.map(|found| found.partitions()).unwrap_or_default() {
         let id = partition.id();
         let (low, high) = consumer.fetch_watermarks(topic, id, DEADLINE).unwrap();
         let mut assignment = TopicPartitionList::new();

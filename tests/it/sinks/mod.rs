@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tieline::event::{Epoch, Event, Marks, Topic};
+use tieline::event::{Epoch, Event, Kind, Marks, Topic};
 use tieline::sink::{Disposition, Error, Record, Sink, Verdict};
 use tieline::time::Timestamp;
 use tokio::time::timeout;
@@ -102,7 +102,10 @@ async fn order_per_key_is_kept<P: Place>() {
 
 async fn the_contract_holds_byte_for_byte<P: Place>() {
     let place = P::new();
-    let mut records = records(1..=2);
+    let mut records = records(1..=4);
+    Arc::make_mut(&mut records[2].event).kind = Kind::MembersSnapshot;
+    let closed = Arc::make_mut(&mut records[3].event);
+    (closed.kind, closed.topic) = (Kind::GapClosed, Topic::control());
     let event = Arc::make_mut(&mut records[1].event);
     event.topic = Topic::new("v2.größe \"of\" 100%.{all}");
     event.body = r#"{ "n" : 1.50, "text":"ü\n" }"#.into();
@@ -239,10 +242,12 @@ async fn no_body_shows_in_debug<P: Place>() {
 #[test]
 fn the_contract_in_words_names_every_attribute() {
     let words = include_str!("../../../docs/contract/README.md");
+    let words = words.split("\n## ").find(|part| part.starts_with("Attributes\n")).unwrap();
     let mut record = records(1..=1).remove(0);
     let event = Arc::make_mut(&mut record.event);
     event.correlation_id = Some("c-1".into());
-    event.marks = Marks { late: true, possible_duplicate: true, snapshot: true };
+    event.marks = Marks { late: true, possible_duplicate: true };
+    event.kind = Kind::ObservationsSnapshot;
     let mut named: Vec<&str> =
         words.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let mut made = Vec::new();
@@ -348,6 +353,7 @@ fn records(positions: std::ops::RangeInclusive<u64>) -> Vec<Record> {
                 event: Arc::new(Event {
                     epoch: epoch(),
                     position,
+                    kind: Kind::Notification,
                     topic: Topic::new(&topic),
                     body: format!(r#"{{"state":{position},"padding":"{}"}}"#, "p".repeat(800))
                         .into(),

@@ -48,6 +48,7 @@ fn config(url: &str, name: &str, structured: bool) -> Config {
         url: url.to_owned(),
         stream: name.to_owned(),
         subject: format!("{name}.{{family}}.{{key}}"),
+        control_subject: "{prefix}.control".into(),
         mode: if structured { Mode::Structured } else { Mode::Binary },
         replicas: 1,
         max_age: Duration::from_secs(3600),
@@ -55,6 +56,9 @@ fn config(url: &str, name: &str, structured: bool) -> Config {
         window: 256,
         creds_file: None,
         ca_file: None,
+        monitor: None,
+        filter: None,
+        required: None,
     }
 }
 
@@ -101,9 +105,13 @@ impl<const STRUCTURED: bool> Place for Broker<STRUCTURED> {
             } else {
                 binary(&message.headers, body)
             };
-            let family = event.attributes["type"].replace("com.genesys.cloud.", "");
+            let topic = Topic::new(&event.attributes["topic"]);
+            let family = topic.kind().replace("com.genesys.cloud.", "");
             if event.key.is_ascii() {
-                let expected = format!("{}.{family}.{}", self.name, event.key);
+                let expected = match event.attributes["type"].as_str() {
+                    "tieline.gap.closed.v1" => format!("{}.control", self.name),
+                    _ => format!("{}.{family}.{}", self.name, event.key),
+                };
                 assert_eq!(message.subject.as_str(), expected);
             }
             stored.push(event);

@@ -1,0 +1,61 @@
+//! Where people may watch events go by: after the journal has taken them, and so after every rule that changes them.
+//!
+//! Never slows the stream: nobody watching costs one look at a counter, and who watches too slowly misses events and is told how
+//! many.
+
+use crate::event::{Marks, Topic};
+use crate::time::Timestamp;
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::sync::broadcast;
+
+/// How many events a watcher may lag behind.
+const LAG_MAX: usize = 256;
+
+/// Bodies larger than this are not shown, so that a lagging watcher holds at most `LAG_MAX` times as much.
+pub const BODY_MAX: usize = 64 * 1024;
+
+/// An event as the journal took it.
+#[derive(Clone, Debug)]
+pub struct Tapped {
+    /// Its place in the journal.
+    pub position: u64,
+    /// The topic it came on.
+    pub topic: Topic,
+    /// Its body, byte for byte; none where it is larger than `BODY_MAX`.
+    pub body: Option<Bytes>,
+    /// The body's length in bytes.
+    pub length: usize,
+    /// When the frame was read.
+    pub received: Timestamp,
+    /// How it came to be published.
+    pub marks: Marks,
+}
+
+/// The place to watch from; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tap(broadcast::Sender<Arc<Tapped>>);
+
+impl Default for Tap {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(LAG_MAX))
+    }
+}
+
+impl Tap {
+    /// Whether anybody watches.
+    pub fn is_watched(&self) -> bool {
+        self.0.receiver_count() > 0
+    }
+
+    /// Shows an event to whoever watches.
+    pub fn show(&self, event: Tapped) {
+        // Who has just left needs no event.
+        self.0.send(Arc::new(event)).ok();
+    }
+
+    /// Watches from now on.
+    pub fn watch(&self) -> broadcast::Receiver<Arc<Tapped>> {
+        self.0.subscribe()
+    }
+}

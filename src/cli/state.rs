@@ -1,0 +1,171 @@
+//! `tieline state` and `tieline gaps`: what a running process says of itself, for people or as it says it.
+
+use super::Exit;
+use super::args::Door;
+use super::{door, say};
+use serde_json::Value;
+use std::io::{self, Write};
+
+/// `tieline state`.
+pub fn run(args: &Door) -> Exit {
+    door::show(args, "/api/v1/state", write_state)
+}
+
+/// `tieline gaps`.
+pub fn gaps(args: &Door) -> Exit {
+    door::show(args, "/api/v1/gaps", write_gaps)
+}
+
+fn write_state(state: &Value, out: &mut dyn Write) -> io::Result<()> {
+    let questions = [
+        ("live", "Is it live?"),
+        ("losing", "Are we losing anything?"),
+        ("fault", "Whose fault is it?"),
+    ];
+    for (name, question) in questions {
+        let answer = &state["verdict"][name];
+        writeln!(out, "{question:<24} {}. {}", words(&answer["words"]), words(&answer["why"]))?;
+        let next = words(&answer["next"]);
+        let due = answer["due"].as_str().map(|due| format!(" (next attempt {due})"));
+        if !next.is_empty() || due.is_some() {
+            writeln!(out, "{:<24} {next}{}", "", due.unwrap_or_default())?;
+        }
+        for also in list(&answer["also"]) {
+            writeln!(out, "{:<24} Also: {}", "", words(also))?;
+        }
+    }
+    let mut rows = vec![heads(&["session", "shard", "state", "since", "last words"])];
+    rows.extend(
+        list(&state["sessions"])
+            .map(|one| cells(one, &["id", "shard", "state", "since", "last_words"])),
+    );
+    part("Sessions", &rows, out)?;
+    let columns =
+        ["name", "connected", "waiting_events", "delivered", "parked", "refused", "last_error"];
+    let mut rows =
+        vec![heads(&["sink", "connected", "waiting", "delivered", "parked", "lost", "last error"])];
+    rows.extend(list(&state["sinks"]).map(|one| cells(one, &columns)));
+    part("Sinks", &rows, out)?;
+    let login = &state["login"];
+    let facts = [
+        ("secret", format!("number {} from {}", words(&login["secret"]), words(&login["source"]))),
+        ("token ends", words(&login["token_expires"])),
+        (
+            "channels",
+            format!(
+                "{} of {}",
+                words(&state["channels"]["used"]),
+                words(&state["channels"]["most"])
+            ),
+        ),
+        (
+            "topics",
+            format!(
+                "{} heard, {} refused",
+                words(&state["topics"]["permitted"]),
+                words(&state["topics"]["rejected"])
+            ),
+        ),
+        ("gaps", format!("{} since the start", words(&state["gaps"]["total"]))),
+        ("epoch", words(&state["epoch"])),
+    ];
+    part("Otherwise", &facts.map(|(name, value)| vec![name.to_owned(), value]), out)
+}
+
+fn write_gaps(gaps: &Value, out: &mut dyn Write) -> io::Result<()> {
+    if gaps["total"] == 0 {
+        return writeln!(out, "No gap since the start.");
+    }
+    let mut rows = vec![heads(&[
+        "#",
+        "where",
+        "cause",
+        "from",
+        "to",
+        "seconds",
+        "certainty",
+        "what was done",
+    ])];
+    for gap in list(&gaps["open"]).chain(list(&gaps["recent"])) {
+        let place = match gap["sink"].as_str() {
+            Some(sink) => format!("sink {sink}"),
+            None => format!("shard {}", words(&gap["shard"])),
+        };
+        let mut row =
+            cells(gap, &["number", "cause", "from", "to", "seconds", "certainty", "action"]);
+        row.insert(1, place);
+        if gap["to"].is_null() {
+            row[4] = "open".to_owned();
+        }
+        rows.push(row);
+    }
+    let shown = rows.len() as u64 - 1;
+    say::table(&rows, out)?;
+    let older = gaps["total"].as_u64().unwrap_or_default().saturating_sub(shown);
+    if older > 0 {
+        writeln!(out, "  and {older} older ones, which are no longer kept")?;
+    }
+    Ok(())
+}
+
+fn part(head: &str, rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "\n{head}")?;
+    say::table(rows, out)
+}
+
+fn heads(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+fn cells(object: &Value, names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| words(&object[name])).collect()
+}
+
+fn list(array: &Value) -> impl Iterator<Item = &Value> {
+    array.as_array().into_iter().flatten()
+}
+
+/// A value as people read it.
+fn words(value: &Value) -> String {
+    match value {
+        Value::Null => "–".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn text(value: &Value, write: fn(&Value, &mut dyn Write) -> io::Result<()>) -> String {
+        let mut out = Vec::new();
+        write(value, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_gap_that_is_open_says_so_and_older_ones_are_counted() {
+        let open = json!({"number": 9, "shard": 1, "cause": "cut", "certainty": "certain",
+            "from": "2026-11-24T15:00:00.000000Z", "to": null, "seconds": null, "action": null});
+        let full = json!({"number": 8, "shard": 0, "sink": "kafka", "cause": "journal_full", "certainty": "certain",
+            "from": "2026-11-24T14:00:00.000000Z", "to": "2026-11-24T14:00:02.500000Z", "seconds": 2.5,
+            "action": "there is room again"});
+        let said = text(&json!({"total": 9, "open": [open], "recent": [full]}), write_gaps);
+        insta::assert_snapshot!(said, @r"
+          #  where       cause         from                         to                           seconds  certainty  what was done
+          9  shard 1     cut           2026-11-24T15:00:00.000000Z  open                         –        certain    –
+          8  sink kafka  journal_full  2026-11-24T14:00:00.000000Z  2026-11-24T14:00:02.500000Z  2.5      certain    there is room again
+          and 7 older ones, which are no longer kept
+        ");
+    }
+
+    #[test]
+    fn no_gap_is_one_sentence() {
+        let said = text(&json!({"total": 0, "open": [], "recent": []}), write_gaps);
+        assert_eq!(said, "No gap since the start.\n");
+    }
+}

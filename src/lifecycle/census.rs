@@ -1,0 +1,135 @@
+//! Which channels the platform holds for us: asked for when the answer to a request for one went missing.
+//!
+//! Such a channel may exist without our knowing its name. There is no way to delete one, and one too many silently evicts a
+//! sibling; so no other is asked for before the list is known.
+
+use super::backoff::Backoff;
+use super::login::Token;
+use super::output::Output;
+use super::{Command, Config, Reason, Refusal};
+use crate::time::Time;
+use rand::Rng;
+use std::time::Duration;
+
+/// The shell answers within its own time-outs; this bounds the wait should it not.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long a channel that we cannot name counts: no channel lives longer without a subscription.
+const STRANGER_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Every channel of ours is known.
+    Certain,
+    /// The list is asked for at `due`, when nothing else is under way. Its maker alone is shown the channel's name.
+    Wanted { due: Time, maker: Token },
+    /// It is being asked for.
+    Asked { deadline: Time, maker: Token },
+}
+
+/// What is known of our channels.
+#[derive(Clone, Debug)]
+pub struct Census {
+    state: State,
+    backoff: Backoff,
+    strangers: usize,
+    strangers_until: Time,
+}
+
+impl Census {
+    /// A client that has asked for nothing yet.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            state: State::Certain,
+            backoff: Backoff::new(config),
+            strangers: 0,
+            strangers_until: Time::START,
+        }
+    }
+
+    /// Whether a channel may be asked for.
+    pub const fn is_certain(&self) -> bool {
+        matches!(self.state, State::Certain)
+    }
+
+    /// Channels of the client that we cannot use: made by another process, or by a token that has ended.
+    pub fn strangers(&self, now: Time) -> usize {
+        if now < self.strangers_until { self.strangers } else { 0 }
+    }
+
+    /// When something is due, while a token is at hand.
+    pub const fn poll_timeout(&self) -> Option<Time> {
+        match self.state {
+            State::Certain => None,
+            State::Wanted { due, .. } => Some(due),
+            State::Asked { deadline, .. } => Some(deadline),
+        }
+    }
+
+    /// A request for a channel ended so that one may have been made.
+    pub fn doubt(&mut self, maker: Token, now: Time) {
+        let due = match self.state {
+            State::Wanted { due, .. } => due,
+            State::Certain | State::Asked { .. } => now,
+        };
+        self.state = State::Wanted { due, maker };
+    }
+
+    /// The maker whose list is due, if one is.
+    pub fn due(&self, now: Time) -> Option<Token> {
+        match self.state {
+            State::Wanted { due, maker } if due <= now => Some(maker),
+            State::Certain | State::Wanted { .. } | State::Asked { .. } => None,
+        }
+    }
+
+    /// Asks for the list with `token`: the maker's own while it is valid, else another, which is at least told how many there are.
+    pub fn ask(&mut self, token: Token, maker: Token, now: Time, output: &mut Output) {
+        self.state = State::Asked { deadline: now + DEADLINE, maker };
+        output.command(Command::ListChannels { token: token.id });
+    }
+
+    /// Puts the question off.
+    pub fn hold(&mut self, until: Time) {
+        if let State::Wanted { due, .. } = &mut self.state {
+            *due = until.max(*due);
+        }
+    }
+
+    /// The list is known, and with it how many channels are none of ours. Returns the maker of those that were found.
+    pub fn handle_listed(&mut self, strangers: usize, now: Time) -> Option<Token> {
+        let State::Asked { maker, .. } = self.state else {
+            return None;
+        };
+        self.state = State::Certain;
+        self.backoff.reset();
+        (self.strangers, self.strangers_until) = (strangers, now + STRANGER_LIFE);
+        Some(maker)
+    }
+
+    /// There is no list. Where the platform gives none at all, the channel in doubt is counted as if it had been made.
+    pub fn handle_refused(&mut self, refusal: &Refusal, now: Time, rng: &mut impl Rng) {
+        let State::Asked { maker, .. } = self.state else {
+            return;
+        };
+        if refusal.reason.answer() == super::Answer::Park {
+            let strangers = self.strangers(now) + 1;
+            (self.strangers, self.strangers_until) = (strangers, now + STRANGER_LIFE);
+            self.state = State::Certain;
+            return;
+        }
+        let due = now + self.backoff.next(refusal.retry_after, rng);
+        self.state = State::Wanted { due, maker };
+    }
+
+    /// What an answer that did not come in time is.
+    pub fn overdue(&self, now: Time) -> Option<Refusal> {
+        let detail = || format!("no list of channels within {DEADLINE:?}");
+        match self.state {
+            State::Asked { deadline, .. } if deadline <= now => {
+                Some(Refusal { reason: Reason::Timeout, retry_after: None, detail: detail() })
+            }
+            State::Certain | State::Wanted { .. } | State::Asked { .. } => None,
+        }
+    }
+}

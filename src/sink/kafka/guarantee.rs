@@ -1,0 +1,162 @@
+//! What Kafka gives: read from the topics as they are. Changes nothing there, and creates none.
+
+use super::topic::{ANSWER, Heard, refused, unreachable};
+use super::{Config, Delivery};
+use crate::sink::Error;
+use crate::sink::guarantee::{Guarantee, Level};
+use crate::sink::template::{Part, Template};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::metadata::MetadataTopic;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// Asks the brokers of `config`. Blocks.
+pub(super) fn guarantee(
+    config: &Config,
+    template: Option<&Template>,
+    control: &str,
+) -> Result<Guarantee, Error> {
+    let admin: AdminClient<Heard> =
+        AdminClient::from_config_and_context(&config.client(), Heard::default())
+            .map_err(|error| Error::misconfigured("make a Kafka client", refused(error)))?;
+    // All topics are listed: to ask for one by name makes a broker with auto.create.topics.enable create it.
+    let metadata = admin.inner().fetch_metadata(None, ANSWER);
+    let metadata = metadata.map_err(|error| unreachable(config, admin.inner().context(), error))?;
+    let ours: Vec<&MetadataTopic> = metadata
+        .topics()
+        .iter()
+        .filter(|topic| {
+            let name = topic.name();
+            name == control || template.is_some_and(|template| makes(template, name))
+        })
+        .collect();
+
+    let mut guarantee = of_delivery(config.delivery);
+    if ours.is_empty() {
+        let topic = &config.topic;
+        let how = if config.create {
+            format!(
+                "tieline will create it with replication {}, the rest as the cluster has it",
+                config.replication
+            )
+        } else {
+            "sink.kafka.create is false".into()
+        };
+        guarantee.unknown("topic", format!("topic {topic} does not exist yet; {how}"));
+        return Ok(guarantee);
+    }
+    let replicas = ours.iter().flat_map(|topic| topic.partitions());
+    let replicas = replicas.map(|partition| partition.replicas().len()).min().unwrap_or(0);
+    match replicas {
+        0 | 1 => guarantee.weakens(
+            "replication",
+            "1 replica: the loss of that broker's disk loses its events, and while it is away events wait in the journal",
+        ),
+        most => guarantee.holds("replication", format!("{most} replicas")),
+    }
+    let names: Vec<&str> = ours.iter().map(|topic| topic.name()).collect();
+    let asked: Vec<ResourceSpecifier<'_>> =
+        names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+    let options = AdminOptions::new().request_timeout(Some(ANSWER));
+    let answered = Handle::current().block_on(admin.describe_configs(&asked, &options));
+    let settings: Vec<ConfigResource> =
+        answered.unwrap_or_default().into_iter().filter_map(Result::ok).collect();
+    of_settings(&mut guarantee, &settings, replicas);
+    of_disk(&mut guarantee, replicas);
+    Ok(guarantee)
+}
+
+/// What tieline asks of Kafka by itself.
+fn of_delivery(delivery: Delivery) -> Guarantee {
+    let mut guarantee = Guarantee::of(Level::ExactlyOnce);
+    match delivery {
+        Delivery::AtLeastOnce => guarantee.lowers(
+            Level::AtLeastOnce,
+            "delivery",
+            "delivery is at_least_once: idempotence ends with the producer, so that a restart may repeat what was unacknowledged",
+        ),
+    }
+    guarantee.holds("acks", "acks=all: every replica in sync has an event before it counts");
+    guarantee
+}
+
+/// Whether a topic of that name can be one of ours.
+fn makes(template: &Template, name: &str) -> bool {
+    match template.parts() {
+        [Part::Text(topic)] => name == &**topic,
+        [Part::Text(before), Part::Family | Part::Key] => name.starts_with(&**before),
+        [Part::Family | Part::Key, Part::Text(after)] => name.ends_with(&**after),
+        [Part::Text(before), Part::Family | Part::Key, Part::Text(after)] => {
+            name.len() > before.len() + after.len()
+                && name.starts_with(&**before)
+                && name.ends_with(&**after)
+        }
+        _ => false,
+    }
+}
+
+fn of_settings(guarantee: &mut Guarantee, settings: &[ConfigResource], replicas: usize) {
+    let values = |name: &str| -> Vec<String> {
+        settings.iter().filter_map(|topic| topic.get(name)?.value.clone()).collect()
+    };
+    let numbers = |name: &str| -> Vec<i64> {
+        values(name).iter().filter_map(|value| value.parse().ok()).collect()
+    };
+    match numbers("min.insync.replicas").into_iter().min() {
+        None => guarantee.unknown(
+            "min_insync",
+            "min.insync.replicas could not be read (permission to describe the topic's configuration?); it is 1 unless somebody set it",
+        ),
+        Some(1) if replicas > 1 => guarantee.weakens(
+            "min_insync",
+            "min.insync.replicas = 1: while the others are away, the leader alone acknowledges, and its disk is all there is",
+        ),
+        Some(least) => guarantee.holds("min_insync", format!("min.insync.replicas = {least}")),
+    }
+    match values("unclean.leader.election.enable").iter().map(String::as_str).max() {
+        None => guarantee.unknown(
+            "unclean_election",
+            "unclean.leader.election.enable could not be read; it is false unless somebody set it",
+        ),
+        Some("false") => guarantee.holds("unclean_election", "no unclean leader elections"),
+        Some(_) => guarantee.lowers(
+            Level::BestEffort,
+            "unclean_election",
+            "unclean.leader.election.enable = true: a replica that lags may lead, and what it lacks is lost although acknowledged",
+        ),
+    }
+    if values("cleanup.policy").iter().any(|policy| policy.contains("compact")) {
+        guarantee.lowers(
+            Level::BestEffort,
+            "retention",
+            "cleanup.policy is compact: of each key only the last event stays",
+        );
+        return;
+    }
+    let shortest = |name| numbers(name).into_iter().filter(|limit| *limit >= 0).min();
+    let mut limits = Vec::new();
+    if let Some(millis) = shortest("retention.ms") {
+        let age = Duration::from_millis(millis.unsigned_abs());
+        limits.push(format!("older than {}", humantime::format_duration(age)));
+    }
+    if let Some(bytes) = shortest("retention.bytes") {
+        limits.push(format!("beyond {bytes} bytes of a partition"));
+    }
+    if settings.is_empty() {
+        guarantee.unknown("retention", "how long events are kept could not be read");
+    } else if limits.is_empty() {
+        guarantee.holds("retention", "nothing is ever removed");
+    } else {
+        let limits = limits.join(", or ");
+        guarantee.weakens("retention", format!("events {limits} are removed, read or not"));
+    }
+}
+
+fn of_disk(guarantee: &mut Guarantee, replicas: usize) {
+    let whose = if replicas > 1 { "all replicas at once" } else { "the broker" };
+    guarantee.weakens(
+        "fsync",
+        format!("Kafka acknowledges before the disk has it: a power cut of {whose} costs what the system has not written yet"),
+    );
+}
