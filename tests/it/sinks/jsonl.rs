@@ -5,8 +5,11 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
 use tieline::sink::jsonl::{Config, Flush};
+use tieline::size::Size;
+use tieline::time::Timestamp;
 
 struct Folder(TempDir);
 
@@ -151,6 +154,72 @@ async fn standard_output_takes_events_too() {
     assert_complete::<Folder>(&stored, &records(1..=5));
 }
 
+/// Every line of the files in their order: those that were put aside by their names, and the open one last.
+fn all_lines(place: &Folder) -> (usize, Vec<Stored>) {
+    let entries = fs::read_dir(place.path().parent().unwrap()).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| *path != place.path());
+    files.sort();
+    files.push(place.path());
+    let text: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    (files.len(), text.lines().map(structured).collect())
+}
+
+#[tokio::test]
+async fn a_file_that_is_full_is_put_aside_and_no_event_is_lost_or_doubled() {
+    let place = Folder::new();
+    let records = records(1..=10_000);
+    let rotate_bytes = Size(1 << 20);
+    let full = || Config { rotate_bytes, ..config(&place.path(), Flush::Sync) }.build(SOURCE);
+    for upto in [4_000, 10_000] {
+        deliver(&mut full(), &records[..upto]).await;
+    }
+    let (files, stored) = all_lines(&place);
+    assert!(files > 3, "{files}");
+    assert_complete::<Folder>(&stored, &records);
+    assert!(fs::metadata(place.path()).unwrap().len() <= rotate_bytes.0);
+}
+
+#[tokio::test]
+async fn a_crash_between_putting_aside_and_the_next_line_doubles_nothing() {
+    let place = Folder::new();
+    let records = records(1..=20);
+    deliver(&mut place.sink(), &records[..10]).await;
+    let aside = place.path().with_file_name("events.20260101T000000.000000Z.jsonl");
+    fs::rename(place.path(), aside).unwrap();
+    assert_eq!(place.sink().open(&epoch()).await.unwrap().last_position, Some(10));
+    deliver(&mut place.sink(), &records).await;
+    assert_complete::<Folder>(&all_lines(&place).1, &records);
+}
+
+#[tokio::test]
+async fn each_period_has_its_file_and_only_so_many_are_kept() {
+    let place = Folder::new();
+    let mut records = records(1..=6);
+    for (hour, record) in (1..).zip(&mut records) {
+        Arc::make_mut(&mut record.event).received =
+            Timestamp::from_micros(1_700_000_000_000_000 + hour / 2 * 3_600_000_000);
+    }
+    fs::create_dir_all(place.path().parent().unwrap()).unwrap();
+    let strange = place.path().with_file_name("events.of-somebody-else.jsonl");
+    fs::write(&strange, "").unwrap();
+    let rotate_every = Duration::from_secs(3600);
+    let hourly = Config { rotate_every, keep: 2, ..config(&place.path(), Flush::Line) };
+    deliver(&mut hourly.build(SOURCE), &records).await;
+    assert!(strange.exists(), "it is not ours to remove");
+    let names = fs::read_dir(place.path().parent().unwrap()).unwrap();
+    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    let expected = [
+        "events.20231114T231320.000000Z.jsonl",
+        "events.20231115T001320.000000Z.jsonl",
+        "events.jsonl",
+        "events.of-somebody-else.jsonl",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(place.read().await.len(), 1, "the last hour has one event");
+}
+
 /// The child's part: the largest file is 10 KiB there, and a write beyond it is cut short as on a full disk.
 const CHILD: &str = "TIELINE_TEST_FULL_DISK";
 
@@ -180,9 +249,13 @@ async fn a_full_disk_leaves_no_torn_line() {
     assert_complete::<Folder>(&place.read().await, &records(1..=50));
 }
 
+fn config(path: &Path, flush: Flush) -> Config {
+    let (path, rotate_bytes, rotate_every) = (path.to_owned(), Size(0), Duration::ZERO);
+    Config { path, flush, rotate_bytes, rotate_every, keep: 0, filter: None, required: None }
+}
+
 fn sink(path: &Path, flush: Flush) -> Box<dyn Sink> {
-    let path = path.to_owned();
-    Config { path, flush, filter: None, required: None }.build(SOURCE)
+    config(path, flush).build(SOURCE)
 }
 
 fn append(path: &Path, text: &str) {
