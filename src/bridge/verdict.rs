@@ -346,7 +346,6 @@ mod tests {
             id: id.to_owned(),
             shard: 0,
             leg: 1,
-            leg: 1,
             state,
             since: at(1),
             last_frame: Some(at(97)),
