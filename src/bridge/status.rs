@@ -42,7 +42,7 @@ pub struct Status {
     pub login: Login,
     /// How many shards the topics take; 0 until the topics are known.
     pub shards: u16,
-    /// Their numbers.
+    /// Their numbers: one that nothing is left of leaves a hole.
     #[serde(skip)]
     pub shard_numbers: Vec<u16>,
     /// Channels at the platform.
@@ -239,10 +239,15 @@ impl Status {
                 None => "not subscribed yet".to_owned(),
             });
         }
-        let numbers = self.shard_numbers.iter();
-        reasons.extend(numbers.filter_map(|shard| self.deaf(*shard, now)));
+        reasons.extend(self.numbers().filter_map(|shard| self.deaf(shard, now)));
         reasons.extend(self.sinks.iter().filter_map(|sink| sink.unready(now)));
         reasons
+    }
+
+    /// The shards' numbers: those that are told, else counted from 0.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u16> {
+        let counted = if self.shard_numbers.is_empty() { 0..self.shards } else { 0..0 };
+        self.shard_numbers.iter().copied().chain(counted)
     }
 
     /// Why a shard does not hear, if it does not.
@@ -289,7 +294,7 @@ impl Status {
             let of_shard = self.sessions.iter().filter(|session| session.shard == shard);
             of_shard.filter_map(&heard).max().unwrap_or(self.started)
         };
-        let oldest = self.shard_numbers.iter().copied().map(newest).min();
+        let oldest = self.numbers().map(newest).min();
         since(oldest.unwrap_or(self.started), now)
     }
 }

@@ -95,8 +95,7 @@ fn live(status: &Status, now: Timestamp) -> Answer {
         return Answer::new(Mood::Bad, "Not yet", why)
             .next("It tries again by itself.", status.login.retry_at);
     }
-    let deaf: Vec<String> =
-        (0..status.shards).filter_map(|shard| status.deaf(shard, now)).collect();
+    let deaf: Vec<String> = status.numbers().filter_map(|shard| status.deaf(shard, now)).collect();
     let Some(first) = deaf.first() else {
         let shards = count(u64::from(status.shards), "shard hears", "shards hear");
         let quiet = span(status.last_frame_age(now));
@@ -231,7 +230,7 @@ fn login(status: &Status) -> Option<Answer> {
 }
 
 fn session(status: &Status, now: Timestamp) -> Option<Answer> {
-    let is_deaf = (0..status.shards).any(|shard| status.deaf(shard, now).is_some());
+    let is_deaf = status.numbers().any(|shard| status.deaf(shard, now).is_some());
     let session = trying(status)?;
     let (whose, next) = blame(session.last_reason.unwrap_or_default());
     let words = session.last_words.as_deref().unwrap_or("It could not be opened");
