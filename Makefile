@@ -8,13 +8,14 @@ SHELL := bash
 BUILD_PACKAGES := gcc g++ make pkg-config libssl-dev zlib1g-dev
 
 # Cheapest first, so that a slip is told early.
-CHECKS := fmt-check rules compose contract units clippy clippy-bare doc servers unit
+CHECKS := fmt-check rules board compose contract units clippy clippy-bare doc servers unit
 
 PROMTOOL := tests/servers/prometheus.sh --promtool
 CHECK_JSONSCHEMA := check-jsonschema==0.39.0
+GRAFANA_SDK := grafana-foundation-sdk==1769699998!10.1.0
 KUBERNETES_VALIDATE := kubernetes-validate==1.37.0
 
-.PHONY: help demo test properties bench fmt servers packages $(CHECKS)
+.PHONY: help demo test properties bench fmt servers packages pictures dashboard $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +48,9 @@ properties: packages ## Look for counter-examples with fresh seeds: make propert
 bench: packages ## Measure (eight minutes after the build); the figures and how they were taken are in docs/performance.md
 	cargo bench --locked --package tieline
 
+bench-journals: ## Compare stores for the journal's pattern, on the disk of this folder (docs/decisions/0009)
+	cd benches/journals && cargo run --locked --release --quiet
+
 fmt: ## Format the code
 	cargo fmt --all
 
@@ -76,6 +80,12 @@ servers: ## Install the real servers and readers that tests and the demo use, in
 rules: ## Check the alerts and the scrape configuration, and run the alerts' own tests
 	$(PROMTOOL) check config dashboards/prometheus.yml
 	$(PROMTOOL) test rules dashboards/alerts.test.yml
+
+dashboard: ## Build the dashboard anew, with Grafana's own library
+	"$$(tests/servers/venv.sh grafana '$(GRAFANA_SDK)')/bin/python" dashboards/build.py
+
+board: ## Check that the dashboard is what its builder makes
+	"$$(tests/servers/venv.sh grafana '$(GRAFANA_SDK)')/bin/python" dashboards/build.py --check
 
 compose: ## Check docker-compose.yml against the compose specification
 	"$$(tests/servers/venv.sh checks $(CHECK_JSONSCHEMA))/bin/check-jsonschema" --builtin-schema vendor.compose-spec docker-compose.yml

@@ -1,4 +1,4 @@
-//! What one event costs on its way, step by step, in CPU time of the thread: decode, arbitration, journal, encoding.
+//! What one event costs on its way, step by step, in CPU time of the process: decode, arbitration, journal, encoding.
 //!
 //! Criterion, because it alone takes another clock than the wall's, which lies on a machine that is shared. What sockets and
 //! brokers cost is `end_to_end`'s to say.
@@ -13,13 +13,16 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 use support::Frames;
+use tempfile::TempDir;
+use tieline::clock::Clock;
 use tieline::event::{Entry, Epoch, Event, Marks, Notification, Topics};
 use tieline::genesys::{Frame, read_frame};
-use tieline::journal::{self, Journal, Reader};
+use tieline::journal::{self, Journal, Opening, Reader, Sync};
 use tieline::sequence::{Arbiter, Config, Leg, Verdict};
 use tieline::sink::Record;
 use tieline::sink::cloudevents::Encoder;
 use tieline::time::{Time, Timestamp};
+use tokio::runtime::{Builder, Runtime};
 
 /// How many frames a benchmark goes round in: more than the caches nearest to the core hold.
 const ROUND: usize = 4096;
@@ -32,7 +35,7 @@ const EVERY: Duration = Duration::from_micros(100);
 
 const SOURCE: &str = "https://api.mypurecloud.ie";
 
-/// CPU time of this thread.
+/// CPU time of the process: the journal writes on a thread of its own.
 struct Cpu;
 
 impl Measurement for Cpu {
@@ -40,7 +43,7 @@ impl Measurement for Cpu {
     type Value = Duration;
 
     fn start(&self) -> Duration {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
+        let time = clock_gettime(ClockId::ProcessCPUTime);
         let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
         Duration::from_secs(seconds)
             + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
@@ -132,19 +135,60 @@ fn arbiter(legs: u64) -> Arbiter {
     arbiter
 }
 
-fn journal() -> (Journal, Reader) {
-    let config = journal::Config { max_bytes: "256MiB".parse().expect("a size") };
-    let (journal, mut readers) = Journal::new(&config, epoch(), &["jsonl"]);
-    (journal, readers.remove(0))
+/// A journal on the disk, with its writer's thread, and the reader of its one sink.
+struct Log {
+    journal: Journal,
+    reader: Reader,
+    appended: usize,
+    batch: Vec<Record>,
+    runtime: Runtime,
+    _folder: TempDir,
 }
 
-/// Takes what waits, as a publisher does, when a batch is there.
-fn publish(reader: &mut Reader, batch: &mut Vec<Record>, mut each: impl FnMut(&Record)) {
-    reader.peek(BATCH, batch);
-    reader.advance(batch.len());
-    batch.iter().for_each(&mut each);
-    reader.acknowledge(batch.len());
-    batch.clear();
+impl Log {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let opening = Opening {
+            config: journal::Config {
+                max_bytes: "256MiB".parse().expect("a size"),
+                sync: Sync::Within(Duration::from_millis(100)),
+                sync_bytes: "4MiB".parse().expect("a size"),
+                segment_bytes: "16MiB".parse().expect("a size"),
+                keys_max: 100_000,
+            },
+            data_dir: folder.path(),
+            sinks: &["jsonl"],
+            clock: Clock::start(),
+            salt: Box::new(|| 7),
+        };
+        let (journal, mut readers, _) = opening.open().expect("a journal");
+        let runtime = Builder::new_current_thread().build().expect("a runtime");
+        let (reader, batch) = (readers.remove(0), Vec::with_capacity(BATCH));
+        Self { journal, reader, appended: 0, batch, runtime, _folder: folder }
+    }
+
+    /// Appends, and takes what waits, as a publisher does, when a batch is there.
+    fn append(&mut self, entry: Entry, each: impl FnMut(&Record)) {
+        self.journal.append(entry);
+        self.appended += 1;
+        if !self.appended.is_multiple_of(BATCH) {
+            return;
+        }
+        self.journal.flush();
+        let (reader, batch) = (&mut self.reader, &mut self.batch);
+        self.runtime.block_on(async {
+            reader.peek(BATCH, batch).await.expect("memory");
+            while batch.len() < BATCH {
+                reader.changed().await;
+                batch.clear();
+                reader.peek(BATCH, batch).await.expect("memory");
+            }
+        });
+        reader.advance(batch.len());
+        batch.iter().for_each(each);
+        reader.acknowledge(batch.len());
+        batch.clear();
+    }
 }
 
 fn decoding(criterion: &mut Criterion<Cpu>) {
@@ -187,20 +231,14 @@ fn arbitration(criterion: &mut Criterion<Cpu>) {
 }
 
 fn journalling(criterion: &mut Criterion<Cpu>) {
-    let mut round = Round::new(notifications());
-    let (mut journal, mut reader) = journal();
-    let mut batch = Vec::with_capacity(BATCH);
+    let (mut round, mut log) = (Round::new(notifications()), Log::new());
     criterion.bench_function("journal: append, read, acknowledge", |bencher| {
         bencher.iter_batched(
             || round.next(),
             |notification| {
-                let appended = journal.append(Entry::pushed(notification, Marks::default()));
-                if journal.position().is_multiple_of(BATCH as u64) {
-                    publish(&mut reader, &mut batch, |record| {
-                        black_box(record);
-                    });
-                }
-                appended
+                log.append(Entry::pushed(notification, Marks::default()), |record| {
+                    black_box(record);
+                });
             },
             BatchSize::NumIterations(BATCH as u64),
         );
@@ -234,8 +272,7 @@ fn encoding(criterion: &mut Criterion<Cpu>) {
 fn way(criterion: &mut Criterion<Cpu>) {
     let (mut round, mut topics) = (Round::new(frames()), Topics::default());
     let (mut arbiter, mut now) = (arbiter(1), Time::START);
-    let (mut journal, mut reader) = journal();
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut log = Log::new();
     let (mut encoder, mut out) = (Encoder::new(SOURCE), Vec::new());
     criterion.bench_function("frame to structured event, one leg", |bencher| {
         bencher.iter(|| {
@@ -243,14 +280,11 @@ fn way(criterion: &mut Criterion<Cpu>) {
             arbiter.admit(Leg(1), decode(&round.next(), &mut topics), now);
             while let Some(verdict) = arbiter.poll() {
                 if let Verdict::Publish { notification, marks } = verdict {
-                    journal.append(Entry::pushed(notification, marks));
+                    out.clear();
+                    log.append(Entry::pushed(notification, marks), |record| {
+                        encoder.structured(record, &mut out);
+                    });
                 }
-            }
-            if journal.position().is_multiple_of(BATCH as u64) {
-                publish(&mut reader, &mut batch, |record| {
-                    encoder.structured(record, &mut out);
-                });
-                out.clear();
             }
         });
     });

@@ -6,12 +6,11 @@ use crate::admin::{self, Doors};
 use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Stall, Status, Stream, Tap};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::event::Epoch;
 use crate::exit::Exit;
 use crate::genesys::{self, Genesys, Incoming};
-use crate::journal::{Journal, Reader};
+use crate::journal::{Found, Journal, Opening, Reader};
 use crate::lifecycle::{Backoff, Lifecycle};
-use crate::observation::Observation;
+use crate::observation::{BrokerFigures, Observation};
 use crate::privacy::Privacy;
 use crate::route::Routes;
 use crate::secret::Secrets;
@@ -27,7 +26,7 @@ use rand::{RngExt, SeedableRng};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -54,6 +53,10 @@ pub struct App {
     /// Holds the one task; empty once its end was taken.
     driver: JoinSet<Ending>,
     publishers: JoinSet<Result<u64, bridge::PublishError>>,
+    /// What serves the others; none of them ends before it is told to.
+    servants: JoinSet<&'static str>,
+    /// The order to replace every session.
+    rotate: Arc<Notify>,
     /// Events without acknowledgement of publishers that have ended.
     unacknowledged: u64,
     tracker: TaskTracker,
@@ -76,12 +79,12 @@ struct Workshop {
     config: Config,
     clock: Clock,
     rng: StdRng,
-    epoch: Epoch,
     /// The platform's address: the `source` of every event.
     source: String,
     metrics: Arc<Metrics>,
     telemetry: Telemetry,
     tracker: TaskTracker,
+    servants: JoinSet<&'static str>,
     tokens: Tokens,
     tap: Tap,
 }
@@ -89,17 +92,18 @@ struct Workshop {
 impl Workshop {
     fn new(config: Config, sinks: &[&'static str]) -> Self {
         let clock = Clock::start();
-        let mut rng = match config.process.seed {
+        let rng = match config.process.seed {
             0 => StdRng::from_rng(&mut rand::rng()),
             seed => StdRng::seed_from_u64(seed),
         };
-        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), sinks));
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), sinks);
+        let metrics = Arc::new(metrics.on_disk(&config.data_dir, config.journal.max_bytes.0));
         Self {
-            epoch: Epoch::new(clock.timestamp(), rng.random()),
             source: config.genesys.api_url(),
             telemetry: Telemetry::new(Arc::clone(&metrics)),
             metrics,
             tracker: TaskTracker::new(),
+            servants: JoinSet::new(),
             tokens: Tokens::default(),
             tap: Tap::default(),
             config,
@@ -108,10 +112,26 @@ impl Workshop {
         }
     }
 
+    /// The journal, with all that an earlier process has left in it.
+    fn open_journal(
+        &mut self,
+        sinks: &[&'static str],
+    ) -> anyhow::Result<(Journal, Vec<Reader>, Found)> {
+        let mut chance = StdRng::from_rng(&mut self.rng);
+        let opening = Opening {
+            config: self.config.journal.clone(),
+            data_dir: &self.config.data_dir,
+            sinks,
+            clock: self.clock,
+            salt: Box::new(move || chance.random()),
+        };
+        Ok(opening.open()?)
+    }
+
     /// The status before anything has happened.
-    fn first_status(&self, sinks: &[&'static str]) -> Status {
+    fn first_status(&self, epoch: &str, sinks: &[&'static str]) -> Status {
         let dead_after = self.config.lifecycle.dead_after;
-        let (version, epoch) = (env!("CARGO_PKG_VERSION"), self.epoch.as_str());
+        let version = env!("CARGO_PKG_VERSION");
         let mut status = Status::new(version, epoch, self.clock.timestamp(), dead_after);
         status.sinks = sinks.iter().copied().map(bridge::status::Sink::new).collect();
         status.login.client_id = self.config.genesys.client_id.clone();
@@ -120,27 +140,52 @@ impl Workshop {
     }
 
     /// Opens the doors for operators, and says where they are.
-    async fn open_doors(&self, status: watch::Receiver<Arc<Status>>) -> anyhow::Result<SocketAddr> {
+    async fn open_doors(
+        &mut self,
+        status: watch::Receiver<Arc<Status>>,
+    ) -> anyhow::Result<SocketAddr> {
         let entrance = admin::open(&self.config.admin).await?;
         let address = entrance.address().context("admin.listen")?;
         let (metrics, tap, clock) = (Arc::clone(&self.metrics), self.tap.clone(), self.clock);
         let doors = Doors { metrics, status, tap, clock };
-        self.tracker.spawn(admin::serve(entrance, doors, self.tokens.end.clone()));
+        let serve = admin::serve(entrance, doors, self.tokens.end.clone());
+        self.servants.spawn(self.tracker.track_future(async move {
+            serve.await;
+            "the doors for operators"
+        }));
         self.telemetry.record(&Observation::Listening { address });
         Ok(address)
     }
 
     /// The platform, with the credentials that the secret's source shows.
     fn genesys(
-        &self,
+        &mut self,
         observe: mpsc::Sender<Observation>,
         heard: mpsc::Sender<Incoming>,
     ) -> anyhow::Result<Genesys> {
         let (clock, tracker) = (self.clock, &self.tracker);
         let end = self.tokens.end.clone();
         let secrets = Secrets::start(&self.config.secret, clock, observe, tracker, end)?;
+        // The keeper of secrets is a task of its own; its end shows at its handle.
+        let mut kept = secrets.changes();
+        self.servants.spawn(tracker.track_future(async move {
+            while kept.changed().await.is_ok() {}
+            "the keeper of secrets"
+        }));
         let config = self.config.genesys.clone();
         Ok(Genesys::new(config, secrets, clock, heard, tracker.clone())?)
+    }
+
+    /// Keeps the metrics of a sink's brokers up to date, where it has figures.
+    fn show_figures(&self, sink: &str, figures: Option<watch::Receiver<BrokerFigures>>) {
+        if let (Some(mut figures), Some(metrics)) = (figures, self.metrics.sink(sink).cloned()) {
+            let end = self.tokens.end.clone();
+            self.tracker.spawn(end.run_until_cancelled_owned(async move {
+                while figures.changed().await.is_ok() {
+                    metrics.broker.show(&figures.borrow_and_update());
+                }
+            }));
+        }
     }
 
     fn publisher(
@@ -155,7 +200,6 @@ impl Workshop {
             sink,
             required,
             reader,
-            epoch: self.epoch.clone(),
             delay: delay(&self.config, StdRng::from_rng(&mut self.rng)),
             encode: encode(&self.source),
             data_dir: self.config.data_dir.clone(),
@@ -178,44 +222,48 @@ impl App {
             .with_context(|| format!("data_dir: cannot make {}", config.data_dir.display()))?;
         let privacy_key = config.privacy.read_key()?;
         let terms = config.sinks.terms();
-        let sinks = config.sinks.clone().build(&config.genesys.api_url());
+        let sinks = sinks(&config)?;
         let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
         let mut workshop = Workshop::new(config, &names);
-        let (version, epoch) = (env!("CARGO_PKG_VERSION"), workshop.epoch.to_string());
+        let (journal, readers, found) = workshop.open_journal(&names)?;
+        let (version, epoch) = (env!("CARGO_PKG_VERSION"), journal.epoch().to_string());
+        let first = workshop.first_status(&epoch, &names);
         workshop.telemetry.record(&Observation::Started { version, epoch });
-
-        let first = workshop.first_status(&names);
         let (show, status) = watch::channel(Arc::new(first.clone()));
         let admin = workshop.open_doors(status.clone()).await?;
         let (observe, observed) = mpsc::channel(OBSERVED);
         let (heard, incoming) = mpsc::channel(INCOMING);
         let genesys = workshop.genesys(observe.clone(), heard)?;
-        let journal = &workshop.config.journal;
-        let (journal, readers) = Journal::new(journal, workshop.epoch.clone(), &names);
         let mut publishers = JoinSet::new();
         let mut filters = Vec::new();
         for (((_, sink), reader), terms) in sinks.into_iter().zip(readers).zip(terms) {
+            workshop.show_figures(reader.sink(), sink.figures());
             filters.push(terms.filter);
             let publisher = workshop.publisher(sink, terms.required, reader, observe.clone())?;
             publishers.spawn(publisher.run());
         }
         let seed = workshop.rng.random();
-        let Workshop { config, clock, metrics, telemetry, tracker, tokens, tap, .. } = workshop;
+        let Workshop { config, clock, metrics, telemetry, tracker, servants, tokens, tap, .. } =
+            workshop;
+        let rotate = Arc::new(Notify::new());
         let arbiter = Arbiter::new(&config.arbitration);
         let privacy = Privacy::new(&config.privacy, privacy_key);
+        let mut stream = Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics)
+            .guarded(privacy)
+            .routed(Routes::new(filters))
+            .tapped(tap);
+        stream.note_found(&found);
         let driver = Driver {
             clock,
             lifecycle: Lifecycle::new(config.lifecycle, seed),
             genesys,
             incoming,
             observed,
-            stream: Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics)
-                .guarded(privacy)
-                .routed(Routes::new(filters))
-                .tapped(tap),
+            stream,
             report: Report::new(telemetry.clone(), first, clock),
             stall: Stall::default(),
             status: show,
+            rotate: Arc::clone(&rotate),
             fail_fast,
         };
         let run = driver.run(tokens.stop.clone(), tokens.end.clone());
@@ -229,6 +277,8 @@ impl App {
             drain_timeout,
             driver,
             publishers,
+            servants,
+            rotate,
             unacknowledged,
             tracker,
             tokens,
@@ -243,6 +293,11 @@ impl App {
     /// Where the doors for operators are.
     pub const fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Replaces every session, each by a successor that has settled first.
+    pub fn rotate(&self) {
+        self.rotate.notify_one();
     }
 
     /// What ends a drain at once when it is cancelled.
@@ -260,6 +315,13 @@ impl App {
                     if let Err(exit) = self.published(ended) {
                         return exit;
                     }
+                }
+                Some(ended) = self.servants.join_next() => {
+                    // The keeper of secrets also ends with the driver that asks it, which then says why.
+                    return match tokio::time::timeout(EPILOGUE, self.driver.join_next()).await {
+                        Ok(Some(driver)) => exit_of(driver),
+                        Ok(None) | Err(_) => gone(ended),
+                    };
                 }
                 else => return Exit::Success,
             }
@@ -340,6 +402,19 @@ fn exit_of(ended: Result<Ending, JoinError>) -> Exit {
     }
 }
 
+/// What serves the others has ended although nobody told it to: without it the process would go on blind.
+fn gone(servant: Result<&'static str, JoinError>) -> Exit {
+    match servant {
+        Ok(what) => {
+            tracing::error!(
+                "a bug ended the process: {what} ended; please report it with this log"
+            );
+            Exit::Bug
+        }
+        Err(panic) => bug(&panic),
+    }
+}
+
 fn bug(panic: &JoinError) -> Exit {
     tracing::error!("a bug ended the process: {panic}; please report it with this log");
     Exit::Bug
@@ -354,6 +429,19 @@ fn delay(config: &Config, mut rng: StdRng) -> bridge::Delay {
         }
         backoff.next(None, &mut rng)
     })
+}
+
+/// The sinks, not yet open.
+fn sinks(config: &Config) -> anyhow::Result<Vec<(&'static str, Box<dyn Sink>)>> {
+    #[cfg_attr(not(feature = "kafka"), expect(unused_mut, reason = "only Kafka asks for a name"))]
+    let mut tables = config.sinks.clone();
+    #[cfg(feature = "kafka")]
+    if let Some(kafka) = &mut tables.kafka {
+        let data_dir = &config.data_dir;
+        let named = kafka.identify(data_dir);
+        named.with_context(|| format!("data_dir: cannot keep a name in {}", data_dir.display()))?;
+    }
+    Ok(tables.build(&config.genesys.api_url()))
 }
 
 /// How a parked event is written.
@@ -375,6 +463,8 @@ mod tests {
             drain_timeout: Duration::from_secs(1),
             driver: JoinSet::new(),
             publishers: JoinSet::new(),
+            servants: JoinSet::new(),
+            rotate: Arc::default(),
             unacknowledged: 0,
             tracker: TaskTracker::new(),
             tokens: Tokens::default(),
@@ -390,6 +480,27 @@ mod tests {
             Ending::Unreachable("nobody answers".into())
         });
         assert_eq!(app.failed().await, Exit::Unreachable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_keeper_that_ends_with_the_driver_does_not_hide_why_it_ends() {
+        let mut app = app();
+        app.servants.spawn(async { "the keeper of secrets" });
+        app.driver.spawn(async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Ending::Unreachable("nobody answers".into())
+        });
+        assert_eq!(app.failed().await, Exit::Unreachable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_what_serves_the_others_is_a_bug() {
+        let mut app = app();
+        app.driver.spawn(std::future::pending());
+        app.servants.spawn(async { "the keeper of secrets" });
+        assert_eq!(app.failed().await, Exit::Bug);
+        app.servants.spawn(async { panic!("as the test wants it") });
+        assert_eq!(app.failed().await, Exit::Bug);
     }
 
     #[tokio::test(start_paused = true)]

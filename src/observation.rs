@@ -94,14 +94,29 @@ pub enum Observation {
     // --- sinks ---
     /// A sink is connected and takes events.
     SinkReady { sink: &'static str, resumed_from: Option<u64> },
-    /// A sink failed; what it has not acknowledged is sent again after `retry_in`.
-    SinkFailed { sink: &'static str, detail: String, retry_in: Duration },
+    /// A sink failed; what it has not acknowledged is sent again after `retry_in`. `kind` is what it did: one of
+    /// `telemetry::metrics::FAILURES`.
+    SinkFailed { sink: &'static str, kind: &'static str, detail: String, retry_in: Duration },
     /// A sink can never take this event; it is parked.
     EventParked { sink: &'static str, topic: Topic, number: u64, reason: String },
     /// A sink's filter had no answer for an event, which it got therefore. `count` so far; told now and then, not each time.
     FilterErred { sink: &'static str, topic: Topic, problem: String, count: u64 },
     /// The journal could not take events for a sink. `count` so far in this gap.
     JournalFull { sink: &'static str, count: u64 },
+
+    // --- journal ---
+    /// An earlier process left a journal. `waiting` events have no acknowledgement of the sink that is furthest behind.
+    JournalFound { last_epoch: String, was_closed: bool, waiting: u64, torn_bytes: u64 },
+    /// An epoch began in place of the last.
+    EpochBegan { epoch: String, reason: &'static str },
+    /// A file operation failed.
+    JournalFailed { operation: &'static str, detail: String },
+    /// So many positions cannot be read any more, from `first` on.
+    JournalDamaged { events: u64, first: u64 },
+    /// A sink is not configured any more: what waits for it is let go.
+    SinkReleased { sink: String, events: u64 },
+    /// A sink is new here: it gets what comes from now on.
+    SinkAdded { sink: &'static str },
 
     // --- process ---
     /// The process began, and with it an epoch.
@@ -120,4 +135,27 @@ pub enum Observation {
     Draining { reason: &'static str, deadline: Duration },
     /// The drain ended with so many events unacknowledged (0 is a clean end).
     Drained { unacknowledged: u64 },
+}
+
+/// What the library that talks to a sink's brokers counts. Sums over brokers; totals since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BrokerFigures {
+    /// Events in the library's queue, sent or not.
+    pub queued_events: u64,
+    /// Their size in bytes.
+    pub queued_bytes: u64,
+    /// Requests that were sent and not yet answered.
+    pub requests: u64,
+    /// Bytes sent, protocol included: a total.
+    pub sent_bytes: u64,
+    /// Requests that were sent again: a total.
+    pub retries: u64,
+    /// What 99 of 100 requests took at most, at the slowest broker, lately.
+    pub round_trip: Duration,
+    /// Brokers with a connection that works.
+    pub brokers_up: u64,
+    /// Brokers that were not needed yet.
+    pub brokers_idle: u64,
+    /// Brokers that are needed and cannot be reached, or are being connected to.
+    pub brokers_down: u64,
 }

@@ -67,6 +67,11 @@ impl Timestamp {
         self.0
     }
 
+    /// Seconds since 1970, as Prometheus takes them. Whole microseconds are exact in a double until the year 2255.
+    pub const fn as_seconds(self) -> f64 {
+        Duration::from_micros(self.0).as_secs_f64()
+    }
+
     /// The moment that lies `duration` later.
     pub fn after(self, duration: Duration) -> Self {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);

@@ -174,7 +174,7 @@ impl Filter {
 /// An event as it is shown: named as in the contract with consumers, where it has the same there.
 #[derive(Serialize)]
 struct Shown<'a> {
-    position: u64,
+    nth: u64,
     time: crate::time::Timestamp,
     #[serde(rename = "type")]
     kind: &'a str,
@@ -191,7 +191,7 @@ fn shown(event: &Tapped) -> Event {
     self::event(
         "event",
         &Shown {
-            position: event.position,
+            nth: event.nth,
             time: event.received,
             kind: event.topic.kind(),
             subject: event.topic.key(),

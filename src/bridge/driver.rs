@@ -1,7 +1,7 @@
 //! The one loop: replies, frames and time go into the pure parts; commands, events and observations come out.
 //!
 //! It never waits for a sink: the journal takes an event or refuses it at once. Order of work, when several things are due:
-//! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. time.
+//! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. the order to rotate; 5. time.
 
 use super::report::Report;
 use super::stall::Stall;
@@ -14,7 +14,7 @@ use crate::observation::Observation;
 use crate::time::Time;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How many frames are taken at once: enough to spread the cost of a step, few enough to keep time.
@@ -47,6 +47,8 @@ pub struct Driver {
     pub stall: Stall,
     /// Where the status is shown.
     pub status: watch::Sender<Arc<Status>>,
+    /// A person's order to replace every session.
+    pub rotate: Arc<Notify>,
     /// Whether what cannot be reached at the start ends the process.
     pub fail_fast: bool,
 }
@@ -106,6 +108,7 @@ impl Driver {
                         return ending;
                     }
                 }
+                () = self.rotate.notified() => self.lifecycle.handle_rotate(self.clock.now()),
                 () = &mut timer => {}
             }
             self.stall.woke(now, next, self.clock.now());
@@ -227,6 +230,7 @@ impl Driver {
         while let Some(observation) = self.stream.poll_observation() {
             self.report.record(&observation);
         }
+        self.stream.flush();
         ending
     }
 

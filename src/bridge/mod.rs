@@ -7,6 +7,7 @@
 //!           lifecycle
 //! ```
 
+mod age;
 mod driver;
 pub mod history;
 mod publisher;

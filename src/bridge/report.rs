@@ -10,7 +10,7 @@ use crate::lifecycle::{CHANNELS_PER_CLIENT, Lifecycle, Reply, expand};
 use crate::observation::Observation;
 use crate::telemetry::Telemetry;
 use crate::time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// Gathers what the status page shows and other parts do not remember.
@@ -20,7 +20,7 @@ pub struct Report {
     clock: Clock,
     /// The last status; what is known only from observations is kept in it.
     status: Status,
-    /// Topics that the platform refused, by name.
+    /// Topics that the platform refused when it was asked last, with its reasons.
     refused: BTreeMap<String, String>,
     /// Why each session last failed.
     troubles: BTreeMap<String, &'static str>,
@@ -96,7 +96,7 @@ impl Report {
             && !self.refused.is_empty()
         {
             // What is wanted no longer is not refused any more either.
-            let wanted: std::collections::HashSet<_> = topics.iter().flat_map(expand).collect();
+            let wanted: HashSet<_> = topics.iter().flat_map(expand).collect();
             self.refused.retain(|name, _| wanted.contains(&Topic::new(name)));
         }
     }
@@ -201,6 +201,21 @@ impl Report {
         self.topics = lifecycle.topics().topics() as u64;
         self.status.channels.used = lifecycle.channels(now) as u64;
         self.status.channels.most = CHANNELS_PER_CLIENT as u64;
+        let delivering = lifecycle.sessions().filter(|session| session.delivers());
+        let channels: Vec<_> = delivering.filter_map(|session| session.channel).collect();
+        let ends = channels.iter().map(|channel| channel.expires_at);
+        let begins = channels.iter().map(|channel| channel.expires_at - channel.life);
+        self.status.channels.first_expires = ends.min().map(|at| clock.timestamp_of(at));
+        self.status.channels.oldest = begins.min().map(|at| clock.timestamp_of(at));
+        let names = ["REST calls in a minute", "Handshakes in a second"];
+        let budgets = names.into_iter().zip(lifecycle.budgets(now));
+        self.status.budgets = budgets
+            .map(|(name, (used, most))| status::Budget {
+                name,
+                used: used as u64,
+                most: most as u64,
+            })
+            .collect();
         let sessions = &self.status.sessions;
         self.troubles.retain(|session, _| sessions.iter().any(|one| one.id == *session));
         self.show_coverage();
@@ -221,7 +236,7 @@ impl Report {
     /// Takes note of how many sessions carry each shard; what nobody notes by itself leaves `history` as it is.
     fn show_coverage(&mut self) {
         let now = self.status.as_of;
-        for shard in 0..self.status.shards {
+        for shard in self.status.numbers().collect::<Vec<_>>() {
             let sessions = self.status.subscribed(shard);
             if self.status.history.covers(shard) != Some(sessions) {
                 self.history().cover(shard, sessions, now);
@@ -242,6 +257,7 @@ impl Report {
             published: counts.published,
             duplicates: counts.duplicates,
         };
+        self.status.epoch = stream.journal().epoch().to_string();
         for stats in stream.journal().stats() {
             let metrics = self.telemetry.metrics.sink(stats.sink).cloned();
             self.sink(stats.sink, |sink| {
@@ -292,7 +308,7 @@ mod tests {
 
     fn failed(sink: &'static str) -> Observation {
         let detail = "write the dead letter: no space left".into();
-        Observation::SinkFailed { sink, detail, retry_in: Duration::ZERO }
+        Observation::SinkFailed { sink, kind: "park", detail, retry_in: Duration::ZERO }
     }
 
     #[test]
@@ -309,6 +325,20 @@ mod tests {
         });
         assert!(report.status.sinks[0].connected);
         assert_eq!(report.status.sinks[0].last_error, None);
+    }
+
+    #[test]
+    fn a_topic_that_is_permitted_later_or_wanted_no_longer_is_forgotten() {
+        let mut report = report();
+        for topic in ["a", "b", "c"].map(Topic::new) {
+            report.record(&Observation::TopicRejected { topic, reason: "no".into() });
+        }
+        report.record(&Observation::TopicPermitted { topic: Topic::new("a") });
+        let names = |report: &Report| report.refused.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&report), ["b", "c"]);
+        let topics = ["a", "b"].map(Topic::new).to_vec();
+        report.note_reply(&Reply::TopicsListed { topics, unknown: Vec::new(), calls: 1 });
+        assert_eq!(names(&report), ["b"]);
     }
 
     #[test]

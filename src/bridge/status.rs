@@ -47,6 +47,8 @@ pub struct Status {
     pub shard_numbers: Vec<u16>,
     /// Channels at the platform.
     pub channels: Channels,
+    /// What is asked of the platform, against what may be.
+    pub budgets: Vec<Budget>,
     /// Every session, oldest first.
     pub sessions: Vec<Session>,
     /// What is subscribed to.
@@ -62,6 +64,17 @@ pub struct Status {
     pub history: Arc<History>,
 }
 
+/// How often something was done, against how often it may be.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Budget {
+    /// What, and in which time.
+    pub name: &'static str,
+    /// How often it was.
+    pub used: u64,
+    /// How often it may be, by our own measure and the platform's.
+    pub most: u64,
+}
+
 /// Channels at the platform, of which an OAuth client has few, and of which one too many silently ends another.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Channels {
@@ -69,6 +82,10 @@ pub struct Channels {
     pub used: u64,
     /// How many an OAuth client may have, other programs included; 0 before anything is known.
     pub most: u64,
+    /// When the oldest that delivers was subscribed; a subscription renews its life.
+    pub oldest: Option<Timestamp>,
+    /// When the first of those that deliver expires.
+    pub first_expires: Option<Timestamp>,
 }
 
 /// Credentials and token; none of them itself.
@@ -207,6 +224,7 @@ impl Status {
             shards: 0,
             shard_numbers: Vec::new(),
             channels: Channels::default(),
+            budgets: Vec::new(),
             sessions: Vec::new(),
             topics: Topics::default(),
             gaps: Gaps::default(),
@@ -240,6 +258,11 @@ impl Status {
             });
         }
         reasons.extend(self.numbers().filter_map(|shard| self.deaf(shard, now)));
+        if self.shards > 0 && self.topics.permitted == 0 && self.topics.rejected > 0 {
+            let why = self.topics.refusals.first().map(|first| first.reason.as_str());
+            let why = why.unwrap_or("it gives no reason");
+            reasons.push(format!("the platform refused every topic: {why}"));
+        }
         reasons.extend(self.sinks.iter().filter_map(|sink| sink.unready(now)));
         reasons
     }
@@ -413,6 +436,17 @@ mod tests {
             status.unready(at(100)),
             ["shard 1 is not subscribed; s2 is waiting: cut: connection reset"]
         );
+    }
+
+    #[test]
+    fn a_bridge_with_every_topic_refused_is_not_ready() {
+        let mut status = well();
+        let refusal = Refusal { topic: "a".to_owned(), reason: "no permission".to_owned() };
+        status.topics = Topics { permitted: 0, rejected: 1, refusals: vec![refusal] };
+        let refused = "the platform refused every topic: no permission";
+        assert_eq!(status.unready(at(100)), [refused]);
+        status.topics.permitted = 1;
+        assert_eq!(status.unready(at(100)), Vec::<String>::new());
     }
 
     #[test]

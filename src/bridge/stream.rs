@@ -1,9 +1,10 @@
 //! From a notification to the journal: arbitration, marks, numbers, and the ledger of what may be missing.
 
+use super::age::Ages;
 use super::tap::{self, Tap, Tapped};
 use crate::clock::Clock;
 use crate::event::{Entry, Marks, Notification};
-use crate::journal::Journal;
+use crate::journal::{Found, Journal};
 use crate::lifecycle::SessionId;
 use crate::observation::Observation;
 use crate::privacy::Privacy;
@@ -18,6 +19,11 @@ use std::time::Duration;
 /// The cause of a gap that the journal's bound makes.
 const JOURNAL_FULL: &str = "journal_full";
 
+/// The cause of a gap that the journal's disk makes.
+const JOURNAL_DISK: &str = "journal_disk";
+
+/// The cause of a gap that damage to the journal makes.
+const JOURNAL_DAMAGED: &str = "journal_damaged";
 /// How often a filter's errors are told, each time with the count so far: one broken filter errs for every event.
 const FILTER_ERRORS_EVERY: Duration = Duration::from_secs(60);
 
@@ -55,6 +61,7 @@ pub struct Stream {
     counts: Counts,
     observations: VecDeque<Observation>,
     tap: Tap,
+    ages: Ages,
 }
 
 impl Stream {
@@ -82,6 +89,7 @@ impl Stream {
             counts: Counts::default(),
             observations: VecDeque::new(),
             tap: Tap::default(),
+            ages: Ages::default(),
         }
     }
 
@@ -106,6 +114,67 @@ impl Stream {
     /// The journal, for its statistics.
     pub const fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// Tells what was found of an earlier life of the journal: what of it is damaged is a gap.
+    pub fn note_found(&mut self, found: &Found) {
+        let waiting = found.waiting.iter().map(|(_, events)| *events).max().unwrap_or(0);
+        if let Some(last_epoch) = found.last_epoch.clone() {
+            let (was_closed, torn_bytes) = (found.was_closed, found.torn_bytes);
+            let found = Observation::JournalFound { last_epoch, was_closed, waiting, torn_bytes };
+            self.observations.push_back(found);
+        }
+        for (sink, events) in found.released.iter().cloned() {
+            self.observations.push_back(Observation::SinkReleased { sink, events });
+        }
+        for sink in found.added.iter().copied() {
+            self.observations.push_back(Observation::SinkAdded { sink });
+        }
+        for (first, last) in &found.lost {
+            self.note_damage(None, last - first + 1, *first, found.last_received);
+        }
+    }
+
+    /// Tells what happened in the journal.
+    fn note_journal(&mut self) {
+        let news = self.journal.news();
+        self.metrics.journal.show(news.bytes, news.segments, news.keys);
+        news.syncs.iter().for_each(|took| self.metrics.journal.synced(*took));
+        for (epoch, reason) in news.epochs {
+            let epoch = epoch.to_string();
+            self.observations.push_back(Observation::EpochBegan { epoch, reason });
+        }
+        for (operation, detail) in news.failures {
+            self.observations.push_back(Observation::JournalFailed { operation, detail });
+        }
+        for (sink, events, first) in news.lost {
+            self.note_damage(Some(sink), events, first, None);
+        }
+    }
+
+    /// Names what of the journal is damaged: a gap of its own that is over when it is found.
+    fn note_damage(
+        &mut self,
+        sink: Option<&'static str>,
+        events: u64,
+        first: u64,
+        from: Option<Timestamp>,
+    ) {
+        let now = self.clock.timestamp();
+        let from = from.unwrap_or(now);
+        let number = self.ledger.open(0, JOURNAL_DAMAGED, Certainty::Certain, from, 0);
+        if let Some(sink) = sink {
+            self.ledger.concern(number, sink);
+        }
+        let (shard, cause) = (0, JOURNAL_DAMAGED);
+        self.observations.push_back(Observation::GapOpened { number, shard, cause, from });
+        self.observations.push_back(Observation::JournalDamaged { events, first });
+        self.close(number, now, "what is whole is delivered");
+    }
+
+    /// Has what was published written.
+    pub fn flush(&mut self) {
+        self.journal.flush();
     }
 
     /// The ledger of gaps.
@@ -156,6 +225,9 @@ impl Stream {
         }
         self.counts.received += 1;
         self.metrics.stream.received(&notification.topic);
+        if let Some(age) = self.ages.sample(&notification, now) {
+            self.metrics.stream.aged(age);
+        }
         self.arbiter.admit(Leg(session.0), notification, now);
         self.publish(now);
     }
@@ -188,11 +260,18 @@ impl Stream {
     /// Ends the gaps of sinks that have room again. Called now and then, not for each event: a sink at its bound takes one and
     /// refuses the next.
     pub fn look_for_room(&mut self) {
+        self.note_journal();
+        let refused = self.journal.take_refused();
+        let events = refused.iter().map(|refused| refused.count).max().unwrap_or(0);
+        self.counts.published = self.counts.published.saturating_sub(events);
+        for refused in refused {
+            self.note_refusal(refused.sink, refused.count, JOURNAL_DISK, refused.since);
+        }
         if self.full.is_empty() {
             return;
         }
         for stats in self.journal.stats().iter().filter(|stats| stats.has_room()) {
-            self.end_refusals(stats.sink, "the sink acknowledged and there is room again");
+            self.end_refusals(stats.sink, "there is room again");
         }
     }
 
@@ -209,6 +288,7 @@ impl Stream {
             self.arbiter.end(Leg(session.0), now);
         }
         self.publish(now);
+        self.look_for_room();
         for sink in self.full.keys().copied().collect::<Vec<_>>() {
             self.end_refusals(sink, "the process ends");
         }
@@ -224,6 +304,8 @@ impl Stream {
     }
 
     fn publish(&mut self, now: Time) {
+        // One look at the clock for all that goes out at once: an append takes a microsecond.
+        let journalled = self.clock.timestamp();
         while let Some(verdict) = self.arbiter.poll() {
             match verdict {
                 Verdict::Duplicate { .. } => {
@@ -245,17 +327,27 @@ impl Stream {
                     let wanted = self.route(&notification, marks, now);
                     let entry = Entry::pushed(notification, marks);
                     let appended = self.journal.append_for(wanted, entry);
-                    self.counts.published += u64::from(appended.position.is_some());
-                    if let (Some(notification), Some(position)) = (watched, appended.position) {
-                        let Notification { topic, body, .. } = notification;
-                        let length = body.len();
-                        let body = Some(body).filter(|_| length <= tap::BODY_MAX);
-                        self.tap.show(Tapped { position, topic, body, length, received, marks });
+                    self.counts.published += u64::from(appended.is_accepted);
+                    if let Some(notification) = watched.filter(|_| appended.is_accepted) {
+                        self.show(notification, marks);
                     }
-                    self.note_refusals(&appended.refused_by, received);
+                    let cause = if appended.by_disk { JOURNAL_DISK } else { JOURNAL_FULL };
+                    for sink in appended.refused_by {
+                        self.note_refusal(sink, 1, cause, received);
+                    }
+                    let micros = journalled.as_micros().saturating_sub(received.as_micros());
+                    self.metrics.stream.journalled(Duration::from_micros(micros));
                 }
             }
         }
+    }
+
+    /// Shows an event to whoever watches.
+    fn show(&self, notification: Notification, marks: Marks) {
+        let Notification { topic, body, received, .. } = notification;
+        let (nth, length) = (self.counts.published, body.len());
+        let body = Some(body).filter(|_| length <= tap::BODY_MAX);
+        self.tap.show(Tapped { nth, topic, body, length, received, marks });
     }
 
     /// Which sinks are to have the event, counted and told.
@@ -290,34 +382,36 @@ impl Stream {
         wanted
     }
 
-    /// Opens the gaps of sinks whose bound is reached. `received` is when the event at hand was heard.
-    fn note_refusals(&mut self, refused_by: &[&'static str], received: Timestamp) {
-        for sink in refused_by {
-            if let Some(sink) = self.metrics.sink(sink) {
-                sink.refused(1);
-            }
-            let (_, count) = self.full.entry(sink).or_insert_with(|| {
-                let certainty = Certainty::Certain;
-                let number = self.ledger.open(0, JOURNAL_FULL, certainty, received, 0);
-                self.ledger.concern(number, sink);
-                let (cause, from) = (JOURNAL_FULL, received);
-                let opened = Observation::GapOpened { number, shard: 0, cause, from };
-                self.observations.push_back(opened);
-                self.observations.push_back(Observation::JournalFull { sink, count: 1 });
-                (number, 0)
-            });
-            *count += 1;
+    /// Counts events that a sink will not get, and opens its gap. `received` is when the first of them was heard.
+    fn note_refusal(
+        &mut self,
+        sink: &'static str,
+        count: u64,
+        cause: &'static str,
+        received: Timestamp,
+    ) {
+        if let Some(sink) = self.metrics.sink(sink) {
+            sink.refused(count);
         }
+        let (_, counted) = self.full.entry(sink).or_insert_with(|| {
+            let certainty = Certainty::Certain;
+            let number = self.ledger.open(0, cause, certainty, received, 0);
+            self.ledger.concern(number, sink);
+            let (shard, from) = (0, received);
+            self.observations.push_back(Observation::GapOpened { number, shard, cause, from });
+            self.observations.push_back(Observation::JournalFull { sink, count });
+            (number, 0)
+        });
+        *counted += count;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Epoch, Topic};
-    use crate::journal::{self, Reader};
+    use crate::event::Topic;
+    use crate::journal::{Reader, rehearsal};
     use crate::sequence;
-    use crate::size::Size;
     use std::time::Duration;
 
     const SESSION: SessionId = SessionId(1);
@@ -329,9 +423,7 @@ mod tests {
             window: Duration::from_secs(60),
             window_events: 100,
         };
-        let bound = journal::Config { max_bytes: Size(540) };
-        let epoch = Epoch::new(Timestamp::default(), 1);
-        let (journal, mut readers) = Journal::new(&bound, epoch, &["kafka"]);
+        let (journal, mut readers) = rehearsal::journal(540, &["kafka"]);
         let metrics = Arc::new(Metrics::new("test", &["kafka"]));
         let arbiter = Arbiter::new(&arbitration);
         let mut stream = Stream::new(Clock::start(), arbiter, journal, Ledger::new(10), metrics);
@@ -351,19 +443,26 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_sink_at_its_bound_makes_one_gap_that_names_it_and_ends_without_another_event() {
+    /// The sink acknowledges so much.
+    async fn acknowledge(reader: &mut Reader, events: usize) {
+        reader.peek(events, &mut Vec::new()).await.expect("memory can be read");
+        reader.advance(events);
+        reader.acknowledge(events);
+    }
+
+    #[tokio::test]
+    async fn a_sink_at_its_bound_makes_one_gap_that_names_it_and_ends_without_another_event() {
         let (mut stream, mut reader) = full_after_two();
         hear(&mut stream, 4);
         for _ in 0..3 {
-            reader.acknowledge(1);
+            acknowledge(&mut reader, 1).await;
             hear(&mut stream, 2);
             stream.look_for_room();
         }
         let gaps: Vec<_> = stream.ledger().list().collect();
         assert_eq!(gaps.len(), 1, "{gaps:?}");
         assert_eq!((gaps[0].sink, gaps[0].to), (Some("kafka"), None));
-        reader.acknowledge(2);
+        acknowledge(&mut reader, 2).await;
         stream.look_for_room();
         assert_eq!(stream.ledger().open_gaps().count(), 0);
         let counts: Vec<u64> = std::iter::from_fn(|| stream.poll_observation())
@@ -384,7 +483,7 @@ mod tests {
         hear(&mut stream, 5);
         drop(stream);
         let shown: Vec<u64> =
-            std::iter::from_fn(|| watcher.try_recv().ok()).map(|event| event.position).collect();
+            std::iter::from_fn(|| watcher.try_recv().ok()).map(|event| event.nth).collect();
         assert_eq!(shown, [2], "not what came before, and not what found no room");
     }
 

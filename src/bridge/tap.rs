@@ -18,8 +18,8 @@ pub const BODY_MAX: usize = 64 * 1024;
 /// An event as the journal took it.
 #[derive(Clone, Debug)]
 pub struct Tapped {
-    /// Its place in the journal.
-    pub position: u64,
+    /// How manyth it is of those that the journal took since the process began.
+    pub nth: u64,
     /// The topic it came on.
     pub topic: Topic,
     /// Its body, byte for byte; none where it is larger than `BODY_MAX`.

@@ -59,13 +59,16 @@ impl Answer {
         Self { next: next.into(), due, ..self }
     }
 
-    /// The most urgent of several answers, with what the others say.
-    fn most_urgent(answers: impl IntoIterator<Item = Self>) -> Option<Self> {
+    /// The most urgent of several answers, with what `said` makes of the others.
+    fn most_urgent(
+        answers: impl IntoIterator<Item = Self>,
+        said: impl Fn(Self) -> String,
+    ) -> Option<Self> {
         let mut answers: Vec<Self> = answers.into_iter().collect();
         answers.sort_by_key(|answer| std::cmp::Reverse(answer.mood));
         let mut answers = answers.into_iter();
         let first = answers.next()?;
-        let also = answers.map(|other| format!("{}: {}", other.words, other.why)).collect();
+        let also = answers.map(said).collect();
         Some(Self { also, ..first })
     }
 }
@@ -113,7 +116,8 @@ fn losing(status: &Status, now: Timestamp) -> Answer {
     let open = status.gaps.open.iter().map(|gap| open_gap(status, gap, now));
     let late = status.sinks.iter().filter_map(|sink| late(sink, now));
     let answers = open.chain(late).chain(unheard(status)).chain(parked(status));
-    Answer::most_urgent(answers).unwrap_or_else(|| Answer::new(Mood::Good, "No", past(status, now)))
+    Answer::most_urgent(answers, |other| other.why)
+        .unwrap_or_else(|| Answer::new(Mood::Good, "No", past(status, now)))
 }
 
 /// Events wait for a sink that does not take them.
@@ -196,7 +200,7 @@ fn fault(status: &Status, now: Timestamp) -> Answer {
     }
     let login = credentials(status).or_else(|| login(status));
     let sinks = status.sinks.iter().filter_map(|sink| broker(sink, now));
-    Answer::most_urgent(session(status, now).into_iter().chain(login).chain(sinks))
+    Answer::most_urgent(session(status, now).into_iter().chain(login).chain(sinks), who)
         .unwrap_or_else(|| Answer::new(Mood::Good, "Nobody's", "Nothing is wrong now."))
 }
 
@@ -246,6 +250,11 @@ fn broker(sink: &Sink, now: Timestamp) -> Option<Answer> {
     Some(Answer::new(Mood::Bad, words, sentence(&why)).next(next, None))
 }
 
+/// Another one at fault, in a sentence.
+fn who(answer: Answer) -> String {
+    format!("{}. {}", answer.words, answer.why)
+}
+
 /// A session that failed and is not subscribed again.
 fn trying(status: &Status) -> Option<&Session> {
     let failed = |session: &&Session| !session.is_subscribed() && session.last_words.is_some();
@@ -266,6 +275,14 @@ fn blame(reason: &str) -> (&'static str, &'static str) {
         "unreachable" | "timeout" | "tls" => (
             "The network between us and Genesys",
             "Look at name resolution, proxy, firewall and certificates; it tries again by itself.",
+        ),
+        "dns" => (
+            "Name resolution on this machine",
+            "Look at the resolver and at the region's spelling; it tries again by itself.",
+        ),
+        "proxy" => (
+            "The proxy",
+            "Look at HTTPS_PROXY, and at what the proxy allows; it tries again by itself.",
         ),
         "throttled" => (
             "Too many requests for this OAuth client",
@@ -414,14 +431,14 @@ mod tests {
         assert_eq!(verdict.losing.why, "Gap 4 on sink kafka (journal full) is open for 2.0 s.");
         assert_eq!(
             verdict.losing.also,
-            ["Not now: Sink kafka is not connected. 12 events wait in the journal."]
+            ["Sink kafka is not connected. 12 events wait in the journal."]
         );
         status.sessions = vec![session("s1", "waiting", Some("cut"))];
         let verdict = Verdict::of(&status, at(100));
         assert_eq!(verdict.fault.words, "Genesys Cloud, or the network to it");
         assert_eq!(
             verdict.fault.also,
-            ["The broker behind sink kafka: Sink kafka is not connected."]
+            ["The broker behind sink kafka. Sink kafka is not connected."]
         );
     }
 

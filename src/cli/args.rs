@@ -22,6 +22,7 @@ pub enum Command {
     /// Subscribe and deliver until told to stop
     ///
     /// What cannot be reached is waited for. SIGTERM and Ctrl-C deliver what is in hand, at most for process.drain_timeout.
+    /// SIGUSR1 replaces every session, without a gap.
     #[command(after_help = help::RUN)]
     Run(Run),
     /// Show it work: a simulated Genesys Cloud, a scripted story of faults, and the books balanced at the end

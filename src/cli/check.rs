@@ -288,6 +288,9 @@ fn sinks(config: &Config) -> Vec<SinkSummary> {
                 crate::sink::kafka::Delivery::AtLeastOnce => {
                     "at least once, in order by key (idempotent within one run)"
                 }
+                crate::sink::kafka::Delivery::ExactlyOnce => {
+                    "exactly once for readers of what is committed, in order by key"
+                }
             },
         });
     }

@@ -52,6 +52,8 @@ impl Finding {
     pub(super) fn refused(what: &str, refusal: &Refusal) -> Self {
         let answer = match refusal.reason {
             Reason::Unreachable
+            | Reason::Dns
+            | Reason::Proxy
             | Reason::Timeout
             | Reason::Tls
             | Reason::Cut

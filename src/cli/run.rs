@@ -1,4 +1,4 @@
-//! `tieline run`: configuration, log, the app, signals, drain.
+//! `tieline run`: configuration, log, the app, signals (SIGTERM and Ctrl-C drain, SIGUSR1 rotates).
 
 use super::Exit;
 use super::args::Run;
@@ -44,11 +44,16 @@ async fn live(config: Config, fail_fast: bool) -> Exit {
             return Exit::Configuration;
         }
     };
-    tokio::select! {
-        reason = signals.next() => stop(app, reason, &mut signals).await,
-        exit = app.failed() => {
-            let drained = stop(app, "failure", &mut signals).await;
-            if exit == Exit::Success { drained } else { exit }
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Order::Stop(reason) => return stop(app, reason, &mut signals).await,
+                Order::Rotate => app.rotate(),
+            },
+            exit = app.failed() => {
+                let drained = stop(app, "failure", &mut signals).await;
+                return if exit == Exit::Success { drained } else { exit };
+            }
         }
     }
 }
@@ -59,7 +64,7 @@ async fn stop(app: App, reason: &'static str, signals: &mut Signals) -> Exit {
     let mut stopped = std::pin::pin!(app.stop(reason));
     tokio::select! {
         exit = &mut stopped => exit,
-        signal = signals.next() => {
+        signal = signals.stop() => {
             tracing::warn!("{signal} cuts the drain short");
             deadline.cancel();
             stopped.await
@@ -69,30 +74,47 @@ async fn stop(app: App, reason: &'static str, signals: &mut Signals) -> Exit {
 
 /// Waits for an order to stop; answers which.
 pub async fn signalled() -> &'static str {
-    Signals::install().next().await
+    Signals::install().stop().await
 }
 
-/// The orders to stop, heard from the moment that this is made.
-struct Signals(Option<(Signal, Signal)>);
+/// What a signal asks for.
+enum Order {
+    /// SIGTERM or Ctrl-C; its name.
+    Stop(&'static str),
+    /// SIGUSR1: replace every session.
+    Rotate,
+}
+
+/// The signals, heard from the moment that this is made.
+struct Signals(Option<[Signal; 3]>);
 
 impl Signals {
     fn install() -> Self {
-        let (terminate, interrupt) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-        if let (Ok(terminate), Ok(interrupt)) = (terminate, interrupt) {
-            return Self(Some((terminate, interrupt)));
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::user_defined1()];
+        if let [Ok(terminate), Ok(interrupt), Ok(user)] = kinds.map(signal) {
+            return Self(Some([terminate, interrupt, user]));
         }
         tracing::error!("no signal can be heard; end the process with SIGKILL");
         Self(None)
     }
 
-    async fn next(&mut self) -> &'static str {
-        let Some((terminate, interrupt)) = &mut self.0 else {
+    async fn next(&mut self) -> Order {
+        let Some([terminate, interrupt, user]) = &mut self.0 else {
             return std::future::pending().await;
         };
         tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "Ctrl-C",
+            _ = terminate.recv() => Order::Stop("SIGTERM"),
+            _ = interrupt.recv() => Order::Stop("Ctrl-C"),
+            _ = user.recv() => Order::Rotate,
+        }
+    }
+
+    /// The next order to stop; there is nothing to rotate any more.
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Order::Stop(signal) = self.next().await {
+                return signal;
+            }
         }
     }
 }

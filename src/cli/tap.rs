@@ -112,8 +112,8 @@ fn line(event: &Value) -> String {
         true => format!("({} bytes)", event["bytes"]),
         false => shortened(&event["data"].to_string()),
     };
-    let position = event["position"].to_string();
-    format!("{time}  #{position:<8} {kind}  {}{marks}  {body}", word("subject"))
+    let nth = event["nth"].to_string();
+    format!("{time}  #{nth:<8} {kind}  {}{marks}  {body}", word("subject"))
 }
 
 fn shortened(text: &str) -> String {
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line() {
-        let event = serde_json::json!({"position": 7, "time": "2026-11-24T15:00:00.123456Z",
+        let event = serde_json::json!({"nth": 7, "time": "2026-11-24T15:00:00.123456Z",
             "type": "com.genesys.cloud.v2.routing.queues.users", "subject": "q", "late": true,
             "bytes": 12, "data": {"joined": true}});
         assert_eq!(

@@ -85,6 +85,7 @@ impl Config {
             ("genesys", self.genesys.mistakes()),
             ("secret", self.secret.mistakes()),
             ("lifecycle", self.lifecycle.mistakes()),
+            ("journal", self.journal.mistakes()),
             ("admin", self.admin.mistakes()),
             ("privacy", self.privacy.mistakes()),
         ];

@@ -22,6 +22,11 @@ impl Epoch {
         Self(format!("{second}Z-{salt:08x}").into())
     }
 
+    /// The epoch of that name.
+    pub fn named(name: &str) -> Self {
+        Self(name.into())
+    }
+
     /// The epoch's name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -8,6 +8,7 @@ mod entry;
 mod event;
 mod kind;
 mod notification;
+mod occurred;
 mod topic;
 
 pub use digest::{Digester, digest};
@@ -15,4 +16,5 @@ pub use entry::Entry;
 pub use event::{Epoch, Event, Marks, traceparent};
 pub use kind::Kind;
 pub use notification::Notification;
+pub use occurred::occurred;
 pub use topic::{Family, Topic, Topics};

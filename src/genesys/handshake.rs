@@ -5,11 +5,11 @@
 use super::Error;
 use super::config::Config;
 use super::proxy::{Way, Ways};
-use super::refusal::{chain, handshake_reason_of, is_tls, refusal, retry_after, scrub};
+use super::refusal::{chain, is_tls, refusal, retry_after, scrub};
 use super::rest::Channel;
 use super::tls::Trust;
 use crate::clock::Clock;
-use crate::lifecycle::{Reason, Refusal};
+use crate::lifecycle::{Call, Reason, Refusal};
 use crate::proxy::Proxies;
 use secrecy::ExposeSecret;
 use std::sync::Arc;
@@ -143,7 +143,7 @@ impl Opener {
         }
         let now = self.clock.timestamp();
         Refusal {
-            reason: handshake_reason_of(status),
+            reason: Call::Handshake.refused_by(status),
             retry_after: retry_after(header(RETRY_AFTER), header(DATE), now),
             detail: scrub(&detail, &[channel.id.expose_secret()]),
         }

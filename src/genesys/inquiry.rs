@@ -70,7 +70,8 @@ impl Inquiry {
         clock: Clock,
     ) -> Result<Result<Self, Refusal>, Error> {
         let trust = Trust::load(config.ca_file.as_deref())?;
-        let rest = Rest::new(config, &trust, crate::proxy::Proxies::from_env()?, clock)?;
+        let proxies = crate::proxy::Proxies::from_env()?;
+        let rest = Rest::new(config, &trust, proxies, clock)?;
         let id = credentials.client_id.clone().or_else(|| config.client_id.clone());
         let Some(id) = id else {
             let detail = "no client id: neither the secret's source nor genesys.client_id has one";
@@ -124,7 +125,7 @@ impl Inquiry {
     /// # Errors
     /// The platform's refusal.
     pub async fn channels(&self) -> Result<usize, Refusal> {
-        self.rest.count_channels(&self.token).await
+        self.rest.channels(&self.token).await.map(|channels| channels.len())
     }
 
     /// Asks for each shard's topics on one channel of its own, which stays without a socket and is the first that the platform gives up.

@@ -42,7 +42,8 @@ impl Ways {
             return dial(&host, port, &authority(&host, port)).await.map(Way::Plain);
         };
         let (proxy_host, proxy_port) = proxy.place();
-        let stream = dial(proxy_host, proxy_port, &proxy.to_string()).await?;
+        let dialled = dial(proxy_host, proxy_port, &proxy.to_string()).await;
+        let stream = dialled.map_err(|lost| Refusal { reason: Reason::Proxy, ..lost })?;
         let mut way = match proxy.is_secure() {
             true => self.encrypt(stream, proxy).await?,
             false => Way::Plain(stream),
@@ -81,9 +82,15 @@ fn authority(host: &str, port: u16) -> String {
 
 /// Connects; `what` is its name for people.
 async fn dial(host: &str, port: u16, what: &str) -> Result<TcpStream, Refusal> {
-    let stream = TcpStream::connect((host, port)).await.map_err(|error| {
-        refusal(Reason::Unreachable, format!("{what} cannot be reached: {error}"))
-    })?;
+    let failed = |reason, how: &str, error: std::io::Error| {
+        refusal(reason, format!("{what} {how}: {error}"))
+    };
+    let found = tokio::net::lookup_host((host, port)).await;
+    let found = found.map_err(|error| failed(Reason::Dns, "is not found", error))?;
+    let addresses: Vec<_> = found.collect();
+    let dialled = TcpStream::connect(addresses.as_slice()).await;
+    let stream =
+        dialled.map_err(|error| failed(Reason::Unreachable, "cannot be reached", error))?;
     // Probes are small and must not wait for one another.
     drop(stream.set_nodelay(true));
     Ok(stream)
@@ -91,7 +98,7 @@ async fn dial(host: &str, port: u16, what: &str) -> Result<TcpStream, Refusal> {
 
 /// Asks the proxy for a tunnel to `target`.
 async fn tunnel(way: &mut Way, proxy: &Proxy, target: &str) -> Result<(), Refusal> {
-    let unreachable = |detail: String| refusal(Reason::Unreachable, detail);
+    let unreachable = |detail: String| refusal(Reason::Proxy, detail);
     let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes();
     if let Some(credentials) = proxy.authorization() {
         request.extend_from_slice(b"Proxy-Authorization: ");
@@ -197,7 +204,7 @@ mod tests {
         ] {
             let (refused, _) = ask(user, answer).await;
             let refusal = refused.expect_err(answer);
-            assert_eq!(refusal.reason, Reason::Unreachable, "{refusal:?}");
+            assert_eq!(refusal.reason, Reason::Proxy, "{refusal:?}");
             assert!(refusal.detail.contains(problem), "{refusal:?}");
             assert!(refusal.detail.contains("the proxy at 127.0.0.1:"), "{refusal:?}");
             assert!(!refusal.detail.contains("pass"), "{refusal:?}");

@@ -71,7 +71,7 @@ pub(super) fn unanswered(call: &str, error: reqwest::Error, proxies: &Proxies) -
     let reason = match &error {
         error if is_tls(error) => Reason::Tls,
         error if error.is_timeout() => Reason::Timeout,
-        error if error.is_connect() => Reason::Unreachable,
+        error if error.is_connect() => unconnected(error),
         error if error.is_builder() => Reason::Unexpected,
         _ => Reason::Cut,
     };
@@ -83,34 +83,6 @@ pub(super) fn unanswered(call: &str, error: reqwest::Error, proxies: &Proxies) -
     }
     let words = chain(&error.without_url());
     refusal(reason, format!("{call}{at}: {}", scrub(&words, &[])))
-}
-
-/// What a status means where no channel is concerned.
-pub(super) fn reason_of(status: u16) -> Reason {
-    match status {
-        401 => Reason::Unauthorized,
-        403 => Reason::Forbidden,
-        408 => Reason::Timeout,
-        429 => Reason::Throttled,
-        500..=599 => Reason::Unavailable,
-        _ => Reason::Unexpected,
-    }
-}
-
-/// What a status means for a call on a channel.
-pub(super) fn channel_reason_of(status: u16) -> Reason {
-    match status {
-        404 | 410 => Reason::ChannelGone,
-        other => reason_of(other),
-    }
-}
-
-/// What a refused handshake means: the address is the credential, so that each way to refuse it says that it is spent.
-pub(super) fn handshake_reason_of(status: u16) -> Reason {
-    match status {
-        401 | 403 => Reason::ChannelGone,
-        other => channel_reason_of(other),
-    }
 }
 
 /// Reads a `Retry-After`: seconds, or a date, which counts from the answer's own `Date` where it has one.
@@ -130,6 +102,18 @@ pub(super) fn retry_after(
         until.duration_since(answered_at(date, now)).unwrap_or_default()
     };
     Some(wait.min(LONGEST))
+}
+
+/// Why there is no connection. The HTTP client says it in words alone.
+fn unconnected(error: &(dyn Error + 'static)) -> Reason {
+    let says = |words: &str| causes(error).any(|cause| cause.to_string().contains(words));
+    if says("dns error") {
+        Reason::Dns
+    } else if says("tunnel error") || says("proxy") {
+        Reason::Proxy
+    } else {
+        Reason::Unreachable
+    }
 }
 
 /// When an answer was given: by the platform's clock, which its dates are of, or else by ours.
@@ -159,26 +143,6 @@ mod tests {
         }
         for nonsense in ["soon", "", "-1", "NaN"] {
             assert_eq!(read(nonsense, None), None, "{nonsense}");
-        }
-    }
-
-    #[test]
-    fn each_status_has_its_reason() {
-        for (status, rest, channel, handshake) in [
-            (400, Reason::Unexpected, Reason::Unexpected, Reason::Unexpected),
-            (401, Reason::Unauthorized, Reason::Unauthorized, Reason::ChannelGone),
-            (403, Reason::Forbidden, Reason::Forbidden, Reason::ChannelGone),
-            (404, Reason::Unexpected, Reason::ChannelGone, Reason::ChannelGone),
-            (408, Reason::Timeout, Reason::Timeout, Reason::Timeout),
-            (410, Reason::Unexpected, Reason::ChannelGone, Reason::ChannelGone),
-            (429, Reason::Throttled, Reason::Throttled, Reason::Throttled),
-            (500, Reason::Unavailable, Reason::Unavailable, Reason::Unavailable),
-            (503, Reason::Unavailable, Reason::Unavailable, Reason::Unavailable),
-            (301, Reason::Unexpected, Reason::Unexpected, Reason::Unexpected),
-        ] {
-            assert_eq!(reason_of(status), rest, "{status}");
-            assert_eq!(channel_reason_of(status), channel, "{status}");
-            assert_eq!(handshake_reason_of(status), handshake, "{status}");
         }
     }
 

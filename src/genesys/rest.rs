@@ -4,13 +4,13 @@
 
 use super::Error;
 use super::config::Config;
-use super::refusal::{LONGEST, answered_at, channel_reason_of, reason_of, refusal};
+use super::refusal::{LONGEST, answered_at, refusal};
 use super::refusal::{retry_after, scrub, unanswered};
 use super::tls::Trust;
 use super::wire;
 use crate::clock::Clock;
 use crate::event::Topic;
-use crate::lifecycle::{Reason, Refusal, RejectedTopic};
+use crate::lifecycle::{Call, Reason, Refusal, RejectedTopic};
 use crate::proxy::Proxies;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
@@ -133,7 +133,7 @@ impl Rest {
         let url = below(&self.api, &["api", "v2", "notifications", "channels"]);
         // The platform's gateway wants a length even where there is no body.
         let request = self.http.post(url).body(Vec::new());
-        let answer = self.call(CALL, request, token, &[], reason_of).await?;
+        let answer = self.call(CALL, request, token, &[], Call::Rest).await?;
         let channel: wire::Channel = read(CALL, &answer)?;
         let life = self.life(&answer, channel.expires.as_deref());
         let channel = Channel { id: channel.id, connect_uri: channel.connect_uri };
@@ -145,7 +145,7 @@ impl Rest {
         const CALL: &str = "GET /api/v2/notifications/channels";
         let mut url = below(&self.api, &["api", "v2", "notifications", "channels"]);
         url.query_pairs_mut().append_pair("includechannels", "oauthclient");
-        let answer = self.call(CALL, self.http.get(url), token, &[], reason_of).await?;
+        let answer = self.call(CALL, self.http.get(url), token, &[], Call::Rest).await?;
         let list: wire::Channels = read(CALL, &answer)?;
         let listed = list.entities.into_iter().map(|entry| Listed {
             expires_in: self.life(&answer, entry.expires.as_deref()),
@@ -198,7 +198,7 @@ impl Rest {
         url.query_pairs_mut().append_pair("ignoreErrors", "true");
         let topics: Vec<_> = topics.iter().map(|id| wire::Subscription { id }).collect();
         let request = self.http.request(method, url).json(&topics);
-        let answer = self.call(call, request, token, &[id], channel_reason_of).await?;
+        let answer = self.call(call, request, token, &[id], Call::Channel).await?;
         let answer: wire::Subscriptions = read(call, &answer)?;
         Ok(answer.entities.into_iter().filter_map(rejected).collect())
     }
@@ -218,7 +218,7 @@ impl Rest {
                 .append_pair("pageSize", PAGE_SIZE)
                 .append_pair("pageNumber", &number.to_string());
             let request = self.http.get(url);
-            let answer = self.call(CALL, request, token, &[], reason_of).await?;
+            let answer = self.call(CALL, request, token, &[], Call::Rest).await?;
             let page: wire::QueuePage = read(CALL, &answer)?;
             let is_last = page.entities.is_empty() || number >= page.page_count.unwrap_or(1);
             queues.extend(page.entities);
@@ -242,17 +242,8 @@ impl Rest {
         const CALL: &str = "GET /api/v2/notifications/availabletopics";
         let mut url = below(&self.api, &["api", "v2", "notifications", "availabletopics"]);
         url.query_pairs_mut().append_pair("expand", "description,transports,requiresPermissions");
-        let answer = self.call(CALL, self.http.get(url), token, &[], reason_of).await?;
+        let answer = self.call(CALL, self.http.get(url), token, &[], Call::Rest).await?;
         read::<wire::Catalogue>(CALL, &answer).map(|catalogue| catalogue.entities)
-    }
-
-    /// How many channels the OAuth client has, whoever made them.
-    pub(super) async fn count_channels(&self, token: &SecretString) -> Result<usize, Refusal> {
-        const CALL: &str = "GET /api/v2/notifications/channels";
-        let mut url = below(&self.api, &["api", "v2", "notifications", "channels"]);
-        url.query_pairs_mut().append_pair("includechannels", "oauthclient");
-        let answer = self.call(CALL, self.http.get(url), token, &[], reason_of).await?;
-        read::<wire::Counted>(CALL, &answer).map(|counted| counted.entities.len())
     }
 
     /// A call on a token's authority; any status but success is refused. `hidden` is what the answer might repeat.
@@ -262,7 +253,7 @@ impl Rest {
         request: RequestBuilder,
         token: &SecretString,
         hidden: &[&str],
-        reason: fn(u16) -> Reason,
+        kind: Call,
     ) -> Result<Answer, Refusal> {
         let token = token.expose_secret();
         let answer = self.send(call, request.bearer_auth(token)).await?;
@@ -287,7 +278,7 @@ impl Rest {
         let mut hidden = hidden.to_vec();
         hidden.push(token);
         Err(Refusal {
-            reason: reason(answer.status.as_u16()),
+            reason: kind.refused_by(answer.status.as_u16()),
             retry_after: self.retry_after(&answer),
             detail: scrub(&detail, &hidden),
         })
@@ -317,9 +308,7 @@ impl Rest {
         let is_client = body.error.as_deref() == Some("invalid_client");
         let reason = match status {
             400 if is_client => Reason::CredentialsRejected,
-            // Nothing but the client can be unauthorized here.
-            401 => Reason::CredentialsRejected,
-            other => reason_of(other),
+            other => Call::Login.refused_by(other),
         };
         let code = body.error.unwrap_or_default();
         let words = body.description.or(body.error_description);

@@ -236,13 +236,6 @@ pub(super) struct Offered {
     pub(super) requires_permissions: Option<Vec<String>>,
 }
 
-/// A list of which only the length counts.
-#[derive(Deserialize)]
-pub(super) struct Counted {
-    #[serde(default)]
-    pub(super) entities: Vec<serde::de::IgnoredAny>,
-}
-
 /// The platform's refusals over REST.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

@@ -1,99 +1,248 @@
-//! One sink's view of the journal: a cursor for what was sent, and behind it what is not acknowledged yet.
+//! One sink's view of the journal: what it is offered, what was sent, and behind it what is settled.
 //!
-//! There is one reader per sink. What it is told to forget it forgets; it judges nothing.
+//! There is one reader per sink. It reads memory where the sink keeps up, and the disk where it lags. What it is told to forget it forgets;
+//! it judges nothing.
 
-use super::queue::Queue;
+use super::Stats;
+use super::disk::Disk;
+use super::shared::{Seen, Shared, cost};
+use super::tail::Tail;
+use crate::event::Epoch;
 use crate::sink::Record;
 use crate::time::Timestamp;
+use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
-
-/// What is in a sink's queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stats {
-    /// Whose.
-    pub sink: &'static str,
-    /// Events without acknowledgement, sent or not.
-    pub unacknowledged: u64,
-    /// Their bodies and overhead.
-    pub bytes: u64,
-    /// The bound on `bytes`.
-    pub bytes_max: u64,
-    /// When the oldest event that was not sent yet was received.
-    pub oldest_unsent: Option<Timestamp>,
-    /// When the oldest event without acknowledgement was received.
-    pub oldest_unacknowledged: Option<Timestamp>,
-}
-
-impl Stats {
-    /// Whether there is room to speak of again: not just for one event, which would be taken at once.
-    pub const fn has_room(&self) -> bool {
-        self.bytes <= self.bytes_max - self.bytes_max / 8
-    }
-}
+use tokio::task::spawn_blocking;
 
 /// The reading end for one sink.
 #[derive(Debug)]
 pub struct Reader {
-    queue: Arc<Queue>,
+    shared: Arc<Shared>,
+    sink: usize,
+    /// The next position to look at.
+    next: u64,
+    /// Read, and not sent.
+    ahead: VecDeque<Record>,
+    /// Sent, and not acknowledged.
+    sent: VecDeque<Sent>,
+    /// Lent to the thread that reads.
+    disk: Option<Disk>,
+    /// Positions were lost, so that the count of what waits may be too high.
+    is_lossy: bool,
+}
+
+/// What is remembered of a record that was sent.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    position: u64,
+    received: Timestamp,
+    cost: u64,
 }
 
 impl Reader {
-    pub(super) fn new(queue: Arc<Queue>) -> Self {
-        Self { queue }
+    pub(super) fn new(shared: Arc<Shared>, sink: usize) -> Self {
+        let next = shared.tails[sink].acknowledged() + 1;
+        let (ahead, sent) = (VecDeque::new(), VecDeque::new());
+        Self { shared, sink, next, ahead, sent, disk: None, is_lossy: false }
+    }
+
+    fn tail(&self) -> &Tail {
+        &self.shared.tails[self.sink]
     }
 
     /// Whose events these are.
     pub fn sink(&self) -> &'static str {
-        self.queue.sink()
+        self.tail().sink
     }
 
-    /// Appends to `batch` up to `count` records from the cursor on, without moving it.
-    pub fn peek(&self, count: usize, batch: &mut Vec<Record>) {
-        let records = self.queue.lock();
-        let unsent = records.waiting.range(records.sent..);
-        batch.extend(unsent.take(count).cloned());
+    /// The epochs of what is not acknowledged, oldest first; the last is that of new events.
+    pub fn epochs(&self) -> Vec<Epoch> {
+        self.shared.epochs_after(self.tail().acknowledged())
     }
 
-    /// Moves the cursor over `count` records: they have been sent.
+    /// The last position that sinks may see.
+    pub fn end(&self) -> u64 {
+        self.shared.end()
+    }
+
+    /// Appends to `batch` up to `count` records of one epoch that were not sent, without taking them for sent. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub async fn peek(&mut self, count: usize, batch: &mut Vec<Record>) -> io::Result<()> {
+        while self.ahead.len() < count {
+            let wanted = count - self.ahead.len();
+            match self.shared.recent(self.sink, self.next, wanted, &mut self.ahead) {
+                Seen::Upto(next) => {
+                    self.next = next;
+                    break;
+                }
+                Seen::OnDisk(until) => self.read_disk(until, wanted).await?,
+            }
+        }
+        self.settle();
+        let epoch = self.ahead.front().map(|first| &first.event.epoch);
+        let same = |record: &&Record| Some(&record.event.epoch) == epoch;
+        batch.extend(self.ahead.iter().take(count).take_while(same).cloned());
+        Ok(())
+    }
+
+    async fn read_disk(&mut self, until: u64, count: usize) -> io::Result<()> {
+        let mut disk = self.disk.take().unwrap_or_default();
+        let (shared, sink, from) = (Arc::clone(&self.shared), self.sink(), self.next);
+        let read = spawn_blocking(move || {
+            let batch = disk.read(&shared, sink, from, until, count);
+            (disk, batch)
+        });
+        let (disk, batch) = read.await.map_err(io::Error::other)?;
+        self.disk = Some(disk);
+        let batch = batch?;
+        self.next = batch.next;
+        self.ahead.extend(batch.records);
+        if batch.lost > 0 {
+            self.is_lossy = true;
+            self.shared.facts().lost.push((self.sink, batch.lost, batch.lost_from));
+        }
+        Ok(())
+    }
+
+    /// Takes the first `count` of what was peeked for sent.
     pub fn advance(&mut self, count: usize) {
-        let mut records = self.queue.lock();
-        records.sent = (records.sent + count).min(records.waiting.len());
+        let count = count.min(self.ahead.len());
+        self.sent.extend(self.ahead.drain(..count).map(|record| Sent {
+            position: record.event.position,
+            received: record.event.received,
+            cost: cost(record.event.body.len()),
+        }));
+        self.show();
     }
 
-    /// Moves the cursor back to the first record without acknowledgement.
+    /// Begins again at the first record without acknowledgement.
     pub fn rewind(&mut self) {
-        self.queue.lock().sent = 0;
+        self.next = self.tail().acknowledged() + 1;
+        self.ahead.clear();
+        self.sent.clear();
+        self.show();
     }
 
-    /// The oldest record without acknowledgement.
-    pub fn first(&self) -> Option<Record> {
-        self.queue.lock().waiting.front().cloned()
-    }
-
-    /// Forgets the oldest `count` records: they are stored or parked.
-    pub fn acknowledge(&mut self, count: usize) {
-        self.queue.remove(count);
-    }
-
-    /// Forgets all records up to that position: the broker has them already. Returns how many.
-    pub fn skip_through(&mut self, position: u64) -> usize {
-        let count = {
-            let records = self.queue.lock();
-            let known = |record: &Record| record.event.position <= position;
-            records.waiting.partition_point(known)
+    /// The record at that place among those that were sent and have no acknowledgement, oldest first.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub async fn sent(&self, place: usize) -> io::Result<Option<Record>> {
+        let Some(position) = self.sent.get(place).map(|sent| sent.position) else {
+            return Ok(None);
         };
-        self.queue.remove(count);
-        count
+        let mut again = Self::new(Arc::clone(&self.shared), self.sink);
+        again.next = position;
+        let mut found = Vec::new();
+        again.peek_only(&mut found).await?;
+        Ok(found.pop().filter(|record| record.event.position == position))
+    }
+
+    /// As `peek` of one, by a reader that must not move the cursor.
+    async fn peek_only(&mut self, found: &mut Vec<Record>) -> io::Result<()> {
+        while self.ahead.is_empty() {
+            match self.shared.recent(self.sink, self.next, 1, &mut self.ahead) {
+                Seen::Upto(_) => break,
+                Seen::OnDisk(until) => self.read_disk(until, 1).await?,
+            }
+        }
+        found.extend(self.ahead.pop_front());
+        Ok(())
+    }
+
+    /// Forgets the oldest `count` records that were sent: they are stored or parked.
+    pub fn acknowledge(&mut self, count: usize) {
+        let count = count.min(self.sent.len());
+        let bytes = self.sent.drain(..count).map(|sent| sent.cost).sum();
+        self.tail().subtract(count as u64, bytes);
+        self.settle();
+    }
+
+    /// Forgets all records of that epoch, and of older ones, up to that position: the broker has them already. Returns how many.
+    ///
+    /// A younger epoch's records stay whatever their positions: after a power cut the broker may hold more of an epoch than the
+    /// disk kept, and the next epoch has given those positions to other events.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub async fn skip_through(&mut self, epoch: &Epoch, position: u64) -> io::Result<usize> {
+        // Epochs sort by age.
+        let is_known = |record: &&Record| {
+            let event = &record.event;
+            event.position <= position && event.epoch.as_str() <= epoch.as_str()
+        };
+        self.rewind();
+        let (mut batch, mut skipped) = (Vec::new(), 0);
+        loop {
+            batch.clear();
+            self.peek(SKIPPED, &mut batch).await?;
+            let known = batch.iter().take_while(is_known).count();
+            self.advance(known);
+            self.acknowledge(known);
+            skipped += known;
+            if known < batch.len() || batch.is_empty() {
+                return Ok(skipped);
+            }
+        }
+    }
+
+    /// The sink holds more of the newest epoch than the journal, which is an old copy: a new epoch begins, and what came since the journal was
+    /// opened is placed anew in it. Waits until that is done. What lay in the copy the sink has.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    pub async fn renew(&mut self) -> io::Result<()> {
+        if let Some(newest) = self.epochs().pop() {
+            self.skip_through(&newest, self.shared.began).await?;
+        }
+        let bit = 1 << self.sink;
+        self.shared.pending().behind |= bit;
+        self.shared.wake();
+        while self.shared.pending().behind & bit != 0 {
+            self.changed().await;
+        }
+        self.rewind();
+        Ok(())
+    }
+
+    /// Moves the cursor over what is settled or not for this sink.
+    fn settle(&mut self) {
+        let first = self.sent.front().map(|sent| sent.position);
+        let first = first.or_else(|| self.ahead.front().map(|record| record.event.position));
+        let settled = first.unwrap_or(self.next) - 1;
+        self.tail().acknowledge(settled);
+        if self.is_lossy && first.is_none() {
+            self.forget_lost();
+        }
+        self.show();
+    }
+
+    /// What was counted and cannot be read will never be acknowledged: with nothing else left, nothing waits.
+    fn forget_lost(&mut self) {
+        let pending = self.shared.pending();
+        if pending.entries.is_empty() && self.next > self.shared.end() {
+            self.tail().forget();
+            self.is_lossy = false;
+        }
+    }
+
+    fn show(&self) {
+        let unsent = self.ahead.front().map(|record| record.event.received);
+        let oldest = self.sent.front().map(|sent| sent.received).or(unsent);
+        self.tail().show(unsent, oldest);
     }
 
     /// How many records have no acknowledgement.
     pub fn unacknowledged(&self) -> usize {
-        self.queue.lock().waiting.len()
+        usize::try_from(self.tail().events()).unwrap_or(usize::MAX)
     }
 
     /// Whether nothing more will be appended.
     pub fn is_closed(&self) -> bool {
-        self.queue.is_closed()
+        self.tail().is_closed()
     }
 
     /// Whether everything that will ever be appended is settled.
@@ -104,11 +253,14 @@ impl Reader {
 
     /// Waits until something was appended, or the journal closed, since the last wait. May return early; cancel-safe.
     pub async fn changed(&self) {
-        self.queue.changed().await;
+        self.tail().changed.notified().await;
     }
 
-    /// What is in the queue.
+    /// What waits for the sink.
     pub fn stats(&self) -> Stats {
-        self.queue.stats()
+        Stats::of(&self.shared, self.sink)
     }
 }
+
+/// How many records are skipped at once.
+const SKIPPED: usize = 1024;

@@ -120,6 +120,11 @@ impl Session {
         matches!(self.state, State::Live { .. }).then_some(&self.carried)
     }
 
+    /// Knows what the platform refused its predecessor, so as to tell what it permits now.
+    pub fn know_refused(&mut self, predecessor: &Self) {
+        self.carried.rejected.clone_from(&predecessor.carried.rejected);
+    }
+
     /// Asks again for what the platform refused.
     pub fn ask_again(&mut self) {
         self.carried.again = !self.carried.rejected.is_empty();

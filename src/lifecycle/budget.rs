@@ -53,8 +53,15 @@ impl Budget {
         let ours = (allowed - allowed / 5).max(1);
         self.most = self.own.min(ours);
         if usize::try_from(left).unwrap_or(usize::MAX) <= allowed / 20 {
-            self.close_until(now + resets_in);
+            // No window is longer than ours; a time of day in the header's place must not close it for years.
+            self.close_until(now + resets_in.min(self.window));
         }
+    }
+
+    /// How many uses lie in the window that ends now, and how many may.
+    pub fn used(&self, now: Time) -> (usize, usize) {
+        let used = self.uses.iter().rev().take_while(|used| now.since(**used) < self.window);
+        (used.count(), self.most)
     }
 
     /// Forgets all uses.
@@ -67,6 +74,17 @@ impl Budget {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn uses_count_for_as_long_as_their_window() {
+        let second = |seconds| Time::START + Duration::from_secs(seconds);
+        let mut budget = Budget::new(5, Duration::from_secs(10));
+        budget.spend(second(0));
+        budget.spend(second(5));
+        assert_eq!(budget.used(second(9)), (2, 5));
+        assert_eq!(budget.used(second(10)), (1, 5));
+        assert_eq!(budget.used(second(20)), (0, 5));
+    }
 
     proptest! {
         #[test]
@@ -102,5 +120,8 @@ mod tests {
         assert_eq!(budget.next(now), now + Duration::from_secs(7));
         budget.hear(300, 299, minute, now + minute);
         assert_eq!(budget.most, 240, "and no longer than it says so");
+        let now = now + 2 * minute;
+        budget.hear(300, 0, Duration::from_secs(1_764_000_000), now);
+        assert_eq!(budget.next(now), now + minute, "a time of day is no span");
     }
 }

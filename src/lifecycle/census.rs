@@ -32,6 +32,8 @@ enum State {
 pub struct Census {
     state: State,
     backoff: Backoff,
+    /// Requests whose answers went missing since the last list.
+    doubts: usize,
     strangers: usize,
     strangers_until: Time,
 }
@@ -42,6 +44,7 @@ impl Census {
         Self {
             state: State::Certain,
             backoff: Backoff::new(config),
+            doubts: 0,
             strangers: 0,
             strangers_until: Time::START,
         }
@@ -72,6 +75,7 @@ impl Census {
             State::Wanted { due, .. } => due,
             State::Certain | State::Asked { .. } => now,
         };
+        self.doubts += 1;
         self.state = State::Wanted { due, maker };
     }
 
@@ -103,17 +107,18 @@ impl Census {
         };
         self.state = State::Certain;
         self.backoff.reset();
+        self.doubts = 0;
         (self.strangers, self.strangers_until) = (strangers, now + STRANGER_LIFE);
         Some(maker)
     }
 
-    /// There is no list. Where the platform gives none at all, the channel in doubt is counted as if it had been made.
+    /// There is no list. Where the platform gives none at all, the channels in doubt are counted as if they had been made.
     pub fn handle_refused(&mut self, refusal: &Refusal, now: Time, rng: &mut impl Rng) {
         let State::Asked { maker, .. } = self.state else {
             return;
         };
         if refusal.reason.answer() == super::Answer::Park {
-            let strangers = self.strangers(now) + 1;
+            let strangers = self.strangers(now) + std::mem::take(&mut self.doubts);
             (self.strangers, self.strangers_until) = (strangers, now + STRANGER_LIFE);
             self.state = State::Certain;
             return;

@@ -324,8 +324,12 @@ pub enum Reason {
     TokenRevoked,
     /// A frame broke the protocol or was larger than the limit.
     Protocol,
-    /// The name could not be resolved, the host not reached, or the proxy refused.
+    /// The host could not be reached.
     Unreachable,
+    /// The host's name could not be resolved.
+    Dns,
+    /// The proxy could not be reached, or refused.
+    Proxy,
     /// TLS could not be agreed upon: certificate, name or version.
     Tls,
     /// No answer within the deadline.
@@ -350,7 +354,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of the enum.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Closed,
         Self::Cut,
         Self::Silent,
@@ -359,6 +363,8 @@ impl Reason {
         Self::TokenRevoked,
         Self::Protocol,
         Self::Unreachable,
+        Self::Dns,
+        Self::Proxy,
         Self::Tls,
         Self::Timeout,
         Self::Unauthorized,
@@ -382,6 +388,8 @@ impl Reason {
             Self::TokenRevoked => "token_revoked",
             Self::Protocol => "protocol",
             Self::Unreachable => "unreachable",
+            Self::Dns => "dns",
+            Self::Proxy => "proxy",
             Self::Tls => "tls",
             Self::Timeout => "timeout",
             Self::Unauthorized => "unauthorized",

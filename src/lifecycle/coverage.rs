@@ -106,7 +106,10 @@ impl Coverage {
         } else {
             self.compare(leg, outage)
         };
-        let lasts = self.legs[leg].pop_back_if(|last| last.to.is_none());
+        let lasts = open(&self.legs[leg]);
+        if lasts.is_some() {
+            self.legs[leg].pop_back();
+        }
         if self.legs.len() > 1 {
             self.push(leg, outage);
         }

@@ -142,7 +142,6 @@ impl Login {
             output.observe(Observation::CredentialsAccepted { secret: token.secret.0 });
         }
         self.token = Some(token);
-        self.refusals.clear();
         if token.secret < self.newest {
             // Bought with a secret that has been replaced meanwhile, or while the source could not show the newest one.
             self.state = State::Resting { due: now + self.backoff.next(None, rng) };
@@ -164,7 +163,10 @@ impl Login {
         rng: &mut impl Rng,
         output: &mut Output,
     ) {
-        let retry_in = self.backoff.next(refusal.retry_after, rng);
+        let mut retry_in = self.backoff.next(refusal.retry_after, rng);
+        if refusal.reason.answer() == super::Answer::Park {
+            retry_in = retry_in.max(super::session::PARKED);
+        }
         if let Some(asked) = refusal.retry_after {
             // Neither a fresh secret nor a token that fails shortens it.
             self.requests.close_until(now + asked);

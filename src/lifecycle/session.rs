@@ -24,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How soon something that waiting does not mend is looked at again.
-const PARKED: Duration = Duration::from_secs(300);
+pub const PARKED: Duration = Duration::from_secs(300);
 
 /// One session.
 #[derive(Clone, Debug)]

@@ -367,7 +367,8 @@ impl Shard {
         let Some(trigger) = due(newest, self.edition, client, now).or(asked).filter(|_| may) else {
             return;
         };
-        let session = client.new_session(self.place, self.edition, now);
+        let mut session = client.new_session(self.place, self.edition, now);
+        session.know_refused(newest);
         self.asked = false;
         self.rotations.begin(trigger, newest, session.id, client.config, now, output);
         self.sessions.push(session);

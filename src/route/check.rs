@@ -5,7 +5,9 @@
 
 use super::filter::Problem;
 use cel::common::ast::operators as op;
-use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
+use cel::common::ast::{
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr,
+};
 
 /// The one variable.
 pub(super) const ROOT: &str = "event";
@@ -92,13 +94,7 @@ impl Uses {
         match &expression.expr {
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
             Expr::Ident(name) => self.variable(name, items),
-            Expr::Select(select) => match &select.operand.expr {
-                Expr::Ident(name) if name == ROOT => self.attribute(&select.field, items),
-                Expr::Ident(name) if !items.contains(&name.as_str()) && !name.starts_with('@') => {
-                    Err(unknown(&format!("{name}.{}", select.field)))
-                }
-                _ => self.walk(&select.operand, items),
-            },
+            Expr::Select(select) => self.select(select, items),
             Expr::Call(call) => self.call(call, items),
             Expr::List(list) => list.elements.iter().try_for_each(|one| self.walk(one, items)),
             Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
@@ -114,6 +110,18 @@ impl Uses {
                 fix: "compare the fields themselves".into(),
             }),
         }
+    }
+
+    fn select(&mut self, select: &SelectExpr, items: &[&str]) -> Result<(), Problem> {
+        if let Expr::Ident(name) = &select.operand.expr {
+            if name == ROOT {
+                return self.attribute(&select.field, items);
+            }
+            if !items.contains(&name.as_str()) && !name.starts_with('@') {
+                return Err(unknown(&format!("{name}.{}", select.field)));
+            }
+        }
+        self.walk(&select.operand, items)
     }
 
     fn variable(&self, name: &str, items: &[&str]) -> Result<(), Problem> {
@@ -180,11 +188,9 @@ impl Uses {
         items: &[&str],
     ) -> Result<(), Problem> {
         let name = comprehension.iter_var.as_str();
-        let step = match &comprehension.loop_step.expr {
-            Expr::Call(call) => call.func_name.as_str(),
-            _ => "",
-        };
-        if ![op::LOGICAL_AND, op::LOGICAL_OR].contains(&step) {
+        let step = &comprehension.loop_step.expr;
+        let folds = |call: &CallExpr| [op::LOGICAL_AND, op::LOGICAL_OR].contains(&&*call.func_name);
+        if !matches!(step, Expr::Call(call) if folds(call)) {
             return Err(no_function("map, filter or exists_one"));
         }
         if name == ROOT || items.contains(&name) {
@@ -220,18 +226,21 @@ fn compared_with_type(sides: &[IdedExpr]) -> Option<&IdedExpr> {
 
 /// Refuses a comparison of `event.type` with a text that no type can be.
 fn never_a_type(other: &IdedExpr) -> Result<(), Problem> {
-    match &other.expr {
-        Expr::Literal(LiteralValue::String(text)) if !text.inner().starts_with(KIND_PREFIX) => {
-            Err(Problem {
-                problem: format!("compares event.type with {:?}, which no event has", text.inner()),
-                fix: format!(
-                    "a type is {KIND_PREFIX} and the topic without its ids; for the events of queues: filter = '{QUEUE_EVENTS}'"
-                ),
-            })
-        }
-        Expr::List(list) => list.elements.iter().try_for_each(never_a_type),
-        _ => Ok(()),
+    if let Expr::List(list) = &other.expr {
+        return list.elements.iter().try_for_each(never_a_type);
     }
+    let Expr::Literal(LiteralValue::String(text)) = &other.expr else {
+        return Ok(());
+    };
+    if text.inner().starts_with(KIND_PREFIX) {
+        return Ok(());
+    }
+    Err(Problem {
+        problem: format!("compares event.type with {:?}, which no event has", text.inner()),
+        fix: format!(
+            "a type is {KIND_PREFIX} and the topic without its ids; for the events of queues: filter = '{QUEUE_EVENTS}'"
+        ),
+    })
 }
 
 /// The filter that takes the events of queues, of whatever kind.

@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 /// The longest expression, in bytes: more is no filter that a person could read.
 pub(super) const LENGTH_MAX: usize = 4_096;
 
-/// The largest body that a filter looks into, in bytes: what it takes to read and walk one holds up the stream for a few
+/// The largest body that a filter looks into, in bytes: what it takes to read and walk one holds up the stream for tens of
 /// milliseconds at most. A larger one passes.
 pub(super) const BODY_MAX: usize = 256 << 10;
 

@@ -10,4 +10,4 @@ mod sequencer;
 pub use arbiter::{Arbiter, Leg, Score, Verdict};
 pub use config::Config;
 pub use ledger::{Certainty, Gap, Ledger};
-pub use sequencer::Sequencer;
+pub use sequencer::{Numbers, SINKS_MAX, Sequencer};

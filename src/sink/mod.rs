@@ -5,6 +5,7 @@
 
 use crate::event::{Epoch, Event};
 use crate::mistake::Mistake;
+use crate::observation::BrokerFigures;
 use crate::route;
 use async_trait::async_trait;
 use guarantee::{Guarantee, Level};
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 pub mod cloudevents;
 pub mod guarantee;
@@ -85,6 +87,11 @@ pub trait Sink: Send + fmt::Debug {
 
     /// Flushes and disconnects; what is in flight has been settled before, or is given up.
     async fn close(&mut self) -> Result<(), Error>;
+
+    /// What the library that talks to the broker counts, now and later; `None` where nothing is counted.
+    fn figures(&self) -> Option<watch::Receiver<BrokerFigures>> {
+        None
+    }
 
     /// What the broker gives, asked of it now over a connection of its own. Changes nothing there; needs no `open`.
     async fn guarantee(&mut self) -> Result<Guarantee, Error>;
@@ -160,7 +167,8 @@ mod tests {
 
     #[test]
     fn several_sinks_may_be_on_at_once() {
-        let tables = tables("jsonl = { path = '-', flush = 'line' }").expect("good tables");
+        let table = "jsonl = { path = '-', flush = 'line', rotate_bytes = '0B', rotate_every = '0s', keep = 0 }";
+        let tables = tables(table).expect("good tables");
         assert_eq!(tables.mistakes(), []);
         let sinks = tables.build("https://api.mypurecloud.ie");
         assert_eq!(sinks.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), ["jsonl"]);

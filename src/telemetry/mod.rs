@@ -36,15 +36,17 @@ impl Telemetry {
     fn count(&self, observation: &Observation) -> u64 {
         let metrics = &self.metrics;
         match observation {
-            Observation::TokenRefused { reason, .. } | Observation::PlanRefused { reason, .. } => {
-                self.throttled(reason);
+            Observation::TokenRefused { reason, retry_in, .. }
+            | Observation::PlanRefused { reason, retry_in, .. } => {
+                self.throttled(reason, *retry_in);
             }
-            Observation::RetryScheduled { reason, .. } => {
+            Observation::RetryScheduled { reason, retry_in, .. } => {
                 metrics.sessions.reconnect(reason);
-                self.throttled(reason);
+                self.throttled(reason, *retry_in);
             }
-            Observation::RotationFinished { trigger, .. } => {
+            Observation::RotationFinished { trigger, overlap, .. } => {
                 metrics.sessions.rotation(trigger, metrics::OUTCOMES[0]);
+                metrics.sessions.overlapped(trigger, *overlap);
             }
             Observation::RotationFailed { trigger, .. } => {
                 metrics.sessions.rotation(trigger, metrics::OUTCOMES[1]);
@@ -59,9 +61,13 @@ impl Telemetry {
             Observation::EventParked { sink, .. } => {
                 return metrics.sink(sink).map_or(1, metrics::Sink::parked);
             }
-            Observation::SinkFailed { sink, .. } => {
+            Observation::JournalFailed { operation, .. } => metrics.journal.failed(operation),
+            Observation::JournalFound { torn_bytes, .. } => metrics.journal.torn(*torn_bytes),
+            Observation::JournalDamaged { events, .. } => metrics.journal.damaged(*events),
+            Observation::EpochBegan { reason, .. } => metrics.journal.epoch(reason),
+            Observation::SinkFailed { sink, kind, .. } => {
                 if let Some(sink) = metrics.sink(sink) {
-                    sink.failed();
+                    sink.failed(kind);
                 }
             }
             // States are shown from the status when somebody scrapes.
@@ -84,6 +90,8 @@ impl Telemetry {
             | Observation::AmendRefused { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
+            | Observation::SinkReleased { .. }
+            | Observation::SinkAdded { .. }
             | Observation::FilterErred { .. }
             | Observation::Started { .. }
             | Observation::Listening { .. }
@@ -97,9 +105,10 @@ impl Telemetry {
         1
     }
 
-    fn throttled(&self, reason: &'static str) {
+    fn throttled(&self, reason: &'static str, wait: std::time::Duration) {
         if reason == crate::lifecycle::Reason::Throttled.as_str() {
             self.metrics.login.throttled();
+            self.metrics.login.throttled_for(wait);
         }
     }
 }

@@ -275,9 +275,10 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         Observation::SinkReady { sink, resumed_from: None } => {
             info!(event = "sink_ready", sink, "sink {sink} takes events")
         }
-        Observation::SinkFailed { sink, detail, retry_in } => warn!(
+        Observation::SinkFailed { sink, kind, detail, retry_in } => warn!(
             event = "sink_failed",
             sink,
+            kind,
             detail,
             retry_in_seconds = retry_in.as_secs_f64(),
             "sink {sink} failed: {detail}; what it has not acknowledged waits, next attempt in {}",
@@ -314,8 +315,54 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             event = "journal_full",
             sink,
             count,
-            "the journal of sink {sink} is full: events lost to it so far in this gap: {count}; bring the sink back or \
-             raise journal.max_bytes"
+            "the journal of sink {sink} is full: events lost to it so far in this gap: {count}; bring the sink back, \
+             raise journal.max_bytes, or give the disk of data_dir room"
+        ),
+        Observation::JournalFound { last_epoch, was_closed: true, waiting, torn_bytes } => info!(
+            event = "journal_found",
+            last_epoch,
+            was_closed = true,
+            waiting,
+            torn_bytes,
+            "the journal of epoch {last_epoch} was closed as it should be; events that wait in it: {waiting}"
+        ),
+        Observation::JournalFound { last_epoch, was_closed: false, waiting, torn_bytes } => warn!(
+            event = "journal_found",
+            last_epoch,
+            was_closed = false,
+            waiting,
+            torn_bytes,
+            "the journal of epoch {last_epoch} was not closed: the process before this one was killed; events that wait in it: \
+             {waiting}; bytes of torn writes that were cut off: {torn_bytes}"
+        ),
+        Observation::EpochBegan { epoch, reason } => warn!(
+            event = "epoch_began",
+            epoch,
+            reason,
+            "a new epoch begins ({reason}): {epoch}; every key is numbered from 1 again"
+        ),
+        Observation::JournalFailed { operation, detail } => error!(
+            event = "journal_failed",
+            operation,
+            detail,
+            "the journal's disk failed ({operation}): {detail}; what was written is kept and delivered, new events are refused until \
+             it works again"
+        ),
+        Observation::JournalDamaged { events, first } => error!(
+            event = "journal_damaged",
+            events,
+            first,
+            "the journal is damaged: {events} event(s) from position {first} on cannot be read; all others are delivered"
+        ),
+        Observation::SinkReleased { sink, events } => warn!(
+            event = "sink_released",
+            sink,
+            events,
+            "sink {sink} is not configured any more; events that waited for it and are let go: {events}"
+        ),
+        Observation::SinkAdded { sink } => info!(
+            event = "sink_added",
+            sink, "sink {sink} is new here and begins at the journal's end"
         ),
         Observation::Started { version, epoch } => info!(
             event = "started",
@@ -356,9 +403,11 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             unacknowledged = 0,
             "drained: every sink has acknowledged everything"
         ),
-        Observation::Drained { unacknowledged } => error!(
+        Observation::Drained { unacknowledged } => warn!(
             event = "drained",
-            unacknowledged, "the drain's time is over; events not acknowledged: {unacknowledged}"
+            unacknowledged,
+            "the drain's time is over; events not acknowledged: {unacknowledged}; they are in the journal, and the next start delivers \
+             them"
         ),
     }
 }

@@ -136,6 +136,7 @@ fn trouble() -> Vec<Observation> {
         },
         Observation::SinkFailed {
             sink: "kafka",
+            kind: "connect",
             detail: text("connect to 127.0.0.1:9092"),
             retry_in: Duration::from_secs(4),
         },

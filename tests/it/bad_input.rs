@@ -267,7 +267,7 @@ async fn a_proxy_that_does_not_answer_is_named() {
     let proxy = format!("http://us-er:hush-hush@{}", closed.address());
     stand.config.environment = vec![("HTTPS_PROXY".to_owned(), proxy)];
     let bridge = stand.start().await;
-    bridge.line(&["token_refused", "unreachable"]).await;
+    bridge.line(&["token_refused", "\"proxy\""]).await;
     bridge.unready(&["not subscribed yet"]).await;
     let log = bridge.finish(&stand).await;
     assert!(log.contains("at https://login.example.com"), "{log}");

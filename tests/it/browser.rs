@@ -134,10 +134,9 @@ impl Tab {
         wire.events.iter().filter(|event| event["method"] == method).cloned().collect()
     }
 
-    /// Takes a picture of the whole page.
-    pub async fn picture(&self, path: &Path) {
-        let shot =
-            json!({"format": "png", "captureBeyondViewport": true, "optimizeForSpeed": false});
+    /// Takes a picture of what the window shows, or of the whole page.
+    pub async fn picture(&self, path: &Path, whole: bool) {
+        let shot = json!({"format": "png", "captureBeyondViewport": whole});
         let shot = self.call("Page.captureScreenshot", shot).await;
         let png = base64::prelude::BASE64_STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
         std::fs::write(path, png).unwrap();

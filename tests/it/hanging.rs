@@ -7,7 +7,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// Longer than any machine needs.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A process that reads its secret from a pipe that nobody writes to, and thus hangs in `open`; `sink` is its table.
 async fn hangs(folder: &tempfile::TempDir, sink: &str) -> Child {

@@ -7,6 +7,7 @@ mod bad_input;
 mod books;
 mod browser;
 mod catalogue;
+mod check;
 #[cfg(all(feature = "kafka", feature = "nats"))]
 mod consumers;
 #[cfg(all(feature = "kafka", feature = "nats"))]
@@ -18,6 +19,7 @@ mod doors;
 mod explain;
 mod hanging;
 mod harness;
+mod journal;
 mod logs;
 mod mistakes;
 mod page;
@@ -33,3 +35,5 @@ mod servers;
 mod shipped;
 mod shutdown;
 mod sinks;
+mod supply;
+mod watching;

@@ -4,12 +4,10 @@
 
 use insta::assert_snapshot;
 use std::path::Path;
-use tieline::cli::args::{Check, Output};
-use tieline::cli::{Exit, check};
 use tieline::config::Config;
 
 /// A file to which each test adds its mistake.
-const RIGHT: &str = r#"[genesys]
+pub const RIGHT: &str = r#"[genesys]
 region = "mypurecloud.ie"
 client_id = "7f1d8a3e-4c52-4b0e-9d3a-0c5b6e1f2a4d"
 queues = ["Support"]
@@ -78,7 +76,7 @@ fn an_unknown_key_like_no_other_is_told_what_there_is() {
 
       1. journal.colour   (bad.toml, line 8)
          is no key that tieline knows
-         fix: remove it; the keys here are max_bytes
+         fix: remove it; the keys here are max_bytes, sync, sync_bytes, segment_bytes, keys_max
     "#);
 }
 
@@ -374,7 +372,7 @@ fn a_secret_in_the_wrong_place_is_refused_and_not_shown() {
 }
 
 /// Ten mistakes of ten kinds, in a file and the environment.
-const TEN: &str = r#"data_dir = ""
+pub const TEN: &str = r#"data_dir = ""
 [genesys]
 region = "mypurecloud.ie"
 client_id = 7
@@ -429,7 +427,7 @@ fn ten_mistakes_are_told_at_once() {
 
       8. sink.jsonl.colour   (bad.toml, line 16)
          is no key that tieline knows
-         fix: remove it; the keys here are path, flush, filter, required
+         fix: remove it; the keys here are path, flush, rotate_bytes, rotate_every, keep, filter, required
 
       9. admin.listen = "localhost:9464"   (bad.toml, line 18)
          is not an IP address with a port
@@ -439,77 +437,6 @@ fn ten_mistakes_are_told_at_once() {
          is not a whole number
          fix: write it like seed = 0
     "#);
-}
-
-#[test]
-fn check_says_mistakes_on_standard_error_and_ends_with_78() {
-    let (exit, out, err) = run_check(TEN, Output::Text);
-    assert_eq!(exit, Exit::Configuration);
-    assert_eq!(out, "");
-    assert!(err.contains("9 mistakes"), "{err}");
-}
-
-#[test]
-fn check_tells_a_script_everything_on_standard_output() {
-    let (exit, out, err) =
-        run_check("[log]\nformat = \"pretty\"\n[genesys]\nallow_insecure = 1\n", Output::Json);
-    assert_eq!((exit, err.as_str()), (Exit::Configuration, ""));
-    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(report["ok"], false);
-    let keys: Vec<_> = report["mistakes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|mistake| mistake["key"].as_str().unwrap())
-        .collect();
-    assert!(keys.contains(&"log.format") && keys.contains(&"genesys.allow_insecure"), "{keys:?}");
-}
-
-#[test]
-fn check_shows_what_a_right_file_would_run() {
-    let (exit, out, err) = run_check(RIGHT, Output::Text);
-    assert_eq!((exit, err.as_str()), (Exit::Success, ""));
-    assert_snapshot!(out, @r#"
-    bad.toml is right, and would run:
-      organisation   region mypurecloud.ie
-      OAuth client   7f1d8a3e-4c52-4b0e-9d3a-0c5b6e1f2a4d
-      secret         environment variable GENESYS_CLIENT_SECRET
-      queues         Support
-      topics         v2.routing.queues.{id}.conversations
-                     v2.routing.queues.{id}.users
-                     v2.analytics.queues.{id}.observations
-      subscriptions  3
-      sink           jsonl to ./events.jsonl: once in effect
-      personal data  v2.routing.queues.conversations: names, phone numbers, addresses, attributes, contact ids, subjects, notes
-      personal data  privacy.profile = "personal" drops or hashes these
-      admin          http://127.0.0.1:9464/
-      not known yet  whether the platform knows these queues
-      not known yet  whether the client may subscribe to each topic
-      not known yet  whether the organisation, the secret's source and the sinks can be reached
-    "#);
-}
-
-#[test]
-fn check_knows_what_only_the_platform_knows() {
-    let text = RIGHT.replace("Support", "all");
-    let (_, out, _) = run_check(&text, Output::Json);
-    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(report["ok"], true);
-    assert_eq!(report["summary"]["subscriptions"], serde_json::Value::Null);
-    assert!(report["summary"]["unknown"][0].as_str().unwrap().contains("how many queues"));
-}
-
-fn run_check(text: &str, output: Output) -> (Exit, String, String) {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("bad.toml");
-    std::fs::write(&file, text).unwrap();
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit = check::check(&Check { file, online: false, output }, owned(&[]), &mut out, &mut err)
-        .unwrap();
-    let plain = |bytes| {
-        String::from_utf8(bytes).unwrap().replace(&format!("{}/", directory.path().display()), "")
-    };
-    (exit, plain(out), plain(err))
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tieline::bridge::history::{History, Line, Rotation, Span};
-use tieline::bridge::status::{Channels, Session, Sink, Status, Stream, Topics};
+use tieline::bridge::status::{Budget, Channels, Session, Sink, Status, Stream, Topics};
 use tieline::clock::Clock;
 use tieline::sequence::{Certainty, Gap};
 use tieline::telemetry::Level;
@@ -173,7 +173,11 @@ fn story(clock: Clock, trouble: bool) -> Status {
     let mut status = Status::new("0.1.0", epoch, ago(5 * 3600), Duration::from_secs(35));
     status.as_of = now;
     status.shards = 2;
-    status.channels = Channels { used: 3, most: 20 };
+    status.channels = Channels { used: 3, most: 20, ..Channels::default() };
+    status.budgets = vec![
+        Budget { name: "REST calls in a minute", used: 2, most: 240 },
+        Budget { name: "Handshakes in a second", used: 0, most: 10 },
+    ];
     status.login.source = "vault";
     (status.login.secret, status.login.newest_secret) = (Some(2), Some(2));
     status.login.newest_secret_seen = Some(ago(1_500));

@@ -161,7 +161,7 @@ async fn rest_vault_and_the_socket_go_through_the_proxy_and_its_refusals_are_wai
     let bridge = stand.start().await;
     bridge.line(&["secret_source_failed", &through, "proxy authorization required"]).await;
     proxy.refuse(&[(GENESYS, 502)]);
-    bridge.line(&["token_refused", "unreachable", &through]).await;
+    bridge.line(&["token_refused", "\"proxy\"", &through]).await;
     proxy.refuse(&[]);
     bridge.ready().await;
     let since = stand.emitted().await + 1;

@@ -75,6 +75,15 @@ async fn a_wrong_secret_is_named_and_what_is_live_stays_live() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operators_signal_rotates_without_a_gap() {
+    let (stand, bridge, since) = begin(brisk()).await;
+    bridge.signal("USR1").await;
+    finished(&bridge, "operator", 1).await;
+    assert!(stand.channels().await <= 2);
+    end(stand, bridge, since).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_expire_cost_nothing() {
     // The simulator closes the sockets of a token that ends.
     let options = Options { token_ttl: Duration::from_secs(6), ..brisk() };

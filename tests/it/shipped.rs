@@ -68,7 +68,7 @@ fn a_sink_is_on_when_the_file_or_the_environment_names_it() {
         ("TIELINE_SINK__KAFKA__OPTIONS__SECURITY_PROTOCOL", "ssl"),
     ]);
     let kafka = config.sinks.kafka.unwrap();
-    assert_eq!(kafka.options["security.protocol"], "ssl");
+    assert_eq!(kafka.options["security.protocol"], "ssl".into());
     assert_eq!(kafka.topic, "genesys.events", "the rest is by default");
     assert!(config.sinks.jsonl.is_some() && config.sinks.nats.is_none());
 

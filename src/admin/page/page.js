@@ -150,7 +150,10 @@ function running(kind, at, none = "–") {
 function labelled(body, rows) {
   const heads = [...body.closest("table").querySelectorAll("th")].map((head) => head.textContent);
   for (const row of rows) {
-    if (row.cells.length === heads.length) [...row.cells].forEach((one, at) => one.setAttribute("data-label", heads[at]));
+    if (row.cells.length === heads.length) [...row.cells].forEach((one, at) => {
+      one.setAttribute("data-label", heads[at]);
+      if (one.textContent === "–") one.classList.add("blank");
+    });
   }
   fill(body, rows);
 }

@@ -4,6 +4,8 @@
 //! take, and after an error begins again at the first event without acknowledgement. Knows no broker.
 
 mod dead_letter;
+mod pace;
+mod parking;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,8 @@ use crate::sink::{self, Disposition, Record, Sink, Verdict};
 use crate::telemetry::metrics;
 use crate::time::Timestamp;
 use dead_letter::DeadLetters;
+use pace::Pace;
+use parking::Parking;
 use std::collections::VecDeque;
 use std::error::Error as _;
 use std::fmt;
@@ -42,8 +46,6 @@ pub struct Setup {
     pub reader: Reader,
     /// The least that the broker must give.
     pub required: Option<Level>,
-    /// The journal's.
-    pub epoch: Epoch,
     /// The back-off; asked again from attempt 0 after each verdict.
     pub delay: Delay,
     /// How a parked event is written.
@@ -78,14 +80,18 @@ pub struct Publisher {
     attempt: u32,
     /// When the frames of submitted records were read, oldest first.
     in_flight: VecDeque<Timestamp>,
+    pace: Pace,
+    /// What the sink is doing: one of `metrics::FAILURES`.
+    doing: &'static str,
+    /// The epoch that the sink was opened for.
+    epoch: Option<Epoch>,
+    /// What was refused and has no marker yet, and what was stored behind it.
+    parking: Parking,
 }
 
 impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setup")
-            .field("sink", &self.sink)
-            .field("epoch", &self.epoch)
-            .finish_non_exhaustive()
+        f.debug_struct("Setup").field("sink", &self.sink).finish_non_exhaustive()
     }
 }
 
@@ -107,6 +113,10 @@ impl Publisher {
             setup,
             attempt: 0,
             in_flight: VecDeque::new(),
+            pace: Pace::default(),
+            doing: "connect",
+            epoch: None,
+            parking: Parking::default(),
         }
     }
 
@@ -125,20 +135,22 @@ impl Publisher {
     async fn publish(&mut self) -> Result<(), Error> {
         // With nothing left to deliver, a broker that is away need not come back.
         while !self.setup.reader.is_finished() {
-            let failed = match self.open().await {
+            let streamed = match self.open().await {
                 Ok(true) => self.stream().await,
                 // Nothing is left to deliver, so that the sink is not needed any more.
                 Ok(false) => return Ok(()),
                 Err(error) => Err(error),
             };
-            match failed {
-                Ok(()) => {
+            match streamed {
+                Ok(Streamed::ToTheEnd) => {
                     // Everything is acknowledged: a sink that cannot say goodbye has lost nothing.
+                    self.doing = "close";
                     if let Err(error) = self.setup.sink.close().await {
                         self.fail(&error, Duration::ZERO).await;
                     }
                     return Ok(());
                 }
+                Ok(Streamed::ToTheNextEpoch) => {}
                 Err(error) => self.back_off(error).await?,
             }
         }
@@ -148,24 +160,45 @@ impl Publisher {
     /// Opens the sink and forgets what its broker turns out to hold. False when it need not be opened any more.
     async fn open(&mut self) -> Result<bool, sink::Error> {
         self.in_flight.clear();
-        // Asked first: a sink that fails at once would otherwise be opened for ever.
-        let resume = tokio::select! {
-            biased;
-            () = is_over(&self.setup.reader) => return Ok(false),
-            resume = self.setup.sink.open(&self.setup.epoch) => resume?,
-        };
-        self.require().await?;
-        if let Some(position) = resume.last_position {
-            // A refused event cannot hide among these: a sink that can resume stores nothing behind one until it was told.
-            let known = self.setup.reader.skip_through(position);
-            self.setup.metrics.known(known as u64);
+        self.pace.forget();
+        self.doing = "connect";
+        self.parking.forget();
+        self.setup.reader.rewind();
+        let mut resumed_from = None;
+        // The youngest first: a broker that holds something of it has all that is older. There is more than one only after a restart
+        // that could not go on with the last.
+        for epoch in self.setup.reader.epochs().into_iter().rev() {
+            // Asked first: a sink that fails at once would otherwise be opened for ever.
+            let resume = tokio::select! {
+                biased;
+                () = is_over(&self.setup.reader) => return Ok(false),
+                resume = self.setup.sink.open(&epoch) => resume?,
+            };
+            self.require().await?;
+            self.epoch = Some(epoch.clone());
+            resumed_from = resume.last_position;
+            if let Some(position) =
+                resumed_from.filter(|position| *position > self.setup.reader.end())
+                && self.epoch == self.setup.reader.epochs().pop()
+            {
+                // Its positions were given before, to other events. The next attempt finds a new epoch.
+                self.setup.reader.renew().await.map_err(unreadable)?;
+                let detail = format!(
+                    "it holds events up to position {position}, and the journal does not: data_dir is an old copy"
+                );
+                return Err(sink::Error::retry("go on with the epoch", detail));
+            }
+            if let Some(position) = resumed_from {
+                // A refused event cannot hide among these: a sink that can resume stores nothing behind one until it was told.
+                let skipped = self.setup.reader.skip_through(&epoch, position).await;
+                let known = skipped.map_err(unreadable)?;
+                let markers = self.parking.settle_through(position);
+                self.setup.metrics.known(known.saturating_sub(markers) as u64);
+                break;
+            }
         }
         self.setup.reader.rewind();
-        self.observe(Observation::SinkReady {
-            sink: self.setup.reader.sink(),
-            resumed_from: resume.last_position,
-        })
-        .await;
+        self.observe(Observation::SinkReady { sink: self.setup.reader.sink(), resumed_from }).await;
         Ok(true)
     }
 
@@ -184,8 +217,8 @@ impl Publisher {
         }
     }
 
-    /// Sends and settles until everything of a closed journal is settled.
-    async fn stream(&mut self) -> Result<(), sink::Error> {
+    /// Sends and settles until everything of a closed journal is settled, or of an epoch.
+    async fn stream(&mut self) -> Result<Streamed, sink::Error> {
         let mut batch: Vec<Record> = Vec::with_capacity(BATCH);
         let mut verdicts = Vec::new();
         let mut is_full = false;
@@ -193,23 +226,37 @@ impl Publisher {
             // Asked before the queue: what was appended before the close is then seen.
             let is_closed = self.setup.reader.is_closed();
             batch.clear();
-            if !is_full {
-                self.setup.reader.peek(BATCH, &mut batch);
+            let is_parking = self.parking.is_busy();
+            if !is_full && !is_parking {
+                self.setup.reader.peek(BATCH, &mut batch).await.map_err(unreadable)?;
+            }
+            if let Some(first) = batch.first()
+                && self.epoch.as_ref() != Some(&first.event.epoch)
+            {
+                if self.in_flight.is_empty() {
+                    return Ok(Streamed::ToTheNextEpoch);
+                }
+                // The sink is asked about the next epoch once it has settled this one.
+                batch.clear();
+                is_full = true;
             }
             let offered = batch.len();
             if offered > 0 {
+                self.doing = "send";
+                let now = self.setup.clock.timestamp();
                 let taken = self.setup.sink.submit(&batch).await?.min(offered);
                 self.setup.reader.advance(taken);
+                self.pace.took(taken, now);
                 let sent = batch.drain(..).take(taken);
                 self.in_flight.extend(sent.map(|record| record.event.received));
                 is_full = taken < offered;
             }
-            if self.in_flight.is_empty() {
+            if self.in_flight.is_empty() && !is_parking {
                 if is_full {
                     return Err(takes_nothing(self.setup.reader.sink()));
                 }
                 if is_closed && offered == 0 {
-                    return Ok(());
+                    return Ok(Streamed::ToTheEnd);
                 }
             }
             let has_more = offered == BATCH && !is_full;
@@ -217,70 +264,62 @@ impl Publisher {
                 biased;
                 // 1 What became of what was sent, so that the window opens.
                 settled = self.setup.sink.settle(&mut verdicts), if !self.in_flight.is_empty() => {
-                    self.apply(&mut verdicts).await;
+                    self.apply(&mut verdicts).await?;
+                    self.doing = "acknowledge";
                     settled?;
                     is_full = false;
                 }
                 // 2 More of what is there already.
                 () = tokio::task::yield_now(), if has_more => {}
                 // 3 Something new.
-                () = self.setup.reader.changed(), if !is_full => {}
+                () = self.setup.reader.changed(), if !is_full && !is_parking => {}
+            }
+            if self.parking.is_busy() && self.in_flight.is_empty() {
+                self.mark_parked().await?;
             }
         }
     }
 
     /// Takes verdicts in order and passes them on to the journal.
-    async fn apply(&mut self, verdicts: &mut Vec<Verdict>) {
+    async fn apply(&mut self, verdicts: &mut Vec<Verdict>) -> Result<(), sink::Error> {
         if verdicts.is_empty() {
-            return;
+            return Ok(());
         }
         self.attempt = 0;
-        let now = self.setup.clock.timestamp().as_micros();
         let mut stored = 0;
         for verdict in verdicts.drain(..) {
             let received = self.in_flight.pop_front().unwrap_or_default();
+            let taken = self.pace.settle();
             match verdict {
-                Verdict::Stored => {
+                Verdict::Stored if !self.parking.is_busy() => {
+                    self.delivered(received);
                     stored += 1;
-                    let micros = now.saturating_sub(received.as_micros());
-                    self.setup.metrics.delivered(Duration::from_micros(micros));
+                    if let Some(taken) = taken {
+                        let took = self.since(taken);
+                        self.setup.metrics.acknowledged_after(took);
+                    }
                 }
+                // Nothing is acknowledged over a refused one before its marker is stored.
+                Verdict::Stored => self.parking.hold(received),
                 Verdict::Refused { reason } => {
-                    self.acknowledge(std::mem::take(&mut stored));
-                    self.park(reason).await;
+                    self.setup.reader.acknowledge(std::mem::take(&mut stored));
+                    self.park(&reason).await?;
                 }
             }
         }
-        self.acknowledge(stored);
+        self.setup.reader.acknowledge(stored);
+        Ok(())
     }
 
-    fn acknowledge(&mut self, count: usize) {
-        self.setup.reader.acknowledge(count);
+    /// Counts an event that the sink has.
+    fn delivered(&self, received: Timestamp) {
+        self.setup.metrics.delivered(self.since(received));
     }
 
-    /// Parks the oldest event without acknowledgement. Tries for as long as it takes: to go on would lose the event.
-    async fn park(&mut self, reason: String) {
-        let Some(record) = self.setup.reader.first() else {
-            return;
-        };
-        let mut structured = Vec::new();
-        (self.setup.encode)(&record, &mut structured);
-        while let Err(error) = self.dead_letters.park(&structured, &reason).await {
-            let retry_in = (self.setup.delay)(self.attempt);
-            self.attempt = self.attempt.saturating_add(1);
-            let path = self.dead_letters.path().display();
-            let detail = format!("write the dead letter to {path}: {error}");
-            self.observe_failure(detail, retry_in).await;
-            tokio::time::sleep(retry_in).await;
-        }
-        self.setup.reader.acknowledge(1);
-        self.observe(Observation::EventParked {
-            sink: self.setup.reader.sink(),
-            topic: record.event.topic.clone(),
-            number: record.number,
-            reason,
-        })
-        .await;
+    /// How long ago that was.
+    fn since(&self, earlier: Timestamp) -> Duration {
+        let now = self.setup.clock.timestamp().as_micros();
+        Duration::from_micros(now.saturating_sub(earlier.as_micros()))
     }
 
     /// Waits before the sink is opened again, but not for nothing, or gives up when that cannot help.
@@ -310,18 +349,28 @@ impl Publisher {
             detail.push_str(&cause.to_string());
             source = cause.source();
         }
-        self.observe_failure(detail, retry_in).await;
+        self.observe_failure(self.doing, detail, retry_in).await;
     }
 
-    async fn observe_failure(&mut self, detail: String, retry_in: Duration) {
-        self.observe(Observation::SinkFailed { sink: self.setup.reader.sink(), detail, retry_in })
-            .await;
+    async fn observe_failure(&mut self, kind: &'static str, detail: String, retry_in: Duration) {
+        let sink = self.setup.reader.sink();
+        self.observe(Observation::SinkFailed { sink, kind, detail, retry_in }).await;
     }
 
     async fn observe(&mut self, observation: Observation) {
         // Without a reader the process is past telling anything.
         self.setup.observations.send(observation).await.ok();
     }
+}
+
+/// Why a stream came to its end.
+enum Streamed {
+    ToTheEnd,
+    ToTheNextEpoch,
+}
+
+fn unreadable(error: std::io::Error) -> sink::Error {
+    sink::Error::retry("read the journal", error)
 }
 
 /// Waits until nothing is left to deliver and nothing more will come: a drain must not wait for a sink that is away then.

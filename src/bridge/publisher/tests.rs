@@ -1,11 +1,10 @@
 //! Publishers against a broker that fails as its script says, in virtual time.
 
 use super::*;
-use crate::event::{Entry, Marks, Notification, Topic};
-use crate::journal::{Config, Journal};
+use crate::event::{Entry, Kind, Marks, Notification, Topic};
+use crate::journal::{Journal, rehearsal};
 use crate::sink::Resume;
 use crate::sink::guarantee::{Guarantee, Level};
-use crate::size::Size;
 use async_trait::async_trait;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -34,6 +33,8 @@ impl Dice {
 struct Broker {
     /// Position, key and number of what it stored, in order.
     stored: Vec<(u64, String, u64)>,
+    /// The positions among them in whose place a marker stands.
+    markers: Vec<u64>,
     opened: usize,
 }
 
@@ -54,6 +55,10 @@ struct Scripted {
 impl Scripted {
     fn broker(&self) -> MutexGuard<'_, Broker> {
         self.broker.lock().expect("no test panics while it holds this")
+    }
+
+    fn refuses(&self, record: &Record) -> bool {
+        record.event.kind != Kind::Parked && self.refused.contains(&record.event.position)
     }
 
     fn fault(&mut self, operation: &str) -> Result<(), sink::Error> {
@@ -85,7 +90,13 @@ impl Sink for Scripted {
     async fn submit(&mut self, records: &[Record]) -> Result<usize, sink::Error> {
         self.fault("submit")?;
         let room = self.window - self.in_flight.len();
-        let taken = records.len().min(room);
+        let mut taken = records.len().min(room);
+        if self.resumes {
+            // Nothing is taken behind a refused one until that was told.
+            let refused = self.in_flight.iter().any(|record| self.refuses(record));
+            let first = records.iter().position(|record| self.refuses(record));
+            taken = if refused { 0 } else { taken.min(first.map_or(taken, |first| first + 1)) };
+        }
         self.in_flight.extend(records[..taken].iter().cloned());
         Ok(taken)
     }
@@ -100,8 +111,11 @@ impl Sink for Scripted {
                 break;
             };
             let position = record.event.position;
-            let refused = self.refused.contains(&position);
+            let refused = self.refuses(&record);
             if !refused {
+                if record.event.kind == Kind::Parked {
+                    self.broker().markers.push(position);
+                }
                 let key = record.event.topic.key().to_owned();
                 self.broker().stored.push((position, key, record.number));
             }
@@ -137,9 +151,7 @@ struct Bench {
 }
 
 fn bench(make: impl FnOnce(Arc<Mutex<Broker>>) -> Box<dyn Sink>) -> Bench {
-    let config = Config { max_bytes: Size(1 << 20) };
-    let epoch = Epoch::new(Timestamp::default(), 1);
-    let (journal, mut readers) = Journal::new(&config, epoch.clone(), &["test"]);
+    let (journal, mut readers) = rehearsal::journal(1 << 20, &["test"]);
     let broker = Arc::default();
     let metrics = metrics::Metrics::new("test", &["test"]);
     let metrics = metrics.sink("test").expect("just named").clone();
@@ -150,7 +162,6 @@ fn bench(make: impl FnOnce(Arc<Mutex<Broker>>) -> Box<dyn Sink>) -> Bench {
         sink: make(Arc::clone(&broker)),
         required: None,
         reader: readers.remove(0),
-        epoch,
         delay: Box::new(|attempt| Duration::from_secs(1 << attempt.min(5))),
         encode: Box::new(|record, out| {
             out.extend_from_slice(b"{\"data\":");
@@ -218,8 +229,11 @@ async fn a_broker_that_resumes_gets_everything_once_and_in_order_whatever_fails(
         let bench = scripted(seed, seed % 30, true, &refused);
         let (stored, delivered, parked) = deliver(bench, 60).await;
         let positions: Vec<u64> = stored.iter().map(|stored| stored.0).collect();
-        let expected: Vec<u64> = (1..=60).filter(|at| !refused.contains(at)).collect();
-        assert_eq!(positions, expected, "seed {seed}");
+        assert_eq!(
+            positions,
+            (1..=60).collect::<Vec<u64>>(),
+            "seed {seed}: a marker stands in its place"
+        );
         let once: std::collections::BTreeSet<u64> = refused.into();
         assert_eq!(parked.lines().count(), once.len(), "seed {seed}");
         assert_eq!(delivered + once.len() as u64, 60, "seed {seed}");
@@ -232,7 +246,7 @@ async fn a_broker_that_cannot_tell_gets_everything_at_least_once_and_first_sight
         let bench = scripted(seed, seed % 30, false, &[5]);
         let (stored, delivered, parked) = deliver(bench, 60).await;
         let mut first: Vec<u64> = Vec::new();
-        for (position, _, _) in &stored {
+        for (position, _, _) in stored.iter().filter(|stored| stored.0 != 5) {
             if first.last().is_none_or(|last| position > last) {
                 first.push(*position);
             }
@@ -314,7 +328,8 @@ async fn an_event_is_not_let_go_while_it_cannot_be_parked() {
     assert!(broker.lock().expect("not poisoned").stored.is_empty());
     std::fs::remove_dir(&path).expect("out of the way");
     assert_eq!(running.await.expect("no panic").expect("drained"), 0);
-    assert_eq!(broker.lock().expect("not poisoned").stored.len(), 1);
+    let broker = broker.lock().expect("not poisoned");
+    assert_eq!((broker.stored.len(), &broker.markers[..]), (2, &[1][..]));
 }
 
 /// A sink that answers every call in one way.
@@ -359,6 +374,24 @@ async fn a_sink_that_only_configuration_can_help_ends_the_publisher() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sink_that_gives_less_than_is_required_ends_the_publisher_before_it_sends() {
+    let mut bench = scripted(1, 0, true, &[]);
+    append(&mut bench.journal, 1..3);
+    bench.publisher.setup.required = Some(Level::EffectivelyOnce);
+    let broker = Arc::clone(&bench.broker);
+    let error = bench.publisher.run().await.expect_err("too little");
+    let why = error.source.source.expect("a reason").to_string();
+    assert!(why.starts_with("effectively_once is required, and at_least_once is"), "{why}");
+    assert!(broker.lock().expect("whole").stored.is_empty());
+
+    let mut bench = scripted(1, 0, true, &[]);
+    bench.publisher.setup.required = Some(Level::AtLeastOnce);
+    append(&mut bench.journal, 1..3);
+    bench.journal.close();
+    assert_eq!(bench.publisher.run().await.expect("enough"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_deadline_ends_a_drain_and_what_is_left_is_counted() {
     let mut bench = bench(|_| {
         Box::new(Stubborn {
@@ -374,6 +407,7 @@ async fn the_deadline_ends_a_drain_and_what_is_left_is_counted() {
         first,
         Observation::SinkFailed {
             sink: "test",
+            kind: "connect",
             detail: "connect to test://: the script says so".into(),
             retry_in: Duration::from_secs(6), // The broker's 5 s, and then the back-off's 1 s.
         }
@@ -406,4 +440,16 @@ async fn a_sink_that_takes_nothing_is_opened_again_and_not_waited_for() {
     }
     bench.deadline.cancel();
     assert_eq!(running.await.expect("no panic").expect("no error"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_event_leaves_a_marker_with_its_number_and_key() {
+    let bench = scripted(1, 0, true, &[2]);
+    let broker = Arc::clone(&bench.broker);
+    deliver(bench, 6).await;
+    let broker = broker.lock().expect("not poisoned");
+    assert_eq!(broker.markers, [2]);
+    let numbers: Vec<u64> =
+        broker.stored.iter().filter(|stored| stored.1 == "b").map(|stored| stored.2).collect();
+    assert_eq!(numbers, [1, 2], "the numbers of its key have no hole");
 }

@@ -1,6 +1,9 @@
 //! The lifecycle against a model of the platform, in virtual time.
 
+mod herd;
+mod platform;
 mod properties;
+mod reasons;
 mod redundant;
 mod topics;
 mod transcripts;

@@ -1,20 +1,25 @@
 //! A model of the platform that answers commands in virtual time, and remembers what was asked of it.
 
+use super::herd::Door;
+use super::platform::Known;
 use crate::event::Topic;
 use crate::lifecycle::{
-    CHANNELS_PER_CLIENT, Change, ChannelId, Command, Config, FoundChannel, Heard, Lifecycle, Note,
-    Reason, Refusal, RejectedTopic, Reply, SecretVersion, SessionId, ShardId, TOPICS_PER_CHANNEL,
-    TokenId,
+    CHANNELS_PER_CLIENT, ChannelId, Command, Config, Heard, Lifecycle, Note, Reason, Refusal,
+    Reply, SecretVersion, SessionId, ShardId, State, TokenId,
 };
 use crate::observation::Observation;
 use crate::time::Time;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 pub const QUEUE: &str = "00000000-0000-4000-8000-000000000001";
 const DAY: Duration = Duration::from_secs(86_400);
-const ROUND_TRIP: Duration = Duration::from_millis(20);
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// Later than any test lives.
+const FAR: Time = Time::from_micros(u64::MAX / 2);
 
 pub fn config() -> Config {
     Config {
@@ -36,14 +41,6 @@ pub fn refusal(reason: Reason) -> Refusal {
     Refusal { reason, retry_after: None, detail: format!("scripted {reason}") }
 }
 
-/// A channel as the platform knows it.
-#[derive(Clone, Copy, Debug)]
-pub struct Known {
-    maker: TokenId,
-    used: u64,
-    expires: Time,
-}
-
 /// A closed gap, as the notes told it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
@@ -58,14 +55,14 @@ pub struct World {
     pub lifecycle: Lifecycle,
     pub now: Time,
     /// What the platform will say, by time; the number keeps the order of equal times.
-    due: BTreeMap<(Time, u64), Reply>,
-    serial: u64,
+    pub(super) due: BTreeMap<(Time, u64), Reply>,
+    pub(super) serial: u64,
     /// The socket on each channel.
     pub sockets: BTreeMap<ChannelId, SessionId>,
     /// The channels that the platform knows.
     pub channels: BTreeMap<ChannelId, Known>,
     /// Tokens that have not ended, by their ends.
-    tokens: BTreeSet<(Time, TokenId)>,
+    pub(super) tokens: BTreeSet<(Time, TokenId)>,
     /// Channels that the platform dropped to make room for another.
     pub evicted: usize,
     /// Channels that it dropped for any other reason.
@@ -74,6 +71,14 @@ pub struct World {
     pub lose_answers: usize,
     /// Whether the platform will not list channels.
     pub lists_no_channels: bool,
+    /// What all clients share at the platform's door, where there are others.
+    pub door: Option<Rc<RefCell<Door>>>,
+    /// Where each session was last told to be.
+    pub(super) told_states: BTreeMap<String, &'static str>,
+    /// Logins with a secret that was refused.
+    pub refused_logins: Vec<(Time, SecretVersion)>,
+    /// Shards that were covered once: what comes before is no gap.
+    pub(super) begun: BTreeSet<ShardId>,
     pub secret: SecretVersion,
     /// Refusals to give instead of the next answers: to logins, REST calls, handshakes.
     pub refuse_login: VecDeque<Refusal>,
@@ -99,26 +104,12 @@ pub struct World {
     /// When each shard was without a socket that speaks, once it had one; open intervals have no end.
     pub unfed: BTreeMap<ShardId, Vec<(Time, Option<Time>)>>,
     /// Until when requests are forbidden by a `Retry-After`: logins, REST calls, handshakes.
-    forbidden: [Time; 3],
+    pub(super) forbidden: [Time; 3],
     /// What the answers under way will forbid, by their number: it counts from the answer's arrival, and not before, even
     /// where another answer arrives in the same instant.
-    forbidding: BTreeMap<u64, (usize, Duration)>,
+    pub(super) forbidding: BTreeMap<u64, (usize, Duration)>,
     /// Requests that came too early all the same.
     pub hasty: Vec<(Time, Command)>,
-}
-
-/// The kinds of requests, as places in `World::forbidden`.
-fn kind(command: &Command) -> Option<usize> {
-    match command {
-        Command::RequestToken => Some(0),
-        Command::ListTopics { .. }
-        | Command::ListChannels { .. }
-        | Command::OpenChannel { .. }
-        | Command::Subscribe { .. }
-        | Command::Amend { .. } => Some(1),
-        Command::Connect { .. } => Some(2),
-        Command::Ping { .. } | Command::Close { .. } | Command::Forget { .. } => None,
-    }
 }
 
 impl World {
@@ -139,6 +130,10 @@ impl World {
             dropped: 0,
             lose_answers: 0,
             lists_no_channels: false,
+            door: None,
+            told_states: BTreeMap::new(),
+            refused_logins: Vec::new(),
+            begun: BTreeSet::new(),
             secret: SecretVersion(1),
             refuse_login: VecDeque::new(),
             refuse_rest: VecDeque::new(),
@@ -228,9 +223,52 @@ impl World {
         self.say(Reply::Heard { session, what, at: self.now });
     }
 
+    /// What holds after every step.
+    fn hold_to_the_rules(&mut self) {
+        assert!(self.lifecycle.poll_timeout().is_some(), "no deadline\n{}", self.transcript);
+        let mut sessions = BTreeMap::new();
+        for session in self.lifecycle.sessions() {
+            *sessions.entry((session.shard, session.leg)).or_insert(0) += 1;
+            let due = session.poll_timeout(&config());
+            let waits = due.map_or_else(|| session.state == State::Authenticating, |due| due < FAR);
+            assert!(waits, "{} waits without end in {:?}", session.id, session.state);
+        }
+        assert!(sessions.values().all(|count| *count <= 3), "{sessions:?}\n{}", self.transcript);
+        assert!(self.lifecycle.channels(self.now) <= CHANNELS_PER_CLIENT, "{}", self.transcript);
+        let coverage = &self.lifecycle.output.coverage;
+        let covered = coverage.iter().filter(|(_, coverage)| coverage.is_covered());
+        let covered: BTreeSet<ShardId> = covered.map(|(shard, _)| *shard).collect();
+        self.begun.extend(&covered);
+        let lost = |shard: &&ShardId| coverage.contains_key(shard) && !covered.contains(shard);
+        let lost: BTreeSet<ShardId> = self.begun.iter().filter(lost).copied().collect();
+        let open = self.gaps.iter().filter(|gap| gap.to.is_none());
+        let named: BTreeSet<ShardId> = open.map(|gap| gap.shard).collect();
+        assert_eq!(lost, named, "{:?}\n{}", self.gaps, self.transcript);
+    }
+
+    /// A session moved along an arrow of the picture, from where it was.
+    fn hold_to_the_picture(&mut self, session: String, from: &'static str, to: &'static str) {
+        let was = self.told_states.insert(session.clone(), to).unwrap_or("waiting");
+        assert_eq!(was, from, "{session} jumped");
+        let arrow = match from {
+            "waiting" | "authenticating" => {
+                ["waiting", "authenticating", "opening", "subscribing", "connecting"].contains(&to)
+            }
+            "opening" => ["waiting", "subscribing"].contains(&to),
+            "subscribing" => ["waiting", "connecting"].contains(&to),
+            "connecting" => ["waiting", "settling"].contains(&to),
+            "settling" => ["waiting", "live"].contains(&to),
+            "live" => ["waiting", "draining"].contains(&to),
+            "draining" => to == "live",
+            _ => false,
+        };
+        assert!(arrow, "{session} went from {from} to {to}\n{}", self.transcript);
+    }
+
     /// Notes which shards no socket feeds.
     fn watch(&mut self) {
         self.collect();
+        self.hold_to_the_rules();
         let speaks = |session: &SessionId| !self.mute.contains(session);
         let open: BTreeSet<SessionId> = self.sockets.values().copied().filter(speaks).collect();
         let sessions = self.lifecycle.sessions();
@@ -289,40 +327,13 @@ impl World {
             return;
         }
         self.gaps.clear();
+        self.refused_logins.clear();
+        let living: BTreeSet<String> =
+            self.lifecycle.sessions().map(|session| session.id.to_string()).collect();
+        self.told_states.retain(|session, _| living.contains(session));
         self.unfed.values_mut().for_each(Vec::clear);
         self.transcript.clear();
         self.asked.clear();
-    }
-
-    /// A token ends, and the sockets of the channels that it made are closed.
-    fn end_token(&mut self) {
-        let Some((_, token)) = self.tokens.pop_first() else { return };
-        let made =
-            |channel: &ChannelId| self.channels.get(channel).is_some_and(|c| c.maker == token);
-        let closed: Vec<SessionId> = self
-            .sockets
-            .iter()
-            .filter(|(channel, session)| made(channel) && !self.mute.contains(session))
-            .map(|(_, session)| *session)
-            .collect();
-        for session in closed {
-            self.tell(&format!("the token ends that made the channel of {session}"));
-            self.lose(session, Reason::Closed);
-        }
-    }
-
-    /// Drops what has expired.
-    fn expire(&mut self) {
-        let (now, before) = (self.now, self.channels.len());
-        self.channels.retain(|_, channel| now < channel.expires);
-        self.dropped += before - self.channels.len();
-    }
-
-    /// Drops every channel without a word.
-    pub fn drop_channels(&mut self) {
-        self.dropped += self.channels.len();
-        self.channels.clear();
-        self.mute.extend(self.sockets.values().copied());
     }
 
     /// The newest session with a socket.
@@ -369,7 +380,7 @@ impl World {
         self.lifecycle.handle_reply(reply, self.now);
     }
 
-    fn later(&mut self, after: Duration, reply: Reply) {
+    pub(super) fn later(&mut self, after: Duration, reply: Reply) {
         self.serial += 1;
         self.due.insert((self.now + after, self.serial), reply);
     }
@@ -408,6 +419,9 @@ impl World {
                         "rotation over: {trigger}, after {:.3} s of both",
                         overlap.as_secs_f64()
                     )),
+                Note::Observed(Observation::SessionEntered { session, from, to, .. }) => {
+                    self.hold_to_the_picture(session, from, to);
+                }
                 Note::Observed(_) | Note::Misplanned(_) => {}
             }
         }
@@ -417,218 +431,15 @@ impl World {
         }
     }
 
-    fn answer(&mut self, command: Command) {
-        if kind(&command).is_some_and(|kind| self.now < self.forbidden[kind]) {
-            self.hasty.push((self.now, command.clone()));
-        }
-        let asked = kind(&command);
-        let reply = match command {
-            Command::RequestToken => {
-                self.tell("request token");
-                self.serial += 1;
-                match self.refuse_login.pop_front() {
-                    Some(refusal) => Reply::TokenRefused { refusal, secret: Some(self.secret) },
-                    None => {
-                        let (token, expires_in) = (TokenId(self.serial), self.token_life);
-                        self.tokens.insert((self.now + ROUND_TRIP + expires_in, token));
-                        Reply::TokenGranted { token, expires_in, secret: self.secret }
-                    }
-                }
-            }
-            Command::ListTopics { .. } => match self.refuse_list.pop_front() {
-                Some(refusal) => Reply::TopicsRefused { refusal },
-                None => {
-                    let topics = self.listed.clone().unwrap_or_else(|| topics(self.shards));
-                    Reply::TopicsListed { topics, unknown: Vec::new(), calls: 1 }
-                }
-            },
-            Command::ListChannels { token } => {
-                self.tell("list channels");
-                self.list_channels(token)
-            }
-            Command::OpenChannel { session, token } => {
-                self.tell(&format!("{session} open channel"));
-                self.open_channel(session, token)
-            }
-            Command::Amend { session, channel, change, .. } => self.amend(session, channel, change),
-            Command::Subscribe { session, channel, topics, .. } => {
-                self.tell(&format!("{session} subscribe"));
-                self.carried.insert(channel, topics.iter().cloned().collect());
-                let gone = Reply::Refused { session, refusal: refusal(Reason::ChannelGone) };
-                if self.refuse_rest.front().is_some_and(|next| next.reason == Reason::ChannelGone) {
-                    // What a call is told is gone, is gone.
-                    self.channels.remove(&channel);
-                    self.dropped += 1;
-                }
-                self.expire();
-                self.serial += 1;
-                let (used, expires) = (self.serial, self.now + DAY);
-                let refused = self.refused(session);
-                refused.unwrap_or(match self.channels.get_mut(&channel) {
-                    Some(known) => {
-                        *known = Known { used, expires, ..*known };
-                        Reply::Subscribed { session, rejected: Vec::new() }
-                    }
-                    None => gone,
-                })
-            }
-            Command::Connect { session, channel } => {
-                self.tell(&format!("{session} connect"));
-                self.connect(session, channel)
-            }
-            Command::Ping { session } => Reply::Heard { session, what: Heard::Pong, at: self.now },
-            Command::Close { session } => {
-                self.tell(&format!("{session} close"));
-                self.sockets.retain(|_, of| *of != session);
-                self.due.retain(|_, reply| session_of(reply) != Some(session));
-                return;
-            }
-            Command::Forget { .. } => return,
-        };
-        let forbids = match (asked, &reply) {
-            (
-                Some(kind),
-                Reply::Refused { refusal, .. }
-                | Reply::TokenRefused { refusal, .. }
-                | Reply::TopicsRefused { refusal },
-            ) => refusal.retry_after.map(|wait| (kind, wait)),
-            _ => None,
-        };
-        let slow = matches!(reply, Reply::ChannelOpened { .. }).then_some(self.slow_channels);
-        self.later(ROUND_TRIP + slow.unwrap_or_default(), reply);
-        self.forbidding.extend(forbids.map(|forbids| (self.serial, forbids)));
-    }
-
-    /// The channels that the token made by name, and how many there are.
-    fn list_channels(&mut self, token: TokenId) -> Reply {
-        if self.lists_no_channels {
-            return Reply::ChannelsRefused { refusal: refusal(Reason::Forbidden) };
-        }
-        if let Some(refusal) = self.refuse_rest.pop_front() {
-            return Reply::ChannelsRefused { refusal };
-        }
-        self.expire();
-        let mine = self.channels.iter().filter(|(_, known)| known.maker == token);
-        let found = mine
-            .map(|(channel, known)| FoundChannel {
-                channel: *channel,
-                expires_in: known.expires.since(self.now),
-            })
-            .collect();
-        Reply::ChannelsListed { found, total: self.channels.len() }
-    }
-
-    /// Makes a channel, and evicts another where there are too many. A refusal that leaves open whether it was made comes half of the
-    /// time after it was.
-    fn open_channel(&mut self, session: SessionId, maker: TokenId) -> Reply {
-        self.expire();
-        let refused = self.refused(session);
-        self.serial += 1;
-        let (channel, used) = (ChannelId(self.serial), self.serial);
-        let made = match &refused {
-            Some(Reply::Refused { refusal, .. }) => {
-                refusal.reason.may_have_been_done() && used.is_multiple_of(2)
-            }
-            _ => true,
-        };
-        if made {
-            if self.channels.len() >= CHANNELS_PER_CLIENT {
-                let idle = |id: &ChannelId| !self.sockets.contains_key(id);
-                let victim = self.channels.iter().min_by_key(|(id, c)| (!idle(id), c.used));
-                let victim = victim.map(|(id, _)| *id);
-                self.evicted += 1;
-                self.channels.retain(|id, _| Some(*id) != victim);
-            }
-            let expires = self.now + DAY;
-            self.channels.insert(channel, Known { maker, used, expires });
-        }
-        if self.lose_answers > 0 {
-            self.lose_answers -= 1;
-            return Reply::Refused { session, refusal: refusal(Reason::Timeout) };
-        }
-        refused.unwrap_or(Reply::ChannelOpened { session, channel, expires_in: DAY })
-    }
-
-    /// Changes what a channel carries.
-    fn amend(&mut self, session: SessionId, channel: ChannelId, change: Change) -> Reply {
-        if let Some(refusal) = self.refuse_rest.pop_front() {
-            self.tell(&format!("{session} amend refused"));
-            return Reply::AmendRefused { session, channel, refusal };
-        }
-        let carried = self.carried.entry(channel).or_default();
-        let told = match change {
-            Change::Add(topics) => {
-                carried.extend(topics.iter().cloned());
-                format!("{session} add {}", topics.len())
-            }
-            Change::Replace(topics) => {
-                *carried = topics.iter().cloned().collect();
-                format!("{session} replace by {}", topics.len())
-            }
-        };
-        let refused =
-            |name: &&Box<str>| self.forbid.as_ref().is_some_and(|word| name.contains(word));
-        let rejected = carried
-            .iter()
-            .filter(refused)
-            .map(|name| RejectedTopic { topic: Topic::new(name), reason: "forbidden".to_owned() });
-        let rejected = rejected.collect();
-        self.tell(&told);
-        Reply::Amended { session, channel, rejected }
-    }
-
-    fn refused(&mut self, session: SessionId) -> Option<Reply> {
-        let refusal = self.refuse_rest.pop_front()?;
-        Some(Reply::Refused { session, refusal })
-    }
-
-    fn connect(&mut self, session: SessionId, channel: ChannelId) -> Reply {
-        if let Some(refusal) = self.refuse_handshake.pop_front() {
-            return Reply::Refused { session, refusal };
-        }
-        self.expire();
-        self.serial += 1;
-        match self.channels.get_mut(&channel) {
-            Some(known) => known.used = self.serial,
-            None => return Reply::Refused { session, refusal: refusal(Reason::ChannelGone) },
-        }
-        self.mute.remove(&session);
-        self.sockets.insert(channel, session);
-        Reply::Connected { session }
-    }
-
     /// How often something was told.
     pub fn told(&self, what: &str) -> usize {
         self.transcript.matches(what).count()
     }
 
-    fn tell(&mut self, line: &str) {
+    pub(super) fn tell(&mut self, line: &str) {
         let at = seconds(self.now);
         self.transcript.push_str(&format!("{at:>10.3} {line}\n"));
     }
-}
-
-/// Whose answer it is, if a session's.
-fn session_of(reply: &Reply) -> Option<SessionId> {
-    match reply {
-        Reply::ChannelOpened { session, .. }
-        | Reply::Subscribed { session, .. }
-        | Reply::Connected { session }
-        | Reply::Refused { session, .. } => Some(*session),
-        _ => None,
-    }
-}
-
-/// So many topics that they fill this number of shards.
-fn topics(shards: usize) -> Vec<Topic> {
-    if shards == 1 {
-        return vec![Topic::new(&format!("v2.routing.queues.{QUEUE}.users"))];
-    }
-    (0..shards * TOPICS_PER_CHANNEL)
-        .map(|queue| {
-            Topic::new(&format!("v2.routing.queues.00000000-0000-4000-8000-{queue:012}.users"))
-        })
-        .collect()
 }
 
 fn seconds(time: Time) -> f64 {

@@ -22,6 +22,7 @@ mod entry;
 mod place;
 mod recent;
 mod shard;
+mod waiting;
 mod window;
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ struct Jsonl {
 #[async_trait]
 impl Sink for Jsonl {
     async fn open(&mut self, epoch: &Epoch) -> Result<Resume, Error> {
+        // Its lock would keep us out ourselves.
+        self.output = None;
         // A write that was given up may still be at it: it must not add lines behind the tail that is read now.
         if let Some((task, _)) = self.writing.take() {
             drop(task.await);

@@ -1,17 +1,19 @@
 //! The `[sink.kafka]` table: what it says, what in it cannot work, and what librdkafka is told.
 
 use super::legal;
+use super::options::{self, Options};
 use crate::mistake::Mistake;
+use crate::sink::Error;
 use crate::sink::cloudevents::Mode;
 use crate::sink::guarantee::Level;
 use crate::sink::template::Template;
 use crate::size::Size;
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaConfRes;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The `[sink.kafka]` table; `config/default.toml` explains each key. `Debug` hides the values of `options`.
@@ -26,6 +28,10 @@ pub struct Config {
     pub control_topic: String,
     /// The guarantee asked for.
     pub delivery: Delivery,
+    /// The name of this installation to the brokers, for `exactly_once`; see [`Config::identify`].
+    pub transactional_id: Option<String>,
+    /// The compacted topic that holds cursors, for `exactly_once`.
+    pub cursor_topic: String,
     /// The CloudEvents content mode.
     pub mode: Mode,
     /// Whether a missing topic is created.
@@ -36,14 +42,16 @@ pub struct Config {
     pub replication: i32,
     /// The bound on librdkafka's queue.
     pub queue_bytes: Size,
-    /// How long a batch waits for more.
+    /// How long a batch waits for more; in `exactly_once`, a transaction.
     #[serde(with = "humantime_serde")]
     pub linger: Duration,
     /// The codec: `none`, `gzip`, `snappy`, `lz4`, `zstd`.
     pub compression: String,
+    /// A file with the SASL password, read at each opening.
+    pub password_file: Option<PathBuf>,
     /// librdkafka's own options.
     #[serde(default)]
-    pub options: BTreeMap<String, String>,
+    pub options: Options,
     /// Which events the sink takes; all without it.
     pub filter: Option<String>,
     /// The least that the broker must give.
@@ -56,34 +64,38 @@ pub struct Config {
 pub enum Delivery {
     /// Idempotent within one run of the process.
     AtLeastOnce,
+    /// In transactions that hold the cursor too.
+    ExactlyOnce,
 }
 
 /// How many records may be in flight: enough for a broker that answers after 80 ms at 400,000 events a second.
 pub(super) const WINDOW: usize = 32_768;
 
-/// librdkafka's options that are not the operator's, and what to do instead.
-const OURS: &[(&str, &str)] = &[
-    ("bootstrap.servers", "set brokers instead"),
-    ("metadata.broker.list", "set brokers instead"),
-    ("compression.type", "set compression instead"),
-    ("compression.codec", "set compression instead"),
-    ("linger.ms", "set linger instead"),
-    ("queue.buffering.max.ms", "set linger instead"),
-    ("queue.buffering.max.kbytes", "set queue_bytes instead"),
-    ("queue.buffering.max.messages", "set queue_bytes instead"),
-    ("acks", "remove it: every replica in sync acknowledges"),
-    ("request.required.acks", "remove it: every replica in sync acknowledges"),
-    ("enable.idempotence", "remove it: without it a resend doubles and reorders"),
-    ("message.timeout.ms", "remove it: an event that waits long is still delivered"),
-    ("delivery.timeout.ms", "remove it: an event that waits long is still delivered"),
-    ("retries", "remove it: an event is sent until it is stored"),
-    ("message.send.max.retries", "remove it: an event is sent until it is stored"),
-    ("queuing.strategy", "remove it: lifo reorders"),
-    ("delivery.report.only.error", "remove it: every event is acknowledged"),
-    ("transactional.id", "remove it: it belongs to another guarantee than at_least_once"),
-    ("partitioner", "remove it: keys go to the partitions that Java clients choose"),
-    ("statistics.interval.ms", "remove it: nothing reads librdkafka's statistics"),
-];
+/// How often librdkafka tells its statistics: no scraper asks more often.
+const STATISTICS: Duration = Duration::from_secs(5);
+
+/// What librdkafka puts into a batch at most unless told otherwise.
+const BATCH_BYTES: u64 = 1_000_000;
+
+/// How long librdkafka waits for more of a batch at most within a transaction.
+const BATCH_LINGER: Duration = Duration::from_millis(5);
+
+/// The sizes of a batch that topics take: a batch above the least is refused somewhere, a message above the most everywhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Limits {
+    least: Option<u64>,
+    most: Option<u64>,
+}
+
+impl Limits {
+    /// Takes in another topic's limit, where it is known.
+    pub(super) fn add(&mut self, limit: Option<u64>) {
+        if let Some(limit) = limit {
+            self.least = Some(self.least.map_or(limit, |least| least.min(limit)));
+            self.most = Some(self.most.map_or(limit, |most| most.max(limit)));
+        }
+    }
+}
 
 impl Config {
     /// What cannot work.
@@ -103,6 +115,7 @@ impl Config {
             let fix = "use letters, digits, ., - and _; {prefix} is the fixed text with which topic begins";
             mistakes.push(Mistake::new("control_topic", problem, fix));
         }
+        mistakes.extend(self.mistakes_in_transactions());
         if self.partitions < 1 {
             mistakes.push(Mistake::new("partitions", "is not positive", "6 suits most"));
         }
@@ -123,39 +136,36 @@ impl Config {
             let fix = "use none, gzip, snappy, lz4 or zstd";
             mistakes.push(Mistake::new("compression", "is not a codec", fix));
         }
-        mistakes.extend(self.mistakes_in_options());
+        if self.password_file.is_some() && self.options.contains_key("sasl.password") {
+            let problem = "is given, and options sets sasl.password too";
+            mistakes.push(Mistake::new("password_file", problem, "remove one of them"));
+        }
+        mistakes.extend(options::mistakes(&self.options));
         mistakes
     }
 
-    /// What librdkafka does not know, and what would break the guarantee. Values are not repeated: they may be secret.
-    fn mistakes_in_options(&self) -> Vec<Mistake> {
+    /// What cannot work with `exactly_once`; the keys are ignored without it.
+    fn mistakes_in_transactions(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
-        for (name, value) in &self.options {
-            let reserved = OURS.iter().find(|(ours, _)| ours == name);
-            if let Some((_, fix)) = reserved {
-                let problem = format!("sets {name}, which is not free");
-                mistakes.push(Mistake::new("options", problem, *fix));
-                continue;
-            }
-            let in_flight = ["max.in.flight", "max.in.flight.requests.per.connection"];
-            if in_flight.contains(&&**name) && value.parse().is_ok_and(|most: u64| most > 5) {
-                let problem = format!("sets {name} above 5, beyond which order is lost");
-                mistakes.push(Mistake::new("options", problem, "use at most 5"));
-                continue;
-            }
-            let alone = ClientConfig::new().set(name, value).create_native_config();
-            if let Err(KafkaError::ClientConfig(why, _, name, _)) = alone {
-                let problem = match why {
-                    RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => {
-                        format!("sets {name}, which librdkafka does not know")
-                    }
-                    RDKafkaConfRes::RD_KAFKA_CONF_INVALID | RDKafkaConfRes::RD_KAFKA_CONF_OK => {
-                        format!("sets {name} to what librdkafka does not take")
-                    }
-                };
-                let fix = "see librdkafka's CONFIGURATION.md for names and values";
-                mistakes.push(Mistake::new("options", problem, fix));
-            }
+        if self.delivery != Delivery::ExactlyOnce {
+            return mistakes;
+        }
+        if !is_topic(&self.cursor_topic) {
+            let fix = "use letters, digits, ., - and _, such as tieline.cursors";
+            mistakes.push(Mistake::new("cursor_topic", "is not the name of a topic", fix));
+        } else if self.cursor_topic == self.topic
+            || self.control().as_ref() == Ok(&self.cursor_topic)
+        {
+            let fix = "keep cursors in a topic of their own, such as tieline.cursors";
+            mistakes.push(Mistake::new("cursor_topic", "is a topic of events", fix));
+        }
+        if self.transactional_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
+            let fix = "name this installation, or remove the key: data_dir then remembers a name";
+            mistakes.push(Mistake::new("transactional_id", "is empty", fix));
+        }
+        if self.linger > Duration::from_secs(10) {
+            let fix = "transactions of more than a second serve nobody; 5ms suits most";
+            mistakes.push(Mistake::new("linger", "is longer than a transaction may last", fix));
         }
         mistakes
     }
@@ -178,37 +188,82 @@ impl Config {
         Ok(name)
     }
 
-    pub(super) fn client(&self) -> ClientConfig {
+    /// How long a transaction takes in events; then its last batches linger, and it is committed.
+    pub(super) fn transaction_open(&self) -> Duration {
+        self.linger.saturating_sub(self.batch_linger())
+    }
+
+    fn batch_linger(&self) -> Duration {
+        match self.delivery {
+            Delivery::AtLeastOnce => self.linger,
+            Delivery::ExactlyOnce => (self.linger / 2).min(BATCH_LINGER),
+        }
+    }
+
+    /// What every client of librdkafka is told. Reads the password's file.
+    pub(super) fn client(&self) -> Result<ClientConfig, Error> {
         let mut client = ClientConfig::new();
         client
             .set("client.id", "tieline")
             // A broker that comes back is found within seconds, not ten.
             .set("reconnect.backoff.max.ms", "2000");
         for (name, value) in &self.options {
-            client.set(name, value);
+            client.set(name, value.expose());
+        }
+        if let Some(path) = &self.password_file {
+            let text = fs::read_to_string(path).map_err(|error| {
+                Error::retry(format!("read the password in {}", path.display()), error)
+            })?;
+            let text = SecretString::from(text);
+            client.set("sasl.password", text.expose_secret().trim_end_matches(['\r', '\n']));
         }
         client.set("bootstrap.servers", &self.brokers);
-        client
+        Ok(client)
     }
 
-    pub(super) fn producer(&self, message_max: Option<&str>) -> ClientConfig {
-        let mut client = self.client();
-        if let Some(most) = message_max
+    /// What a producer is told, `careful` when each event is to travel alone; and beyond which size an event does so anyway.
+    pub(super) fn producer(
+        &self,
+        limits: Limits,
+        careful: bool,
+    ) -> Result<(ClientConfig, usize), Error> {
+        let mut client = self.client()?;
+        if let Some(most) = limits.most
             && !self.options.contains_key("message.max.bytes")
         {
-            client.set("message.max.bytes", most);
+            client.set("message.max.bytes", most.clamp(1_000, 1_000_000_000).to_string());
         }
+        let wished = self.options.get("batch.size").and_then(|size| size.expose().parse().ok());
+        let batch = wished.unwrap_or(BATCH_BYTES).min(limits.least.unwrap_or(u64::MAX)).max(1);
         client
+            .set("batch.size", batch.to_string())
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            .set("message.timeout.ms", "0")
             .set("partitioner", "murmur2_random")
             .set("compression.type", &self.compression)
-            .set("linger.ms", format!("{:.3}", self.linger.as_secs_f64() * 1e3))
-            .set("queue.buffering.max.messages", WINDOW.to_string())
+            .set("linger.ms", format!("{:.3}", self.batch_linger().as_secs_f64() * 1e3))
+            .set("statistics.interval.ms", STATISTICS.as_millis().to_string())
+            .set("queue.buffering.max.messages", (2 * WINDOW).to_string())
             .set("queue.buffering.max.kbytes", (self.queue_bytes.0 >> 10).to_string());
-        client
+        if careful {
+            client.set("batch.num.messages", "1");
+        }
+        match (self.delivery, &self.transactional_id) {
+            (Delivery::AtLeastOnce, _) => client.set("message.timeout.ms", "0"),
+            // An event that times out ends its transaction, and is sent in the next.
+            (Delivery::ExactlyOnce, Some(id)) => client.set("transactional.id", id),
+            (Delivery::ExactlyOnce, None) => {
+                let reason = "sink.kafka.transactional_id is missing";
+                return Err(Error::misconfigured("make a Kafka producer", reason));
+            }
+        };
+        Ok((client, usize::try_from(batch).unwrap_or(usize::MAX)))
     }
+}
+
+/// Whether a text can name a topic.
+fn is_topic(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 249 && name.chars().all(legal)
 }
 
 impl fmt::Debug for Config {
@@ -217,8 +272,10 @@ impl fmt::Debug for Config {
             .field("brokers", &self.brokers)
             .field("topic", &self.topic)
             .field("delivery", &self.delivery)
+            .field("transactional_id", &self.transactional_id)
             .field("mode", &self.mode)
-            .field("options", &self.options.keys())
+            .field("password_file", &self.password_file)
+            .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }
@@ -226,6 +283,7 @@ impl fmt::Debug for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::kafka::options::OURS;
 
     #[test]
     fn a_good_table_has_no_mistakes() {
@@ -278,6 +336,50 @@ mod tests {
     }
 
     #[test]
+    fn transactions_have_mistakes_of_their_own() {
+        let config = Config {
+            delivery: Delivery::ExactlyOnce,
+            transactional_id: Some(" ".into()),
+            cursor_topic: "genesys.events".into(),
+            linger: Duration::from_secs(60),
+            password_file: Some("/run/secrets/kafka".into()),
+            options: options(&[("sasl.password", "hush"), ("transactional.id", "other")]),
+            ..config()
+        };
+        insta::assert_snapshot!(told(&config), @r"
+        cursor_topic: is a topic of events; keep cursors in a topic of their own, such as tieline.cursors
+        transactional_id: is empty; name this installation, or remove the key: data_dir then remembers a name
+        linger: is longer than a transaction may last; transactions of more than a second serve nobody; 5ms suits most
+        password_file: is given, and options sets sasl.password too; remove one of them
+        options: sets transactional.id, which is not free; set transactional_id instead
+        ");
+    }
+
+    #[test]
+    fn the_password_comes_from_its_file_without_its_line_break() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let path = folder.path().join("password");
+        let config = Config { password_file: Some(path.clone()), ..config() };
+        let error = config.client().expect_err("no such file");
+        assert!(error.operation.contains("password"), "{error:?}");
+        fs::write(path, "hush hush\n").expect("written");
+        let client = config.client().expect("the file is there");
+        assert_eq!(client.get("sasl.password"), Some("hush hush"));
+    }
+
+    #[test]
+    fn batches_keep_to_the_least_limit_and_messages_to_the_most() {
+        let mut limits = Limits::default();
+        for limit in [None, Some(50_000), Some(2_000_000)] {
+            limits.add(limit);
+        }
+        let (client, alone) = config().producer(limits, false).expect("no file to read");
+        assert_eq!(client.get("batch.size"), Some("50000"));
+        assert_eq!(client.get("message.max.bytes"), Some("2000000"));
+        assert_eq!(alone, 50_000);
+    }
+
+    #[test]
     fn nothing_that_breaks_the_guarantee_passes() {
         for (name, _) in OURS {
             let options = options(&[(name, "1")]);
@@ -288,9 +390,16 @@ mod tests {
 
     #[test]
     fn what_librdkafka_is_told_is_what_it_takes() {
-        for most in [None, Some("2097152")] {
-            let told = config().producer(most).create_native_config();
-            assert!(told.is_ok(), "{:?}", told.err());
+        for most in [None, Some(500), Some(2_097_152)] {
+            for delivery in [Delivery::AtLeastOnce, Delivery::ExactlyOnce] {
+                let transactional_id = Some("here".into());
+                let config = Config { delivery, transactional_id, ..config() };
+                let mut limits = Limits::default();
+                limits.add(most);
+                let (told, _) = config.producer(limits, true).expect("no file to read");
+                let told = told.create_native_config();
+                assert!(told.is_ok(), "{:?}", told.err());
+            }
         }
     }
 
@@ -309,8 +418,8 @@ mod tests {
         lines.collect()
     }
 
-    fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    fn options(pairs: &[(&str, &str)]) -> Options {
+        let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).into()));
         owned.collect()
     }
 
@@ -320,6 +429,8 @@ mod tests {
             topic: "genesys.events".into(),
             control_topic: "{prefix}.control".into(),
             delivery: Delivery::AtLeastOnce,
+            transactional_id: None,
+            cursor_topic: "tieline.cursors".into(),
             mode: Mode::Binary,
             create: true,
             partitions: 6,
@@ -327,7 +438,8 @@ mod tests {
             queue_bytes: Size(32 << 20),
             linger: Duration::from_millis(5),
             compression: "lz4".into(),
-            options: BTreeMap::new(),
+            password_file: None,
+            options: Options::new(),
             filter: None,
             required: None,
         }

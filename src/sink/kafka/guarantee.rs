@@ -1,15 +1,13 @@
 //! What Kafka gives: read from the topics as they are. Changes nothing there, and creates none.
 
-use super::topic::{ANSWER, Heard, refused, unreachable};
+use super::topic::Admin;
 use super::{Config, Delivery};
 use crate::sink::Error;
 use crate::sink::guarantee::{Guarantee, Level};
 use crate::sink::template::{Part, Template};
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
-use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::admin::ConfigResource;
 use rdkafka::metadata::MetadataTopic;
 use std::time::Duration;
-use tokio::runtime::Handle;
 
 /// Asks the brokers of `config`. Blocks.
 pub(super) fn guarantee(
@@ -17,12 +15,8 @@ pub(super) fn guarantee(
     template: Option<&Template>,
     control: &str,
 ) -> Result<Guarantee, Error> {
-    let admin: AdminClient<Heard> =
-        AdminClient::from_config_and_context(&config.client(), Heard::default())
-            .map_err(|error| Error::misconfigured("make a Kafka client", refused(error)))?;
-    // All topics are listed: to ask for one by name makes a broker with auto.create.topics.enable create it.
-    let metadata = admin.inner().fetch_metadata(None, ANSWER);
-    let metadata = metadata.map_err(|error| unreachable(config, admin.inner().context(), error))?;
+    let admin = Admin::new(config)?;
+    let metadata = admin.metadata()?;
     let ours: Vec<&MetadataTopic> = metadata
         .topics()
         .iter()
@@ -56,12 +50,7 @@ pub(super) fn guarantee(
         most => guarantee.holds("replication", format!("{most} replicas")),
     }
     let names: Vec<&str> = ours.iter().map(|topic| topic.name()).collect();
-    let asked: Vec<ResourceSpecifier<'_>> =
-        names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-    let options = AdminOptions::new().request_timeout(Some(ANSWER));
-    let answered = Handle::current().block_on(admin.describe_configs(&asked, &options));
-    let settings: Vec<ConfigResource> =
-        answered.unwrap_or_default().into_iter().filter_map(Result::ok).collect();
+    let settings = admin.describe(&names);
     of_settings(&mut guarantee, &settings, replicas);
     of_disk(&mut guarantee, replicas);
     Ok(guarantee)
@@ -75,6 +64,10 @@ fn of_delivery(delivery: Delivery) -> Guarantee {
             Level::AtLeastOnce,
             "delivery",
             "delivery is at_least_once: idempotence ends with the producer, so that a restart may repeat what was unacknowledged",
+        ),
+        Delivery::ExactlyOnce => guarantee.holds(
+            "delivery",
+            "delivery is exactly_once: events and cursor are committed in one transaction, for readers with isolation.level = read_committed",
         ),
     }
     guarantee.holds("acks", "acks=all: every replica in sync has an event before it counts");

@@ -1,38 +1,60 @@
-//! Apache Kafka by librdkafka: idempotent, pipelined, keyed.
+//! Apache Kafka by librdkafka: idempotent, pipelined, keyed; in transactions where `exactly_once` is asked for.
 //!
 //! While a producer lives, librdkafka sends again by itself and neither reorders nor doubles, however long a broker is away:
 //! nothing is dropped for its age. A producer that failed for good is purged and replaced; what it had in flight may have been
-//! stored, so that after a reopening, as after a restart, plain Kafka is at least once.
+//! stored, so that after a reopening, as after a restart, plain Kafka is at least once. With transactions the cursor, which is
+//! committed together with the events, says what was stored, so that readers of what is committed see each event once.
 
 mod config;
+mod cursor;
 mod guarantee;
+mod identity;
+mod options;
 mod producer;
+mod report;
+mod statistics;
 mod topic;
+mod transaction;
 
 pub use config::{Config, Delivery};
+pub use options::{Hidden, Options};
 
 use super::cloudevents::Encoder;
 use super::guarantee::Guarantee;
 use super::template::{Part, Template};
 use super::{Error, Record, Resume, Sink, Verdict};
 use crate::event::Epoch;
+use crate::observation::BrokerFigures;
 use async_trait::async_trait;
-use config::WINDOW;
-use producer::Link;
+use config::Limits;
+use producer::{Link, Setup, Taken};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future;
+use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use topic::ensure;
 
 impl Config {
     /// The sink, not yet open. `source` is the address of the platform's API.
     pub fn build(self, source: &str) -> Box<dyn Sink> {
+        let topic = self.template().ok();
         Box::new(Kafka {
+            constant: topic.as_ref().and_then(constant).map(str::to_owned),
             // A bad template is a mistake that `mistakes` names; such a sink is never opened.
-            topic: self.template().ok(),
+            topic,
             control: self.control().unwrap_or_default(),
             encoder: Encoder::new(source),
+            rendered: String::new(),
             link: None,
+            epoch: None,
+            held: false,
+            limits: Limits::default(),
+            refused: BTreeMap::new(),
+            careful_until: None,
+            figures: watch::Sender::default(),
             config: self,
         })
     }
@@ -41,68 +63,82 @@ impl Config {
 struct Kafka {
     config: Config,
     topic: Option<Template>,
+    /// The topic, where all events go to the same.
+    constant: Option<String>,
     /// The topic of control events.
     control: String,
     encoder: Encoder,
+    /// The topic of the event at hand.
+    rendered: String,
     /// The producer; `None` before `open` and after an error.
     link: Option<Link>,
+    epoch: Option<Epoch>,
+    /// Whether transactions were written in this epoch.
+    held: bool,
+    /// Those of all topics that are known.
+    limits: Limits,
+    /// What the brokers refused and nobody was told yet, by position.
+    refused: BTreeMap<u64, String>,
+    /// The last event of which it is not known whether it was meant when a batch was refused.
+    careful_until: Option<u64>,
+    figures: watch::Sender<BrokerFigures>,
 }
+
+/// How often to look for the room that librdkafka makes once it has forgotten what it delivered, and how often at most.
+const ROOM: (Duration, u32) = (Duration::from_millis(1), 2_000);
 
 #[async_trait]
 impl Sink for Kafka {
-    async fn open(&mut self, _: &Epoch) -> Result<Resume, Error> {
+    async fn open(&mut self, epoch: &Epoch) -> Result<Resume, Error> {
         self.retire().await;
-        let config = self.config.clone();
-        let name = self.topic.as_ref().and_then(constant).map(str::to_owned);
-        let opened = spawn_blocking(move || Link::open(&config, name)).await;
-        self.link = Some(opened.unwrap_or_else(|panic| Err(Error::retry("open", panic)))?);
-        Ok(Resume::default())
+        if self.epoch.as_ref() != Some(epoch) {
+            (self.held, self.careful_until) = (false, None);
+            self.refused.clear();
+            self.epoch = Some(epoch.clone());
+        }
+        self.limits = Limits::default();
+        let last_position = self.connect().await?;
+        Ok(Resume { last_position })
     }
 
     async fn submit(&mut self, records: &[Record]) -> Result<usize, Error> {
-        let (Some(link), Some(template)) = (&mut self.link, &self.topic) else {
-            return Err(Error::retry("produce", "the sink is not open"));
-        };
-        let room = WINDOW.saturating_sub(link.window.len());
-        let mut topic = String::new();
-        for (taken, record) in records.iter().take(room).enumerate() {
+        self.grow_bold(records.first()).await?;
+        for (taken, record) in records.iter().enumerate() {
             if record.event.kind.is_control() {
-                topic.clone_from(&self.control);
-            } else {
-                template.render(&record.event.topic, legal, &mut topic);
+                self.rendered.clone_from(&self.control);
+            } else if let Some(template) = &self.topic {
+                template.render(&record.event.topic, legal, &mut self.rendered);
             }
-            if !link.topics.contains(&topic) {
-                let (config, name) = (self.config.clone(), topic.clone());
-                let ensured = spawn_blocking(move || ensure(&config, &name)).await;
-                ensured.unwrap_or_else(|panic| Err(Error::retry("create a topic", panic)))?;
-                link.topics.insert(topic.clone());
-            }
-            let full = !link.send(&topic, &mut self.encoder, self.config.mode, record)?;
-            if full {
+            if !self.prepare().await? {
                 return Ok(taken);
             }
+            let mut looks = ROOM.1;
+            loop {
+                match self.take(record)? {
+                    Taken::Yes => break,
+                    Taken::InAMoment if looks > 0 => sleep(ROOM.0).await,
+                    Taken::NotYet | Taken::InAMoment => return Ok(taken),
+                }
+                looks -= 1;
+            }
         }
-        Ok(records.len().min(room))
+        Ok(records.len())
     }
 
     async fn settle(&mut self, verdicts: &mut Vec<Verdict>) -> Result<(), Error> {
         let Some(link) = &mut self.link else {
             return future::pending().await;
         };
-        loop {
-            if link.window.tell(verdicts) > 0 {
-                return Ok(());
+        match link.settle(verdicts).await {
+            Ok(position) => {
+                self.refused.retain(|refused, _| *refused > position);
+                link.refused.retain(|refused, _| *refused > position);
+                Ok(())
             }
-            if let Some(reason) = link.failure.take() {
+            Err(reason) => {
                 let operation =
                     format!("produce to {} at {}", self.config.topic, self.config.brokers);
-                return Err(Error::retry(operation, reason));
-            }
-            // The producer holds the other end, so that this waits while nothing is in flight, but for a fatal error.
-            let report = link.reports.recv().await;
-            link.hear(report);
-            while let Ok(report) = link.reports.try_recv() {
-                link.hear(Some(report));
+                Err(Error::retry(operation, reason))
             }
         }
     }
@@ -110,6 +146,10 @@ impl Sink for Kafka {
     async fn close(&mut self) -> Result<(), Error> {
         self.retire().await;
         Ok(())
+    }
+
+    fn figures(&self) -> Option<watch::Receiver<BrokerFigures>> {
+        Some(self.figures.subscribe())
     }
 
     async fn guarantee(&mut self) -> Result<Guarantee, Error> {
@@ -122,11 +162,75 @@ impl Sink for Kafka {
 }
 
 impl Kafka {
-    /// Ends the producer: its queue is purged, so that nothing of it is sent behind its successor's back.
+    /// Makes a link. Returns the position that the brokers are known to hold.
+    async fn connect(&mut self) -> Result<Option<u64>, Error> {
+        let setup = Setup {
+            config: self.config.clone(),
+            epoch: self.epoch.clone().ok_or_else(not_open)?,
+            topic: self.constant.clone(),
+            limits: self.limits,
+            careful: self.careful_until.is_some(),
+            held: self.held,
+            figures: self.figures.clone(),
+        };
+        let opened = spawn_blocking(move || Link::open(setup)).await;
+        let (link, position) = opened.unwrap_or_else(|panic| Err(Error::retry("open", panic)))?;
+        self.limits = link.limits;
+        self.link = Some(link);
+        self.held = true;
+        Ok(position)
+    }
+
+    fn take(&mut self, record: &Record) -> Result<Taken, Error> {
+        let link = self.link.as_mut().ok_or_else(not_open)?;
+        let refused = self.refused.get(&record.event.position);
+        link.take(&self.rendered, &mut self.encoder, self.config.mode, record, refused)
+    }
+
+    /// Makes sure of the topic at hand. False when its limit asks for another producer and something is in flight.
+    async fn prepare(&mut self) -> Result<bool, Error> {
+        let link = self.link.as_mut().ok_or_else(not_open)?;
+        if link.topics.contains(&self.rendered) {
+            return Ok(true);
+        }
+        let (config, name) = (self.config.clone(), self.rendered.clone());
+        let ensured = spawn_blocking(move || ensure(&config, &name)).await;
+        let settings =
+            ensured.unwrap_or_else(|panic| Err(Error::retry("create a topic", panic)))?;
+        self.limits.add(settings.batch_max());
+        if link.limits != self.limits {
+            if link.window.len() > 0 {
+                return Ok(false);
+            }
+            self.retire().await;
+            self.connect().await?;
+        }
+        let link = self.link.as_mut().ok_or_else(not_open)?;
+        link.topics.insert(self.rendered.clone());
+        Ok(true)
+    }
+
+    /// Ends a careful time once all events are told that were suspected.
+    async fn grow_bold(&mut self, next: Option<&Record>) -> Result<(), Error> {
+        let (Some(link), Some(until), Some(next)) = (&self.link, self.careful_until, next) else {
+            return Ok(());
+        };
+        if link.window.len() == 0 && next.event.position > until && self.refused.is_empty() {
+            self.retire().await;
+            self.careful_until = None;
+            self.connect().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the producer, and remembers what it learnt.
     async fn retire(&mut self) {
         if let Some(link) = self.link.take() {
             // Ending waits for threads. A panic there has been reported and leaves nothing to do.
-            drop(spawn_blocking(move || drop(link)).await);
+            if let Ok((refused, suspect)) = spawn_blocking(move || link.end()).await {
+                self.refused.extend(refused);
+                self.careful_until = self.careful_until.max(suspect);
+            }
         }
     }
 }
@@ -135,6 +239,10 @@ impl fmt::Debug for Kafka {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kafka").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+fn not_open() -> Error {
+    Error::retry("produce", "the sink is not open")
 }
 
 /// What the name of a topic may hold.

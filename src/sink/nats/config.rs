@@ -36,8 +36,24 @@ pub struct Config {
     pub window: usize,
     /// A NATS credentials file.
     pub creds_file: Option<PathBuf>,
+    /// A file with the seed of an nkey.
+    pub nkey_file: Option<PathBuf>,
+    /// A file with a token.
+    pub token_file: Option<PathBuf>,
+    /// A user, whose password is in `password_file`.
+    pub user: Option<String>,
+    /// The file with the password of `user`.
+    pub password_file: Option<PathBuf>,
     /// An authority to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// A client certificate (PEM).
+    pub cert_file: Option<PathBuf>,
+    /// The key of `cert_file` (PEM).
+    pub key_file: Option<PathBuf>,
+    /// The JetStream domain.
+    pub domain: Option<String>,
+    /// What the subjects of answers begin with.
+    pub inbox_prefix: Option<String>,
     /// The server's monitoring address.
     pub monitor: Option<String>,
     /// Which events the sink takes; all without it.
@@ -87,10 +103,57 @@ impl Config {
             let fix = "0B is without bound";
             mistakes.push(Mistake::new("max_bytes", "is more than a stream can keep", fix));
         }
+        mistakes.extend(self.access_mistakes());
         let is_http = |url: &String| url.starts_with("http://") || url.starts_with("https://");
         if self.monitor.as_ref().is_some_and(|url| !is_http(url) || url.contains('@')) {
             let fix = "write an address such as http://localhost:8222";
             mistakes.push(Mistake::new("monitor", "is not an http address", fix));
+        }
+        mistakes
+    }
+
+    /// What is wrong with how the server is told who comes.
+    fn access_mistakes(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let in_url = matches!(self.servers(), Ok((_, Some(_))));
+        let ways = [
+            ("creds_file", self.creds_file.is_some()),
+            ("nkey_file", self.nkey_file.is_some()),
+            ("token_file", self.token_file.is_some()),
+            ("user", self.user.is_some()),
+            ("url", in_url),
+        ];
+        let mut given = ways.into_iter().filter(|(_, is_given)| *is_given).map(|(key, _)| key);
+        if let (Some(first), Some(second)) = (given.next(), given.next()) {
+            let problem = format!("says who comes, as {second} does");
+            mistakes.push(Mistake::new(first, problem, "keep one of them"));
+        }
+        let halves = [
+            ("password_file", "user", self.user.is_some(), self.password_file.is_some()),
+            ("key_file", "cert_file", self.cert_file.is_some(), self.key_file.is_some()),
+        ];
+        for (second, first, has_first, has_second) in halves {
+            if has_first != has_second {
+                let problem = format!("goes with {first}, and one of the two is missing");
+                mistakes.push(Mistake::new(
+                    second,
+                    problem,
+                    format!("name both {first} and {second}"),
+                ));
+            }
+        }
+        let names = [("domain", &self.domain, false), ("inbox_prefix", &self.inbox_prefix, true)];
+        for (key, name, may_have_dots) in names {
+            let is_plain = |name: &str| {
+                let tokens: Vec<&str> = name.split('.').collect();
+                let legal = |c: char| c.is_ascii_graphic() && !matches!(c, '*' | '>' | '$');
+                (may_have_dots || tokens.len() == 1)
+                    && tokens.iter().all(|token| !token.is_empty() && token.chars().all(legal))
+            };
+            if name.as_deref().is_some_and(|name| !is_plain(name)) {
+                let fix = "use letters, digits, - and _";
+                mistakes.push(Mistake::new(key, "has a character that a subject cannot have", fix));
+            }
         }
         mistakes
     }
@@ -240,6 +303,26 @@ mod tests {
         assert!(!shown.contains("hu"), "{shown}");
     }
 
+    #[test]
+    fn who_comes_is_said_once_and_whole() {
+        let config = Config {
+            creds_file: Some("creds".into()),
+            token_file: Some("token".into()),
+            password_file: Some("password".into()),
+            cert_file: Some("cert".into()),
+            domain: Some("a.b".into()),
+            inbox_prefix: Some("_INBOX.>".into()),
+            ..config()
+        };
+        insta::assert_snapshot!(told(&config), @r"
+        creds_file: says who comes, as token_file does; keep one of them
+        password_file: goes with user, and one of the two is missing; name both user and password_file
+        key_file: goes with cert_file, and one of the two is missing; name both cert_file and key_file
+        domain: has a character that a subject cannot have; use letters, digits, - and _
+        inbox_prefix: has a character that a subject cannot have; use letters, digits, - and _
+        ");
+    }
+
     fn told(config: &Config) -> String {
         let lines = config.mistakes().into_iter();
         let lines =
@@ -259,7 +342,15 @@ mod tests {
             max_bytes: Size(0),
             window: 256,
             creds_file: None,
+            nkey_file: None,
+            token_file: None,
+            user: None,
+            password_file: None,
             ca_file: None,
+            cert_file: None,
+            key_file: None,
+            domain: None,
+            inbox_prefix: None,
             monitor: None,
             filter: None,
             required: None,

@@ -1,6 +1,7 @@
 //! One connection: publishes, and hears what became of it.
 
 use super::Config;
+use super::access::identified;
 use super::message::{Expectation, wire_length};
 use crate::event::Epoch;
 use crate::sink::window::Window;
@@ -62,7 +63,7 @@ impl Link {
         let (servers, user) =
             config.servers().map_err(|problem| Error::misconfigured("read url", problem))?;
         let (complain, mut trouble) = watch::channel(None);
-        let mut options = ConnectOptions::new()
+        let options = ConnectOptions::new()
             .name("tieline")
             .connection_timeout(ANSWER)
             .request_timeout(Some(ANSWER))
@@ -81,18 +82,7 @@ impl Link {
                 }
                 future::ready(())
             });
-        if let Some((name, password)) = user {
-            options = options.user_and_password(name, password);
-        }
-        if let Some(path) = &config.creds_file {
-            let read = options.credentials_file(path).await;
-            options = read.map_err(|error| {
-                Error::retry(format!("read credentials from {}", path.display()), error)
-            })?;
-        }
-        if let Some(path) = &config.ca_file {
-            options = options.add_root_certificates(path.clone());
-        }
+        let options = identified(options, config, user).await?;
         let client =
             options.connect(servers).await.map_err(|error| Error::retry(operation(), error))?;
         let inbox = client.new_inbox();

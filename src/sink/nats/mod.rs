@@ -8,6 +8,7 @@
 //! A connection is used until it breaks and never mended: `open` makes another. Whatever the library still sends on the old
 //! one is refused by the chain.
 
+mod access;
 mod config;
 mod guarantee;
 mod link;

@@ -28,7 +28,7 @@ impl Link {
         let stream = match self.find(config).await? {
             Some(stream) => stream,
             None => {
-                let context = self.context();
+                let context = self.context(config);
                 answered(&mut self.trouble, context.create_stream(wanted(config, &subjects)))
                     .await
                     .map_err(|reason| Error::retry(operation("create", &self.addresses), reason))?
@@ -46,7 +46,7 @@ impl Link {
 
     /// Finds the stream, if it exists.
     pub(super) async fn find(&mut self, config: &Config) -> Result<Option<Stream>, Error> {
-        let (name, context) = (&config.stream, self.context());
+        let (name, context) = (&config.stream, self.context(config));
         let looked_up = answered(&mut self.trouble, async {
             match context.get_stream(name).await {
                 Ok(stream) => Ok(Some(stream)),
@@ -59,8 +59,13 @@ impl Link {
         })
     }
 
-    fn context(&self) -> Context {
-        ContextBuilder::new().timeout(ANSWER).build(self.client.clone())
+    /// The JetStream API, in the domain that is asked for.
+    fn context(&self, config: &Config) -> Context {
+        let (builder, client) = (ContextBuilder::new().timeout(ANSWER), self.client.clone());
+        match &config.domain {
+            Some(domain) => builder.domain(domain).build(client),
+            None => builder.build(client),
+        }
     }
 
     /// The id of the stream's last message, empty when that has none; remembers what the next message has to expect.

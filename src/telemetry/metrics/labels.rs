@@ -31,8 +31,22 @@ pub const TRIGGERS: [&str; 7] = [
 /// How an attempt to replace a session ended; a failed one is tried again.
 pub const OUTCOMES: [&str; 2] = ["completed", "failed"];
 
-/// Causes of a gap beside the reasons for which a session ends: the process did not run, or the journal was full.
-pub const OTHER_GAP_CAUSES: [&str; 2] = ["restart", "journal_full"];
+/// Causes of a gap beside the reasons for which a session ends: the process did not run, or the journal was full, its disk failed,
+/// or it is damaged.
+pub const OTHER_GAP_CAUSES: [&str; 4] =
+    ["restart", "journal_full", "journal_disk", "journal_damaged"];
+
+/// Why a new epoch begins in place of another.
+pub const EPOCH_REASONS: [&str; 5] = ["unclean", "damaged", "sink_added", "keys", "behind"];
+
+/// What can fail on the journal's disk.
+pub const JOURNAL_OPERATIONS: [&str; 4] = ["open", "write", "sync", "remove"];
+
+/// What a sink was doing when it failed as a whole.
+pub const FAILURES: [&str; 5] = ["connect", "send", "acknowledge", "park", "close"];
+
+/// What is asked of the platform so often that it is counted against a bound: calls in a minute, handshakes in a second.
+pub const BUDGETS: [&str; 2] = ["rest", "handshakes"];
 
 /// The legs of a shard; without redundancy there is the first alone.
 pub const LEGS: [&str; 2] = ["1", "2"];
@@ -42,6 +56,9 @@ pub const SIGHTS: [&str; 3] = ["won", "followed", "missed"];
 
 /// Whether the platform took a topic.
 pub const TOPIC_STATES: [&str; 2] = ["permitted", "rejected"];
+
+/// What can be said of a broker: connected, not needed yet, or needed and away.
+pub const BROKER_STATES: [&str; 3] = ["up", "idle", "down"];
 
 /// Families of topics by their names without ids, commonest first; the last stands for all others.
 pub const FAMILIES: [&str; 9] = [

@@ -4,6 +4,9 @@
 //! Counters are moved where things happen; gauges are set from the bridge's status when somebody scrapes (`admin::scrape`), so that
 //! the metrics, `/readyz` and the status page cannot disagree.
 
+mod broker;
+mod disk;
+mod journal;
 mod labels;
 mod login;
 mod process;
@@ -16,10 +19,13 @@ use prometheus::{Encoder, TextEncoder};
 use shelf::Shelf;
 use std::collections::BTreeMap;
 
+pub use broker::Broker;
+pub use journal::Journal;
 pub use labels::{
-    FAMILIES, LEGS, OTHER_GAP_CAUSES, OUTCOMES, SIGHTS, STATES, TOPIC_STATES, TRIGGERS,
+    BROKER_STATES, BUDGETS, EPOCH_REASONS, FAILURES, FAMILIES, JOURNAL_OPERATIONS, LEGS,
+    OTHER_GAP_CAUSES, OUTCOMES, SIGHTS, STATES, TOPIC_STATES, TRIGGERS,
 };
-pub use login::Login;
+pub use login::{Login, Shown};
 pub use session::Sessions;
 pub use sink::{Backlog, Sink};
 pub use stream::Stream;
@@ -32,6 +38,7 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 pub struct Metrics {
     shelf: Shelf,
     process: process::Process,
+    disk: disk::Disk,
     ready: prometheus::IntGauge,
     /// Credentials and tokens.
     pub login: Login,
@@ -39,6 +46,8 @@ pub struct Metrics {
     pub sessions: Sessions,
     /// What was heard, and what of it was doubled or missed.
     pub stream: Stream,
+    /// The journal and its disk.
+    pub journal: Journal,
     sinks: BTreeMap<&'static str, Sink>,
 }
 
@@ -59,6 +68,7 @@ impl Metrics {
             .set(1);
         Self {
             process: process::Process::new(&shelf),
+            disk: disk::Disk::new(&shelf),
             ready: shelf.gauge(
                 "tieline_ready",
                 "1 while subscribed, hearing frames, and every sink acknowledges.",
@@ -66,9 +76,17 @@ impl Metrics {
             login: Login::new(&shelf),
             sessions: Sessions::new(&shelf),
             stream: Stream::new(&shelf),
+            journal: Journal::new(&shelf),
             sinks: sink::all(&shelf, sinks),
             shelf,
         }
+    }
+
+    /// The same metrics, which show the disk of `data_dir` and the journal's bound in bytes too.
+    #[must_use]
+    pub fn on_disk(mut self, data_dir: &std::path::Path, journal_max: u64) -> Self {
+        self.disk.watch(data_dir, journal_max);
+        self
     }
 
     /// The metrics of one sink; a handle that is cheap to clone. `None` for a sink that was not named at the start.
@@ -87,6 +105,7 @@ impl Metrics {
     /// When the encoder refuses a metric, which no metric of ours gives it a reason for.
     pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
         self.process.refresh();
+        self.disk.refresh();
         let mut text = Vec::with_capacity(32 * 1024);
         TextEncoder::new().encode(&self.shelf.gather(), &mut text)?;
         Ok(text)
@@ -116,6 +135,9 @@ mod tests {
             "tieline_events_delivered_total{sink=\"kafka\"} 0",
             "tieline_delivery_seconds_count{sink=\"jsonl\"} 0",
             "tieline_topics{state=\"rejected\"} 0",
+            "tieline_sink_failures_total{kind=\"park\",sink=\"kafka\"} 0",
+            "tieline_overlap_seconds_count{trigger=\"secret\"} 0",
+            "tieline_budget_left{budget=\"rest\"} 0",
         ] {
             assert!(text.contains(series), "{series} is missing from\n{text}");
         }

@@ -3,8 +3,12 @@
 use super::labels::{OUTCOMES, STATES, TOPIC_STATES, TRIGGERS};
 use super::shelf::{Shelf, whole};
 use crate::lifecycle::Reason;
-use prometheus::{Gauge, IntCounterVec, IntGauge, IntGaugeVec};
+use crate::time::Timestamp;
+use prometheus::{Gauge, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 use std::time::Duration;
+
+/// An overlap is `lifecycle.settle` and `lifecycle.drain` where all goes well, and tens of seconds where a channel must be made first.
+const OVERLAP_BUCKETS: [f64; 9] = [1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
 
 /// Metrics of the sessions.
 #[derive(Clone, Debug)]
@@ -12,9 +16,43 @@ pub struct Sessions {
     states: [IntGauge; STATES.len()],
     reconnects: IntCounterVec,
     rotations: IntCounterVec,
+    overlap: HistogramVec,
+    channels: Channels,
     last_frame_age: Gauge,
     last_event_age: Gauge,
     topics: IntGaugeVec,
+}
+
+/// Channels at the platform.
+#[derive(Clone, Debug)]
+struct Channels {
+    used: IntGauge,
+    most: IntGauge,
+    oldest_age: Gauge,
+    first_expires: Gauge,
+}
+
+impl Channels {
+    fn new(shelf: &Shelf) -> Self {
+        Self {
+            used: shelf.gauge(
+                "tieline_channels",
+                "Channels that the platform holds for us, as far as we know.",
+            ),
+            most: shelf.gauge(
+                "tieline_channels_max",
+                "Channels that an OAuth client may have; one more silently ends another.",
+            ),
+            oldest_age: shelf.seconds(
+                "tieline_channel_age_seconds",
+                "How long ago the oldest channel in use was subscribed; 0 without one.",
+            ),
+            first_expires: shelf.seconds(
+                "tieline_channel_expiry_timestamp_seconds",
+                "When the first channel in use expires, in seconds since 1970; 0 without one.",
+            ),
+        }
+    }
 }
 
 impl Sessions {
@@ -33,6 +71,13 @@ impl Sessions {
                 "Planned replacements of a session, by what asked for them and how they ended.",
                 &["trigger", "outcome"],
             ),
+            overlap: shelf.histograms(
+                "tieline_overlap_seconds",
+                "How long both sessions delivered in a planned replacement, by what asked for it.",
+                &["trigger"],
+                &OVERLAP_BUCKETS,
+            ),
+            channels: Channels::new(shelf),
             last_frame_age: shelf.seconds(
                 "tieline_last_frame_age_seconds",
                 "How long ago the last frame of any kind came, on the shard that has waited longest; from the start when none has.",
@@ -57,6 +102,7 @@ impl Sessions {
             self.reconnects.with_label_values(&[reason.as_str()]);
         }
         for trigger in TRIGGERS {
+            self.overlap.with_label_values(&[trigger]);
             for outcome in OUTCOMES {
                 self.rotations.with_label_values(&[trigger, outcome]);
             }
@@ -69,6 +115,25 @@ impl Sessions {
     /// A session has to try again.
     pub fn reconnect(&self, reason: &'static str) {
         self.reconnects.with_label_values(&[reason]).inc();
+    }
+
+    /// In a planned replacement both sessions delivered for so long.
+    pub fn overlapped(&self, trigger: &'static str, overlap: Duration) {
+        self.overlap.with_label_values(&[trigger]).observe(overlap.as_secs_f64());
+    }
+
+    /// Shows how many channels there are, may be, and since and until when those that deliver live.
+    pub fn show_channels(
+        &self,
+        used: u64,
+        most: u64,
+        oldest_age: Duration,
+        first_expires: Option<Timestamp>,
+    ) {
+        self.channels.used.set(whole(used));
+        self.channels.most.set(whole(most));
+        self.channels.oldest_age.set(oldest_age.as_secs_f64());
+        self.channels.first_expires.set(first_expires.unwrap_or_default().as_seconds());
     }
 
     /// An attempt to replace a session ended; `outcome` is one of `OUTCOMES`.

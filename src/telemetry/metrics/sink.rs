@@ -1,5 +1,7 @@
 //! Sinks: what each has acknowledged, what waits for it, and what it could not have.
 
+use super::broker::{self, Broker};
+use super::labels::FAILURES;
 use super::shelf::{Shelf, whole};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge};
 use std::collections::BTreeMap;
@@ -16,15 +18,18 @@ const DELIVERY_BUCKETS: [f64; 16] = [
 pub struct Sink {
     delivered: IntCounter,
     delivery: Histogram,
+    acknowledgement: Histogram,
     parked: IntCounter,
     refused: IntCounter,
     filtered: IntCounter,
     filter_errors: IntCounter,
-    failures: IntCounter,
+    failures: [IntCounter; FAILURES.len()],
     connected: IntGauge,
     journal_events: IntGauge,
     journal_bytes: IntGauge,
     oldest_age: Gauge,
+    /// What lies behind the sink.
+    pub broker: Broker,
 }
 
 /// What waits for a sink.
@@ -49,6 +54,12 @@ pub(super) fn all(shelf: &Shelf, names: &[&'static str]) -> BTreeMap<&'static st
         &["sink"],
         &DELIVERY_BUCKETS,
     );
+    let acknowledgement = shelf.histograms(
+        "tieline_acknowledgement_seconds",
+        "Time from the sink's taking an event out of the journal to its acknowledgement.",
+        &["sink"],
+        &DELIVERY_BUCKETS,
+    );
     let parked = counters(
         "tieline_events_parked_total",
         "Events that the sink can never take, set aside with their reason.",
@@ -65,9 +76,10 @@ pub(super) fn all(shelf: &Shelf, names: &[&'static str]) -> BTreeMap<&'static st
         "tieline_filter_errors_total",
         "Events for which the sink's filter had no answer; they were passed.",
     );
-    let failures = counters(
+    let failures = shelf.counters(
         "tieline_sink_failures_total",
-        "Times the sink failed as a whole; what it had not acknowledged was sent again.",
+        "Times the sink failed as a whole, by what it did then; what it had not acknowledged was sent again.",
+        &["sink", "kind"],
     );
     let connected =
         gauges("tieline_sink_connected", "1 while the sink is connected and takes events.");
@@ -79,14 +91,17 @@ pub(super) fn all(shelf: &Shelf, names: &[&'static str]) -> BTreeMap<&'static st
         "How long ago the oldest event that the sink has not acknowledged was received; 0 when none waits.",
         &["sink"],
     );
+    let broker = broker::all(shelf);
     let sink = |name: &&'static str| Sink {
+        broker: broker(name),
         delivered: delivered.with_label_values(&[name]),
         delivery: delivery.with_label_values(&[name]),
+        acknowledgement: acknowledgement.with_label_values(&[name]),
         parked: parked.with_label_values(&[name]),
         refused: refused.with_label_values(&[name]),
         filtered: filtered.with_label_values(&[name]),
         filter_errors: filter_errors.with_label_values(&[name]),
-        failures: failures.with_label_values(&[name]),
+        failures: FAILURES.map(|kind| failures.with_label_values(&[name, kind])),
         connected: connected.with_label_values(&[name]),
         journal_events: events.with_label_values(&[name]),
         journal_bytes: bytes.with_label_values(&[name]),
@@ -100,6 +115,11 @@ impl Sink {
     pub fn delivered(&self, latency: Duration) {
         self.delivered.inc();
         self.delivery.observe(latency.as_secs_f64());
+    }
+
+    /// An event was acknowledged so long after it was taken out of the journal.
+    pub fn acknowledged_after(&self, latency: Duration) {
+        self.acknowledgement.observe(latency.as_secs_f64());
     }
 
     /// So many events turned out to be held by the broker already.
@@ -144,9 +164,12 @@ impl Sink {
         self.parked.get()
     }
 
-    /// The sink failed as a whole.
-    pub fn failed(&self) {
-        self.failures.inc();
+    /// The sink failed as a whole; `kind` is one of `FAILURES`.
+    pub fn failed(&self, kind: &'static str) {
+        let place = FAILURES.iter().position(|known| *known == kind);
+        if let Some(failures) = place.and_then(|place| self.failures.get(place)) {
+            failures.inc();
+        }
     }
 
     /// Shows whether the sink takes events, and what waits for it.

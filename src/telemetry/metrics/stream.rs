@@ -4,8 +4,17 @@ use super::labels::{FAMILIES, LEGS, OTHER_GAP_CAUSES, SIGHTS, family_of};
 use super::shelf::{Shelf, whole};
 use crate::event::Topic;
 use crate::lifecycle::Reason;
-use prometheus::{Counter, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{Counter, Histogram, IntCounter, IntCounterVec, IntGauge};
 use std::time::Duration;
+
+/// From a frame that is read and appended at once (tens of microseconds) to one that arbitration holds.
+const JOURNAL_BUCKETS: [f64; 14] = [
+    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+];
+
+/// From the platform's best (tens of milliseconds) to a platform that catches up (minutes).
+const AGE_BUCKETS: [f64; 12] =
+    [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
 /// Metrics of the stream; a handle that is cheap to clone.
 #[derive(Clone, Debug)]
@@ -17,6 +26,8 @@ pub struct Stream {
     sights: [[IntCounter; SIGHTS.len()]; LEGS.len()],
     lag: [Counter; LEGS.len()],
     unreadable: IntCounter,
+    journalled: Histogram,
+    event_age: Histogram,
     gaps: IntCounterVec,
     gap_seconds: Counter,
     gap_open: IntGauge,
@@ -55,6 +66,16 @@ impl Stream {
                 "tieline_late_total",
                 "Events published after a younger one of their key; they carry a mark.",
             ),
+            journalled: shelf.histogram(
+                "tieline_journal_latency_seconds",
+                "Time from reading the frame to its hand-over to the journal; arbitration's hold included.",
+                &JOURNAL_BUCKETS,
+            ),
+            event_age: shelf.histogram(
+                "tieline_event_age_seconds",
+                "Time from what the body says happened to reading the frame, of at most ten events a second.",
+                &AGE_BUCKETS,
+            ),
             unreadable: shelf.counter(
                 "tieline_frames_unreadable_total",
                 "Frames that could not be read and were not delivered.",
@@ -80,6 +101,16 @@ impl Stream {
     /// A notification was heard.
     pub fn received(&self, topic: &Topic) {
         self.notifications[family_of(topic)].inc();
+    }
+
+    /// The journal has an event so long after its frame was read.
+    pub fn journalled(&self, latency: Duration) {
+        self.journalled.observe(latency.as_secs_f64());
+    }
+
+    /// A frame was read so long after what it tells happened.
+    pub fn aged(&self, age: Duration) {
+        self.event_age.observe(age.as_secs_f64());
     }
 
     /// A notification was dropped as a duplicate.

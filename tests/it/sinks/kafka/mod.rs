@@ -1,30 +1,38 @@
-//! The Kafka sink against a real broker: conformance, partitions, and topics that are not there.
+//! The Kafka sink against real brokers: conformance, partitions, limits, and topics that are not there.
+
+mod cluster;
+mod exactly_once;
+mod security;
 
 use super::*;
 use crate::servers::{Server, shared};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tieline::sink::cloudevents::Mode;
-use tieline::sink::kafka::{Config, Delivery};
+use tieline::sink::kafka::{Config, Delivery, Options};
 use tieline::size::Size;
 
 /// A topic of its own, on a broker that is shared or its own.
-struct Broker<const STRUCTURED: bool> {
+struct Broker<const STRUCTURED: bool, const ONCE: bool> {
     own: Option<Server>,
     topic: String,
 }
 
-type Binary = Broker<false>;
+type Binary = Broker<false, false>;
+type Once = Broker<false, true>;
 
-impl<const STRUCTURED: bool> Broker<STRUCTURED> {
+impl<const STRUCTURED: bool, const ONCE: bool> Broker<STRUCTURED, ONCE> {
     fn on(own: Option<Server>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self { own, topic: format!("sinks-{STRUCTURED}-{count}") }
+        Self { own, topic: format!("sinks-{STRUCTURED}-{ONCE}-{count}") }
     }
 
     fn brokers(&self) -> String {
@@ -35,16 +43,18 @@ impl<const STRUCTURED: bool> Broker<STRUCTURED> {
     }
 
     fn config(&self) -> Config {
-        config(&self.brokers(), &self.topic, STRUCTURED)
+        config(&self.brokers(), &self.topic, STRUCTURED, ONCE)
     }
 }
 
-fn config(brokers: &str, topic: &str, structured: bool) -> Config {
+fn config(brokers: &str, topic: &str, structured: bool, once: bool) -> Config {
     Config {
         brokers: brokers.to_owned(),
         topic: topic.to_owned(),
         control_topic: "{prefix}.control".into(),
-        delivery: Delivery::AtLeastOnce,
+        delivery: if once { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce },
+        transactional_id: once.then(|| format!("id-{topic}")),
+        cursor_topic: format!("{topic}.cursors"),
         mode: if structured { Mode::Structured } else { Mode::Binary },
         create: true,
         partitions: 3,
@@ -52,15 +62,16 @@ fn config(brokers: &str, topic: &str, structured: bool) -> Config {
         queue_bytes: Size(32 << 20),
         linger: Duration::from_millis(5),
         compression: "lz4".into(),
-        options: BTreeMap::new(),
+        password_file: None,
+        options: Options::new(),
         filter: None,
         required: None,
     }
 }
 
-impl<const STRUCTURED: bool> Place for Broker<STRUCTURED> {
-    /// Idempotence ends with the producer.
-    const ONCE: bool = false;
+impl<const STRUCTURED: bool, const ONCE: bool> Place for Broker<STRUCTURED, ONCE> {
+    /// Without transactions, idempotence ends with the producer.
+    const ONCE: bool = ONCE;
     const BOUNDED: bool = true;
 
     fn new() -> Self {
@@ -73,7 +84,9 @@ impl<const STRUCTURED: bool> Place for Broker<STRUCTURED> {
 
     fn unreachable() -> (Box<dyn Sink>, String) {
         let address = "127.0.0.1:1";
-        (config(address, "t", STRUCTURED).build(SOURCE), address.to_owned())
+        let mut config = config(address, "t", STRUCTURED, ONCE);
+        config.options.insert("sasl.password".into(), conformance::SECRET.into());
+        (config.build(SOURCE), address.to_owned())
     }
 
     fn sink(&self) -> Box<dyn Sink> {
@@ -101,12 +114,14 @@ impl<const STRUCTURED: bool> Place for Broker<STRUCTURED> {
     }
 }
 
-/// Everything in a topic with its partition, one partition after the other.
+/// Everything that is committed in a topic with its partition, one partition after the other.
 fn read_topic(brokers: &str, topic: &str, is_structured: bool) -> Vec<(i32, Stored)> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "reader")
         .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
         .create()
         .unwrap();
     // All of them are listed: to ask for one by name may create it.
@@ -115,15 +130,17 @@ fn read_topic(brokers: &str, topic: &str, is_structured: bool) -> Vec<(i32, Stor
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     for partition in found.map(|found| found.partitions()).unwrap_or_default() {
         let id = partition.id();
-        let (low, high) = consumer.fetch_watermarks(topic, id, DEADLINE).unwrap();
         let mut assignment = TopicPartitionList::new();
         assignment.add_partition_offset(topic, id, Offset::Beginning).unwrap();
         consumer.assign(&assignment).unwrap();
-        let mut next = low;
-        while next < high {
-            let message = consumer.poll(DEADLINE).expect("nothing to read").unwrap();
-            next = message.offset() + 1;
-            stored.push((id, event(&message, is_structured)));
+        loop {
+            match consumer.poll(DEADLINE).expect("nothing to read") {
+                Ok(message) => stored.push((id, event(&message, is_structured))),
+                Err(KafkaError::PartitionEOF(_)) => break,
+                // A broker that was killed is found again.
+                Err(KafkaError::MessageConsumption(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
         }
     }
     stored
@@ -158,7 +175,7 @@ fn event(message: &impl Message, is_structured: bool) -> Stored {
 conformance!(Binary);
 
 mod in_structured_mode {
-    type Structured = super::Broker<true>;
+    type Structured = super::Broker<true, false>;
     crate::sinks::conformance! { Structured:
         the_contract_holds_byte_for_byte,
         an_event_too_large_is_refused_and_the_others_go_on,
@@ -201,29 +218,132 @@ fn murmur2(bytes: &[u8]) -> u32 {
     hash ^ (hash >> 15)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_takes_little_refuses_only_what_is_too_large() {
-    let place = Binary::new();
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", place.brokers()).create().unwrap();
+async fn refuses_only_what_is_too_large<const ONCE: bool>() {
+    let place = Broker::<false, ONCE>::new();
     // A batch counts against this limit as a whole: whoever sends too much at once loses innocent events.
-    let topic = NewTopic::new(&place.topic, 1, TopicReplication::Fixed(1))
-        .set("max.message.bytes", "20000");
-    let options = AdminOptions::new();
-    admin.create_topics([&topic], &options).await.unwrap()[0].as_ref().unwrap();
-
-    let mut records = records(1..=500);
-    for record in &mut records {
-        // The padding would compress too well to fill a batch.
-        let noise: String = (0..900).map(|at| noise(record.event.position, at)).collect();
-        Arc::make_mut(&mut record.event).body = format!("\"{noise}\"").into();
-    }
-    Arc::make_mut(&mut records[100].event).body = format!("\"{}\"", "x".repeat(30_000)).into();
+    create(&place.brokers(), &place.topic, "20000").await;
+    let records = noisy(500);
     let verdicts = deliver(&mut place.sink(), &records).await;
     let stored = verdicts.iter().filter(|verdict| **verdict == Verdict::Stored);
     assert_eq!(stored.count(), 499);
     assert!(matches!(verdicts[100], Verdict::Refused { .. }));
     assert_eq!(place.read().await.len(), 499);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_takes_little_refuses_only_what_is_too_large() {
+    refuses_only_what_is_too_large::<false>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_takes_little_refuses_only_what_is_too_large_in_transactions() {
+    refuses_only_what_is_too_large::<true>().await;
+}
+
+/// The limit is lowered behind the producer's back, which then sends batches that are refused as a whole.
+async fn finds_out_what_is_too_large<const ONCE: bool>() {
+    let place = Broker::<false, ONCE>::new();
+    let admin = create(&place.brokers(), &place.topic, "1000000").await;
+    let mut records = noisy(500);
+    // The library itself must not see it coming.
+    let body: String = (0..25_000).map(|at| noise(7, at)).collect();
+    Arc::make_mut(&mut records[100].event).body = format!("\"{body}\"").into();
+    let mut sink = place.sink();
+    let first = deliver(&mut sink, &records[..10]).await;
+    assert_eq!(first, vec![Verdict::Stored; 10]);
+    let lower =
+        AlterConfig::new(ResourceSpecifier::Topic(&place.topic)).set("max.message.bytes", "20000");
+    admin.alter_configs([&lower], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    let applied = timeout(DEADLINE, async {
+        let asked = [ResourceSpecifier::Topic(&place.topic)];
+        loop {
+            let answers = admin.describe_configs(&asked, &AdminOptions::new()).await.unwrap();
+            let limit = answers[0].as_ref().unwrap().get("max.message.bytes").unwrap();
+            if limit.value.as_deref() == Some("20000") {
+                break;
+            }
+        }
+    });
+    applied.await.expect("the limit is not applied");
+
+    let verdicts = continue_delivery(&mut sink, &records, first, 10).await;
+    let refused: Vec<usize> =
+        (0..500).filter(|&at| matches!(verdicts[at], Verdict::Refused { .. })).collect();
+    assert_eq!(refused, [100]);
+    records.remove(100);
+    let mut stored: Vec<u64> = place.read().await.iter().map(|stored| stored.place().0).collect();
+    stored.sort_unstable();
+    stored.dedup_by(|one, other| !ONCE && one == other);
+    let sent: Vec<u64> = records.iter().map(|record| record.event.position).collect();
+    assert_eq!(stored, sent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_lowered_parks_no_innocent_event() {
+    finds_out_what_is_too_large::<false>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_lowered_parks_no_innocent_event_in_transactions() {
+    finds_out_what_is_too_large::<true>().await;
+}
+
+/// Makes a topic of one partition that takes so many bytes at once.
+async fn create(
+    brokers: &str,
+    topic: &str,
+    message_max: &str,
+) -> AdminClient<DefaultClientContext> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let topic =
+        NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("max.message.bytes", message_max);
+    let options = AdminOptions::new();
+    admin.create_topics([&topic], &options).await.unwrap()[0].as_ref().unwrap();
+    admin
+}
+
+/// Records whose padding does not compress to nothing, which would never fill a batch; the 101st is large.
+fn noisy(count: u64) -> Vec<Record> {
+    let mut records = records(1..=count);
+    for record in &mut records {
+        let noise: String = (0..900).map(|at| noise(record.event.position, at)).collect();
+        Arc::make_mut(&mut record.event).body = format!("\"{noise}\"").into();
+    }
+    Arc::make_mut(&mut records[100].event).body = format!("\"{}\"", "x".repeat(30_000)).into();
+    records
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_larger_than_the_queue_is_refused_and_the_others_go_on() {
+    let place = Binary::new();
+    let mut config = place.config();
+    config.queue_bytes = Size(64 << 10);
+    let mut records = records(1..=400);
+    Arc::make_mut(&mut records[200].event).body = format!("\"{}\"", "x".repeat(70_000)).into();
+    // The queue is filled again and again.
+    let verdicts = deliver(&mut config.build(SOURCE), &records).await;
+    let Verdict::Refused { reason } = &verdicts[200] else {
+        panic!("{:?}", verdicts[200]);
+    };
+    assert!(reason.contains("queue_bytes"), "{reason}");
+    assert_eq!(place.read().await.len(), 399);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_library_counts_what_it_does() {
+    let place = Binary::new();
+    let mut sink = place.sink();
+    let mut figures = sink.figures().unwrap();
+    deliver(&mut sink, &records(1..=100)).await;
+    let counted = figures.wait_for(|figures| figures.sent_bytes > 0);
+    let first = *timeout(DEADLINE, counted).await.unwrap().unwrap();
+    assert_eq!((first.brokers_up, first.brokers_down), (1, 0), "{first:?}");
+    assert!(first.round_trip > Duration::ZERO, "{first:?}");
+    // Totals go on with another producer.
+    deliver(&mut sink, &records(1..=100)).await;
+    let counted = figures.wait_for(|figures| figures.sent_bytes > first.sent_bytes + 1_000);
+    timeout(DEADLINE, counted).await.unwrap().unwrap();
 }
 
 /// A letter that no codec foresees.

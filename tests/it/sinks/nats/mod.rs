@@ -1,5 +1,7 @@
 //! The JetStream sink against a real nats-server: conformance, the chain, and streams that are not ours.
 
+mod access;
+
 use super::*;
 use crate::servers::{Server, shared};
 use async_nats::header::{
@@ -55,7 +57,15 @@ fn config(url: &str, name: &str, structured: bool) -> Config {
         max_bytes: Size(0),
         window: 256,
         creds_file: None,
+        nkey_file: None,
+        token_file: None,
+        user: None,
+        password_file: None,
         ca_file: None,
+        cert_file: None,
+        key_file: None,
+        domain: None,
+        inbox_prefix: None,
         monitor: None,
         filter: None,
         required: None,
@@ -75,7 +85,8 @@ impl<const STRUCTURED: bool> Place for Broker<STRUCTURED> {
     }
 
     fn unreachable() -> (Box<dyn Sink>, String) {
-        let config = config("nats://tester:hush@127.0.0.1:1", "S", STRUCTURED);
+        let config =
+            config(&format!("nats://tester:{}@127.0.0.1:1", conformance::SECRET), "S", STRUCTURED);
         (config.build(SOURCE), "nats://127.0.0.1:1".into())
     }
 
@@ -342,72 +353,4 @@ async fn a_server_that_hangs_is_given_up_and_taken_up_again() {
     server.signal("CONT");
     deliver(&mut sink, &records).await;
     assert_complete::<Binary>(&place.read().await, &records);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tls_and_a_password_are_honoured_and_never_shown() {
-    let folder = TempDir::new().unwrap();
-    let file = |name: &str| folder.path().join(name);
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let rcgen::CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(names).unwrap();
-    fs::write(file("cert.pem"), cert.pem()).unwrap();
-    fs::write(file("key.pem"), signing_key.serialize_pem()).unwrap();
-    let tls =
-        format!("tls {{ cert_file: {:?}, key_file: {:?} }}", file("cert.pem"), file("key.pem"));
-    let server = server_with(&folder, &format!("{tls}\n{}", user("")));
-    let url = |password: &str| {
-        let port = server.field("port");
-        format!("tls://us%40er:{password}@localhost:{port}")
-    };
-
-    let mut config = config(&url("hu%3Ash"), "S", false);
-    config.ca_file = Some(file("cert.pem"));
-    deliver(&mut config.clone().build(SOURCE), &records(1..=5)).await;
-    let mut sink = config.clone().build(SOURCE);
-    assert_eq!(sink.open(&epoch()).await.unwrap().last_position, Some(5));
-
-    config.url = url("wrong%3Asecret");
-    let error = config.clone().build(SOURCE).open(&epoch()).await.unwrap_err();
-    assert!(matches!(error.disposition, Disposition::Retry { .. }));
-    let shown = format!("{error:?} {config:?} {sink:?}");
-    assert!(shown.to_lowercase().contains("authorizationviolation"), "{shown}");
-    assert!(!shown.contains("hu:sh") && !shown.contains("wrong"), "{shown}");
-
-    config.ca_file = None;
-    let error = config.build(SOURCE).open(&epoch()).await.unwrap_err();
-    let shown = format!("{error:?}");
-    assert!(shown.contains("UnknownIssuer") || shown.contains("certificate"), "{shown}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_missing_permission_is_named() {
-    let folder = TempDir::new().unwrap();
-    let denied = "permissions: { publish: { deny: \"$JS.API.STREAM.CREATE.>\" } }";
-    let server = server_with(&folder, &user(denied));
-    let url = format!("nats://us%40er:hu%3Ash@127.0.0.1:{}", server.field("port"));
-    let opened =
-        timeout(
-            DEADLINE,
-            async move { config(&url, "S", false).build(SOURCE).open(&epoch()).await },
-        );
-    let error = opened.await.unwrap().unwrap_err();
-    assert!(error.operation.starts_with("create stream S at nats://127.0.0.1"), "{error:?}");
-    let reason = error.source.unwrap().to_string().to_lowercase();
-    assert!(reason.contains("permissions violation"), "{reason}");
-    assert!(reason.contains("$js.api.stream.create.s"), "{reason}");
-}
-
-/// A server that reads `text` as well.
-fn server_with(folder: &TempDir, text: &str) -> Server {
-    let file = folder.path().join("nats.conf");
-    fs::write(&file, text).unwrap();
-    Server::start("nats", &["--config", file.to_str().unwrap()])
-}
-
-/// The one user of a server.
-fn user(permissions: &str) -> String {
-    format!(
-        "authorization {{ users: [ {{ user: \"us@er\", password: \"hu:sh\", {permissions} }} ] }}"
-    )
 }

@@ -1,0 +1,312 @@
+//! What a journal's folder holds when a process starts: read whole, every frame checked, torn ends cut, damage told.
+//!
+//! Decides nothing about epochs; says what is known.
+
+use super::frame::{self, Found};
+use super::record::{self, Head, Said};
+use super::segment::Segment;
+use super::shared::cost;
+use super::storage::{Page, Storage};
+use super::{Error, Numbers};
+use crate::event::Epoch;
+use crate::sequence::Sequencer;
+use crate::time::Timestamp;
+use std::io;
+use std::sync::Arc;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Recovered {
+    /// Oldest first.
+    pub(super) segments: Vec<Arc<Segment>>,
+    /// Bytes in them.
+    pub(super) bytes: u64,
+    /// The number of the next segment.
+    pub(super) next: u64,
+    /// The head of the youngest segment.
+    pub(super) last: Option<Head>,
+    /// The last position that was given, as far as is known.
+    pub(super) position: u64,
+    /// Every sink that was ever heard of here, and what it has not settled.
+    pub(super) sinks: Vec<Unsettled>,
+    /// Whether nothing was to follow.
+    pub(super) is_clean: bool,
+    /// Bytes of torn ends that were cut.
+    pub(super) torn: u64,
+    /// Positions that are damaged or missing: the first and the last.
+    pub(super) lost: Vec<(u64, u64)>,
+    /// A segment that others follow had no head.
+    is_headless: bool,
+    /// When the last event was received.
+    pub(super) received: Option<Timestamp>,
+}
+
+/// What a sink has not settled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unsettled {
+    pub(super) name: String,
+    pub(super) cursor: u64,
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+}
+
+/// An event, as much of it as the counting needs.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    position: u64,
+    cost: u64,
+    /// A bit for each of `Recovered::sinks`.
+    takers: u32,
+}
+
+/// More names of sinks than this are not kept apart: so many were never configured in one folder.
+const NAMES_MAX: usize = 32;
+
+/// Reads the folder, and cuts what is torn.
+pub(super) fn recover(storage: &dyn Storage) -> Result<Recovered, Error> {
+    let mut numbers: Vec<u64> = Vec::new();
+    numbers.extend(storage.list()?.iter().filter_map(|name| Segment::number(name)));
+    numbers.sort_unstable();
+    let mut recovered =
+        Recovered { next: numbers.last().map_or(1, |last| last + 1), ..Recovered::default() };
+    let mut seen: Vec<Seen> = Vec::new();
+    for (at, number) in numbers.iter().enumerate() {
+        let name = Segment::name(*number);
+        let page = storage.open(&name)?;
+        let block = read_all(&*page)?;
+        let is_last = at + 1 == numbers.len();
+        let scan = Scan { number: *number, block: &block, is_last };
+        if !scan.run(&page, &mut recovered, &mut seen)? {
+            // Without its head nothing in it can be understood. A last one was never finished.
+            drop(page);
+            storage.remove(&name)?;
+            recovered.is_headless |= !is_last;
+        }
+    }
+    recovered.settle(&seen);
+    Ok(recovered)
+}
+
+fn read_all(page: &dyn Page) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(page.length()?).unwrap_or(usize::MAX);
+    let mut block = vec![0; length];
+    let read = page.read_at(&mut block, 0)?;
+    block.truncate(read);
+    Ok(block)
+}
+
+/// The numbers known at the end of the youngest segment, for `sinks` in their order.
+pub(super) fn numbers(segment: &Segment, sinks: &[&str]) -> Result<Sequencer, Error> {
+    let block = read_all(&*segment.page)?;
+    let places: Vec<Option<usize>> =
+        segment.sinks.iter().map(|name| sinks.iter().position(|sink| sink == name)).collect();
+    let moved = |old: &Numbers| {
+        let mut new = Numbers::default();
+        for (number, place) in old.iter().zip(&places) {
+            if let Some(place) = place {
+                new[*place] = *number;
+            }
+        }
+        new
+    };
+    let mut sequencer = Sequencer::default();
+    let mut at = 0;
+    loop {
+        let (payload, next) = match frame::read(segment.number, &block, at) {
+            Found::Frame { payload, next } => (payload, next),
+            Found::Damage => match frame::resume(segment.number, &block, at) {
+                Some(next) => {
+                    at = next;
+                    continue;
+                }
+                None => return Ok(sequencer),
+            },
+            Found::End | Found::More { .. } => return Ok(sequencer),
+        };
+        at = next;
+        match record::read(payload, segment.sinks.len()) {
+            Some(Said::Numbers(list)) => {
+                list.iter().for_each(|(key, numbers)| sequencer.learn(key, &moved(numbers)));
+            }
+            Some(Said::Event(placed)) => {
+                let topic = crate::event::Topic::new(placed.topic);
+                sequencer.learn(topic.key(), &moved(&placed.numbers));
+            }
+            Some(Said::Head(_) | Said::Cursors(_) | Said::Closed) | None => {}
+        }
+    }
+}
+
+/// One file being read.
+struct Scan<'a> {
+    number: u64,
+    block: &'a [u8],
+    is_last: bool,
+}
+
+impl Scan<'_> {
+    /// False where it has no head.
+    fn run(
+        &self,
+        page: &Arc<dyn Page>,
+        into: &mut Recovered,
+        seen: &mut Vec<Seen>,
+    ) -> Result<bool, Error> {
+        let Some((head, mut at)) = self.head(into)? else {
+            return Ok(false);
+        };
+        // What a successor holds again counts once, as the successor has it.
+        seen.truncate(seen.partition_point(|event| event.position <= head.position));
+        if into.segments.is_empty() {
+            into.begin(&head);
+        }
+        into.expect(head.position);
+        let sinks: Vec<String> = head.sinks.iter().map(|(name, _)| name.clone()).collect();
+        let places: Vec<usize> =
+            head.sinks.iter().map(|(name, cursor)| into.sink(name, *cursor)).collect();
+        let (epoch, first) = (Epoch::named(&head.epoch), head.position + 1);
+        let segment = Segment::new(self.number, epoch, sinks, first, Arc::clone(page), at as u64);
+        into.is_clean = false;
+        into.last = Some(head);
+        let end = loop {
+            match frame::read(self.number, self.block, at) {
+                Found::Frame { payload, next } => {
+                    self.note(
+                        record::read(payload, places.len()),
+                        &places,
+                        at,
+                        &segment,
+                        into,
+                        seen,
+                    );
+                    at = next;
+                }
+                Found::End => break at,
+                Found::More { .. } | Found::Damage => {
+                    match frame::resume(self.number, self.block, at) {
+                        Some(next) => at = next,
+                        None => break at,
+                    }
+                }
+            }
+        };
+        segment.lengthen(end as u64);
+        if end < self.block.len() && self.is_last {
+            into.torn += (self.block.len() - end) as u64;
+            into.is_clean = false;
+            page.cut(end as u64)?;
+        }
+        into.bytes += end as u64;
+        into.segments.push(Arc::new(segment));
+        Ok(true)
+    }
+
+    /// The head and where it ends; none where it is not whole.
+    fn head(&self, into: &mut Recovered) -> Result<Option<(Head, usize)>, Error> {
+        let mut head: Option<Head> = None;
+        let (mut at, mut opening) = (0, 1);
+        while opening > 0 {
+            let Found::Frame { payload, next } = frame::read(self.number, self.block, at) else {
+                into.torn += if self.is_last { self.block.len() as u64 } else { 0 };
+                return Ok(None);
+            };
+            if let Some(version) = record::version(payload)
+                && version != record::VERSION
+            {
+                return Err(Error::Version { file: Segment::name(self.number), version });
+            }
+            if let (None, Some(Said::Head(said))) = (&head, record::read(payload, 0)) {
+                opening = said.opening + 1;
+                head = Some(said);
+            }
+            if head.is_none() {
+                return Ok(None);
+            }
+            opening -= 1;
+            // The events among them are read with all others.
+            at = next;
+        }
+        // The first frame alone is passed over: what the others say is noted.
+        let after = match frame::read(self.number, self.block, 0) {
+            Found::Frame { next, .. } => next,
+            Found::End | Found::More { .. } | Found::Damage => at,
+        };
+        Ok(head.map(|head| (head, after)))
+    }
+
+    fn note(
+        &self,
+        said: Option<Said<'_>>,
+        places: &[usize],
+        at: usize,
+        segment: &Segment,
+        into: &mut Recovered,
+        seen: &mut Vec<Seen>,
+    ) {
+        into.is_clean = false;
+        match said {
+            Some(Said::Event(placed)) => {
+                into.expect(placed.position.saturating_sub(1));
+                into.position = into.position.max(placed.position);
+                into.received = into.received.max(Some(Timestamp::from_micros(placed.received)));
+                segment.remember(placed.position, at as u64);
+                let taken =
+                    |(place, number): (&usize, &u64)| if *number > 0 { 1 << place } else { 0 };
+                let takers = places.iter().zip(&placed.numbers).map(taken).sum();
+                let cost = cost(placed.body.len());
+                seen.push(Seen { position: placed.position, cost, takers });
+            }
+            Some(Said::Cursors(cursors)) => {
+                for (place, cursor) in places.iter().zip(cursors) {
+                    let known = &mut into.sinks[*place].cursor;
+                    *known = (*known).max(cursor);
+                }
+            }
+            Some(Said::Closed) => into.is_clean = true,
+            Some(Said::Head(_) | Said::Numbers(_)) | None => {}
+        }
+    }
+}
+
+impl Recovered {
+    /// What lies before the oldest segment was settled, unless there was another that could not be read.
+    fn begin(&mut self, head: &Head) {
+        let settled = head.sinks.iter().map(|(_, cursor)| *cursor).min().unwrap_or(0);
+        self.position = if self.is_headless { settled.min(head.position) } else { head.position };
+    }
+
+    /// What comes next follows `position`: what lies between is lost.
+    fn expect(&mut self, position: u64) {
+        if position > self.position {
+            self.lost.push((self.position + 1, position));
+            self.position = position;
+        }
+    }
+
+    /// The place of a sink in the list.
+    fn sink(&mut self, name: &str, cursor: u64) -> usize {
+        let found = self.sinks.iter().position(|sink| sink.name == name);
+        let place = found.unwrap_or_else(|| {
+            let known = Unsettled { name: name.to_owned(), ..Unsettled::default() };
+            if self.sinks.len() < NAMES_MAX {
+                self.sinks.push(known);
+            }
+            self.sinks.len() - 1
+        });
+        self.sinks[place].cursor = self.sinks[place].cursor.max(cursor);
+        place
+    }
+
+    /// Counts what each sink has not settled, once its last cursor is known.
+    fn settle(&mut self, seen: &[Seen]) {
+        for (place, sink) in self.sinks.iter_mut().enumerate() {
+            let unsettled = &seen[seen.partition_point(|event| event.position <= sink.cursor)..];
+            for event in unsettled.iter().filter(|event| event.takers & 1 << place != 0) {
+                sink.events += 1;
+                sink.bytes += event.cost;
+            }
+            // A sink may have settled what the disk had not yet.
+            self.position = self.position.max(sink.cursor);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The file operations that the journal does, behind a small trait so that tests can fail and lose each of them.
+//!
+//! Knows no format; one folder, flat names.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The folder of a journal.
+pub(super) trait Storage: fmt::Debug + Send + Sync {
+    /// The names in the folder, in no order.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Makes a file that must not exist yet: another process that makes the same is found out.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn Page>>;
+    /// Opens a file to read and to cut it.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn Page>>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Waits until the disk has the folder's names.
+    fn sync_folder(&self) -> io::Result<()>;
+}
+
+/// An open file.
+pub(super) trait Page: fmt::Debug + Send + Sync {
+    /// Writes all of `bytes` at `offset`; after an error any part of it may be there.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Reads up to `buffer.len()` bytes; fewer only at the file's end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Waits until the disk has what was written.
+    fn sync(&self) -> io::Result<()>;
+    /// Cuts the file.
+    fn cut(&self, length: u64) -> io::Result<()>;
+    /// How long it is.
+    fn length(&self) -> io::Result<u64>;
+}
+
+/// A folder of the file system; made when missing, readable by its owner alone, since bodies hold personal data.
+#[derive(Debug)]
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn new(path: PathBuf) -> io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        if !path.is_dir() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        }
+        Ok(Self(path))
+    }
+}
+
+impl Storage for Folder {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            // A name that is no text is not ours.
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn Page>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        Ok(Arc::new(options.open(self.0.join(name))?))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn Page>> {
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.0.join(name))?))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.0.join(name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+}
+
+impl Page for File {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match FileExt::read_at(self, &mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.metadata().map(|metadata| metadata.len())
+    }
+}

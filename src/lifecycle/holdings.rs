@@ -1,0 +1,94 @@
+//! The client's channels: none is lost from sight, and none is made while it is open how many there are.
+
+use super::channel::Channel;
+use super::machine::{Lifecycle, find};
+use super::session::Session;
+use super::state::State;
+use super::{ChannelId, FoundChannel, Reason, Refusal, SessionId};
+use crate::time::Time;
+use std::time::Duration;
+
+/// How soon the list of channels is thought of again while a request for one is under way.
+const CENSUS_WAIT: Duration = Duration::from_millis(100);
+
+impl Lifecycle {
+    /// A channel is never lost from sight: one that comes too late for its session is kept for another.
+    pub(super) fn handle_opened(
+        &mut self,
+        session: SessionId,
+        channel: ChannelId,
+        life: Duration,
+        now: Time,
+    ) {
+        if self.knows(channel) {
+            return;
+        }
+        let topics = self.shards.iter().find_map(|shard| {
+            shard.sessions().iter().any(|own| own.id == session).then(|| shard.topics().clone())
+        });
+        let waiting = find(&mut self.shards, session)
+            .filter(|session| matches!(session.state, State::Opening { .. }));
+        match (waiting.and_then(|waiting| waiting.token.map(|token| (waiting, token))), topics) {
+            (Some((session, token)), Some(topics)) => {
+                let channel = Channel::new(channel, life, Some(token), now);
+                let allowed = self.rest.next(now);
+                if allowed > now {
+                    session.channel = Some(channel);
+                    session.hold(allowed, now, &mut self.output);
+                } else {
+                    self.rest.spend(now);
+                    session.subscribe(channel, token, &topics, now, &mut self.output);
+                }
+            }
+            _ => {
+                self.retired.push(Channel::new(channel, life, self.login.token(now), now));
+            }
+        }
+    }
+
+    /// Whether the channel is one of ours already: a list may name it before the answer that makes it known comes.
+    fn knows(&self, channel: ChannelId) -> bool {
+        let held = self.sessions().filter_map(|session| session.channel);
+        held.chain(self.retired.iter().copied()).any(|known| known.id == channel)
+    }
+
+    pub(super) fn handle_listed(&mut self, found: &[FoundChannel], total: usize, now: Time) {
+        let found = found.iter().filter(|found| !self.knows(found.channel));
+        let found: Vec<FoundChannel> = found.copied().collect();
+        let strangers = total.saturating_sub(self.own_channels() + found.len());
+        let Some(maker) = self.census.handle_listed(strangers, now) else {
+            return;
+        };
+        let channels = found
+            .into_iter()
+            .map(|found| Channel::new(found.channel, found.expires_in, Some(maker), now));
+        self.retired.extend(channels);
+    }
+
+    pub(super) fn handle_unlisted(&mut self, refusal: &Refusal, now: Time) {
+        if let Some(asked) = refusal.retry_after {
+            self.rest.close_until(now + asked);
+        }
+        self.census.handle_refused(refusal, now, &mut self.rng);
+        if refusal.reason == Reason::Unauthorized {
+            let token = self.login.token(now);
+            self.refuse_token(token, now);
+        }
+    }
+
+    /// Asks for the list of channels when it is due, and no request for another is under way.
+    pub(super) fn count_channels(&mut self, now: Time) {
+        let opening = |session: &Session| matches!(session.state, State::Opening { .. });
+        let (Some(maker), Some(newest)) = (self.census.due(now), self.login.token(now)) else {
+            return;
+        };
+        let allowed = self.rest.next(now);
+        if allowed > now || self.sessions().any(opening) {
+            return self.census.hold(allowed.max(now + CENSUS_WAIT));
+        }
+        self.rest.spend(now);
+        // Only its maker is shown a channel's name, while it is valid; a younger token is at least told how many there are.
+        let asks = if now < maker.expires_at { maker } else { newest };
+        self.census.ask(asks, maker, now, &mut self.output);
+    }
+}

@@ -1,0 +1,303 @@
+//! The platform's side of the world: what each command is answered, which channels and tokens there are, and when they end.
+
+use super::world::{QUEUE, World, refusal};
+use crate::event::Topic;
+use crate::lifecycle::{
+    CHANNELS_PER_CLIENT, Change, ChannelId, Command, FoundChannel, Heard, Reason, Refusal,
+    RejectedTopic, Reply, SessionId, TOPICS_PER_CHANNEL, TokenId,
+};
+use crate::time::Time;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+const ROUND_TRIP: Duration = Duration::from_millis(20);
+
+/// A channel as the platform knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    maker: TokenId,
+    used: u64,
+    expires: Time,
+}
+
+/// The kinds of requests, as places in `World::forbidden`.
+fn kind(command: &Command) -> Option<usize> {
+    match command {
+        Command::RequestToken => Some(0),
+        Command::ListTopics { .. }
+        | Command::ListChannels { .. }
+        | Command::OpenChannel { .. }
+        | Command::Subscribe { .. }
+        | Command::Amend { .. } => Some(1),
+        Command::Connect { .. } => Some(2),
+        Command::Ping { .. } | Command::Close { .. } | Command::Forget { .. } => None,
+    }
+}
+
+impl World {
+    /// Answers a command after a round trip, as far as it is answered.
+    pub(super) fn answer(&mut self, command: Command) {
+        let asked = kind(&command);
+        if asked.is_some_and(|kind| self.now < self.forbidden[kind]) {
+            self.hasty.push((self.now, command.clone()));
+        }
+        let Some(reply) = self.reply_to(command) else {
+            return;
+        };
+        let refusal = match &reply {
+            Reply::Refused { refusal, .. }
+            | Reply::AmendRefused { refusal, .. }
+            | Reply::TokenRefused { refusal, .. }
+            | Reply::ChannelsRefused { refusal }
+            | Reply::TopicsRefused { refusal } => Some(refusal),
+            Reply::TokenGranted { .. }
+            | Reply::TopicsListed { .. }
+            | Reply::ChannelsListed { .. }
+            | Reply::Allowance { .. }
+            | Reply::ChannelOpened { .. }
+            | Reply::Subscribed { .. }
+            | Reply::Amended { .. }
+            | Reply::Connected { .. }
+            | Reply::Heard { .. }
+            | Reply::Lost { .. }
+            | Reply::SecretChanged { .. } => None,
+        };
+        let forbids = asked.zip(refusal.and_then(|refusal| refusal.retry_after));
+        let slow = matches!(reply, Reply::ChannelOpened { .. }).then_some(self.slow_channels);
+        self.later(ROUND_TRIP + slow.unwrap_or_default(), reply);
+        self.forbidding.extend(forbids.map(|forbids| (self.serial, forbids)));
+    }
+
+    fn reply_to(&mut self, command: Command) -> Option<Reply> {
+        Some(match command {
+            Command::RequestToken => {
+                self.tell("request token");
+                self.grant()
+            }
+            Command::ListTopics { .. } => match self.refuse_list.pop_front() {
+                Some(refusal) => Reply::TopicsRefused { refusal },
+                None => {
+                    let topics = self.listed.clone().unwrap_or_else(|| topics(self.shards));
+                    Reply::TopicsListed { topics, unknown: Vec::new(), calls: 1 }
+                }
+            },
+            Command::ListChannels { token } => {
+                self.tell("list channels");
+                self.list_channels(token)
+            }
+            Command::OpenChannel { session, token } => {
+                self.tell(&format!("{session} open channel"));
+                self.open_channel(session, token)
+            }
+            Command::Amend { session, channel, change, .. } => self.amend(session, channel, change),
+            Command::Subscribe { session, channel, topics, .. } => {
+                self.tell(&format!("{session} subscribe"));
+                self.carried.insert(channel, topics.iter().cloned().collect());
+                self.subscribe(session, channel)
+            }
+            Command::Connect { session, channel } => {
+                self.tell(&format!("{session} connect"));
+                self.connect(session, channel)
+            }
+            Command::Ping { session } => Reply::Heard { session, what: Heard::Pong, at: self.now },
+            Command::Close { session } => {
+                self.tell(&format!("{session} close"));
+                self.sockets.retain(|_, of| *of != session);
+                self.due.retain(|_, reply| session_of(reply) != Some(session));
+                return None;
+            }
+            Command::Forget { .. } => return None,
+        })
+    }
+
+    fn grant(&mut self) -> Reply {
+        self.serial += 1;
+        if let Some(refusal) = self.refuse_login.pop_front() {
+            if refusal.reason == Reason::CredentialsRejected {
+                self.refused_logins.push((self.now, self.secret));
+            }
+            return Reply::TokenRefused { refusal, secret: Some(self.secret) };
+        }
+        let (token, expires_in) = (TokenId(self.serial), self.token_life);
+        self.tokens.insert((self.now + ROUND_TRIP + expires_in, token));
+        Reply::TokenGranted { token, expires_in, secret: self.secret }
+    }
+
+    fn subscribe(&mut self, session: SessionId, channel: ChannelId) -> Reply {
+        let gone = Reply::Refused { session, refusal: refusal(Reason::ChannelGone) };
+        if self.refuse_rest.front().is_some_and(|next| next.reason == Reason::ChannelGone) {
+            // What a call is told is gone, is gone.
+            self.channels.remove(&channel);
+            self.dropped += 1;
+        }
+        self.expire();
+        self.serial += 1;
+        let (used, expires) = (self.serial, self.now + DAY);
+        let refused = self.refused(session);
+        refused.unwrap_or(match self.channels.get_mut(&channel) {
+            Some(known) => {
+                *known = Known { used, expires, ..*known };
+                Reply::Subscribed { session, rejected: Vec::new() }
+            }
+            None => gone,
+        })
+    }
+
+    /// The channels that the token made by name, and how many there are.
+    fn list_channels(&mut self, token: TokenId) -> Reply {
+        if self.lists_no_channels {
+            return Reply::ChannelsRefused { refusal: refusal(Reason::Forbidden) };
+        }
+        if let Some(refusal) = self.refuse_rest.pop_front() {
+            return Reply::ChannelsRefused { refusal };
+        }
+        self.expire();
+        let mine = self.channels.iter().filter(|(_, known)| known.maker == token);
+        let found = mine
+            .map(|(channel, known)| FoundChannel {
+                channel: *channel,
+                expires_in: known.expires.since(self.now),
+            })
+            .collect();
+        Reply::ChannelsListed { found, total: self.channels.len() }
+    }
+
+    /// Makes a channel, and evicts another where there are too many. A refusal that leaves open whether it was made comes half of the
+    /// time after it was.
+    fn open_channel(&mut self, session: SessionId, maker: TokenId) -> Reply {
+        self.expire();
+        let refused = self.refused(session);
+        self.serial += 1;
+        let (channel, used) = (ChannelId(self.serial), self.serial);
+        let made = match &refused {
+            Some(Reply::Refused { refusal, .. }) => {
+                refusal.reason.may_have_been_done() && used.is_multiple_of(2)
+            }
+            _ => true,
+        };
+        if made {
+            if self.channels.len() >= CHANNELS_PER_CLIENT {
+                let idle = |id: &ChannelId| !self.sockets.contains_key(id);
+                let victim = self.channels.iter().min_by_key(|(id, c)| (!idle(id), c.used));
+                let victim = victim.map(|(id, _)| *id);
+                self.evicted += 1;
+                self.channels.retain(|id, _| Some(*id) != victim);
+            }
+            let expires = self.now + DAY;
+            self.channels.insert(channel, Known { maker, used, expires });
+        }
+        if self.lose_answers > 0 {
+            self.lose_answers -= 1;
+            return Reply::Refused { session, refusal: refusal(Reason::Timeout) };
+        }
+        refused.unwrap_or(Reply::ChannelOpened { session, channel, expires_in: DAY })
+    }
+
+    /// Changes what a channel carries.
+    fn amend(&mut self, session: SessionId, channel: ChannelId, change: Change) -> Reply {
+        if let Some(refusal) = self.refuse_rest.pop_front() {
+            self.tell(&format!("{session} amend refused"));
+            return Reply::AmendRefused { session, channel, refusal };
+        }
+        let carried = self.carried.entry(channel).or_default();
+        let told = match change {
+            Change::Add(topics) => {
+                carried.extend(topics.iter().cloned());
+                format!("{session} add {}", topics.len())
+            }
+            Change::Replace(topics) => {
+                *carried = topics.iter().cloned().collect();
+                format!("{session} replace by {}", topics.len())
+            }
+        };
+        let refused = |name: &str| self.forbid.as_ref().is_some_and(|word| name.contains(word));
+        let rejected = carried
+            .iter()
+            .filter(|name| refused(name))
+            .map(|name| RejectedTopic { topic: Topic::new(name), reason: "forbidden".to_owned() });
+        let rejected = rejected.collect();
+        self.tell(&told);
+        Reply::Amended { session, channel, rejected }
+    }
+
+    fn refused(&mut self, session: SessionId) -> Option<Reply> {
+        let refusal = self.refuse_rest.pop_front()?;
+        Some(Reply::Refused { session, refusal })
+    }
+
+    fn connect(&mut self, session: SessionId, channel: ChannelId) -> Reply {
+        if self.door.as_ref().is_some_and(|door| !door.borrow_mut().opens(self.now)) {
+            let retry_after = Some(Duration::from_secs(1));
+            let refusal = Refusal { retry_after, ..refusal(Reason::Throttled) };
+            return Reply::Refused { session, refusal };
+        }
+        if let Some(refusal) = self.refuse_handshake.pop_front() {
+            return Reply::Refused { session, refusal };
+        }
+        self.expire();
+        self.serial += 1;
+        match self.channels.get_mut(&channel) {
+            Some(known) => known.used = self.serial,
+            None => return Reply::Refused { session, refusal: refusal(Reason::ChannelGone) },
+        }
+        self.mute.remove(&session);
+        self.sockets.insert(channel, session);
+        Reply::Connected { session }
+    }
+
+    /// A token ends, and the sockets of the channels that it made are closed.
+    pub(super) fn end_token(&mut self) {
+        let Some((_, token)) = self.tokens.pop_first() else { return };
+        let made =
+            |channel: &ChannelId| self.channels.get(channel).is_some_and(|c| c.maker == token);
+        let closed: Vec<SessionId> = self
+            .sockets
+            .iter()
+            .filter(|(channel, session)| made(channel) && !self.mute.contains(session))
+            .map(|(_, session)| *session)
+            .collect();
+        for session in closed {
+            self.tell(&format!("the token ends that made the channel of {session}"));
+            self.lose(session, Reason::Closed);
+        }
+    }
+
+    /// Drops what has expired.
+    fn expire(&mut self) {
+        let (now, before) = (self.now, self.channels.len());
+        self.channels.retain(|_, channel| now < channel.expires);
+        self.dropped += before - self.channels.len();
+    }
+
+    /// Drops every channel without a word.
+    pub fn drop_channels(&mut self) {
+        self.dropped += self.channels.len();
+        self.channels.clear();
+        self.mute.extend(self.sockets.values().copied());
+    }
+}
+
+/// Whose answer it is, if a session's.
+fn session_of(reply: &Reply) -> Option<SessionId> {
+    if let Reply::ChannelOpened { session, .. }
+    | Reply::Subscribed { session, .. }
+    | Reply::Connected { session }
+    | Reply::Refused { session, .. } = reply
+    {
+        Some(*session)
+    } else {
+        None
+    }
+}
+
+/// So many topics that they fill this number of shards.
+fn topics(shards: usize) -> Vec<Topic> {
+    if shards == 1 {
+        return vec![Topic::new(&format!("v2.routing.queues.{QUEUE}.users"))];
+    }
+    (0..shards * TOPICS_PER_CHANNEL)
+        .map(|queue| {
+            Topic::new(&format!("v2.routing.queues.00000000-0000-4000-8000-{queue:012}.users"))
+        })
+        .collect()
+}

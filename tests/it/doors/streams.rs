@@ -1,0 +1,66 @@
+//! What the streams of changes and of events say, and when.
+
+use super::*;
+
+#[tokio::test]
+async fn a_change_is_told_at_once_and_silence_each_second() {
+    let bridge = Bridge::start().await;
+    let mut watcher = bridge.watch("/api/v1/events").await;
+    let first = watcher.event("state").await;
+    assert_eq!(first["verdict"]["live"]["words"], "Yes");
+    assert_eq!(watcher.event("history").await["coverage"], serde_json::json!([]));
+    bridge.change(|status| status.sessions[0].state = "waiting");
+    let told = async {
+        loop {
+            let state = watcher.event("state").await;
+            if state["sessions"][0]["state"] == "waiting" {
+                return state;
+            }
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_millis(900), told).await.expect("at once");
+    assert_eq!(told["verdict"]["live"]["words"], "No");
+    // Nothing changes any more; that the bridge says nothing must be seen all the same.
+    let later = watcher.event("state").await;
+    assert_ne!(later["now"], told["now"]);
+}
+
+#[tokio::test]
+async fn a_tap_shows_what_was_asked_for_and_counts_what_it_missed() {
+    let bridge = Bridge::start().await;
+    let watcher = bridge.watch("/api/v1/tap?family=queues&key=QUEUE-1").await;
+    let show = |nth: u64, name: &str| {
+        let body = format!("{{\"n\":\r\n{nth}}}");
+        bridge.doors.tap.show(Tapped {
+            nth,
+            topic: Topic::new(name),
+            length: body.len(),
+            body: Some(body.into()),
+            received: bridge.doors.clock.timestamp(),
+            marks: Marks { late: true, ..Marks::default() },
+        });
+    };
+    show(1, "v2.users.presence");
+    show(2, "queue-1");
+    assert!(bridge.doors.tap.is_watched());
+    let queue = "v2.routing.queues.11111111-4c52-4b0e-9d3a-0c5b6e1f2a4d.users";
+    show(3, queue);
+    drop(watcher);
+    let mut watcher =
+        bridge.watch("/api/v1/tap?family=queues&key=11111111-4C52-4b0e-9d3a-0c5b6e1f2a4d").await;
+    show(4, "v2.users.presence");
+    show(5, queue);
+    let event = watcher.event("event").await;
+    assert_eq!((&event["nth"], &event["data"]["n"]), (&5.into(), &5.into()));
+    assert_eq!(
+        (&event["late"], &event["subject"]),
+        (&true.into(), &"11111111-4c52-4b0e-9d3a-0c5b6e1f2a4d".into())
+    );
+    // More than the tap remembers, in one go of this one thread.
+    for nth in 6..1_006 {
+        show(nth, queue);
+    }
+    let missed = watcher.event("missed").await["missed"].as_u64().unwrap();
+    assert!((1..1_000).contains(&missed), "{missed}");
+    assert_eq!(bridge.get("/api/v1/tap?colour=blue").await.code, 400);
+}

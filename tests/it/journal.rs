@@ -1,0 +1,225 @@
+//! What a process that is killed, stopped, or short of disk leaves to the next one: everything that it had received.
+
+use crate::books::Held;
+use crate::harness::{Bridge, Stand, brisk, eventually, tieline};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use tieline_sim::Options;
+
+/// A stand whose file cannot be made, because something is in the way, until `unblock`.
+async fn blocked() -> (Stand, PathBuf) {
+    let mut stand = Stand::new(Options { rate: 300.0, ..brisk() }).await;
+    let wall = stand.config.path("wall");
+    std::fs::write(&wall, "").unwrap();
+    stand.config.set("sink.jsonl.path", wall.join("events.jsonl").display().to_string());
+    stand.config.set("process.drain_timeout", "500ms");
+    (stand, wall)
+}
+
+/// Waits until so many events wait for the first sink.
+async fn waiting(bridge: &Bridge, events: u64) {
+    let waits = |state: &Value| state["sinks"][0]["waiting_events"].as_u64() >= Some(events);
+    bridge.state("events wait", waits).await;
+}
+
+/// When the simulator had sent what a process that lives on has surely read and written by the time that this returns.
+async fn surely_read(stand: &Stand) -> String {
+    let before = stand.state().await["time"].as_str().unwrap().to_owned();
+    // The time it takes to emit more is time enough to read what was sent before.
+    stand.emits(150).await;
+    before
+}
+
+/// Waits until the file holds all that was sent to anybody before that moment, each once, with numbers without a hole in one epoch.
+async fn holds_all_sent_before(stand: &Stand, before: &str) -> Vec<Held> {
+    holds_all_sent_within(stand, &[(String::new(), before.to_owned())]).await
+}
+
+/// The same for what was sent between the moments of each pair: what lay unread when a process was killed nobody had received.
+async fn holds_all_sent_within(stand: &Stand, lives: &[(String, String)]) -> Vec<Held> {
+    let journal = stand.sim.journal();
+    let topics = stand.config.topics(&stand.sim);
+    let sent: BTreeSet<u64> = journal
+        .deliveries
+        .iter()
+        .filter(|one| lives.iter().any(|(from, before)| *from <= one.at && one.at < *before))
+        .map(|one| one.number)
+        .collect();
+    let due = journal.emissions.iter().filter(|one| topics.contains(&one.topic));
+    let due: Vec<(String, String)> = due
+        .filter(|one| sent.contains(&one.number))
+        .map(|one| (one.topic.clone(), one.correlation_id.clone()))
+        .collect();
+    assert!(due.len() > 100, "{}", due.len());
+    eventually("the file holds all that was received", async || {
+        let held = stand.held();
+        let names: BTreeSet<(&str, &str)> =
+            held.iter().map(|one| (&*one.topic, &*one.correlation_id)).collect();
+        due.iter().all(|(topic, id)| names.contains(&(topic, id))).then_some(())
+    })
+    .await;
+    let held = stand.held();
+    let pushed = held.iter().filter(|one| !one.correlation_id.is_empty());
+    let mut names = BTreeSet::new();
+    for one in pushed {
+        assert!(names.insert((&one.topic, &one.correlation_id)), "{one:?} is there twice");
+    }
+    let mut numbers: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for one in &held {
+        let last = numbers.entry((&one.epoch, &one.key)).or_default();
+        assert_eq!(one.sequence, *last + 1, "{one:?}");
+        *last = one.sequence;
+    }
+    held
+}
+
+fn epochs(held: &[Held]) -> usize {
+    held.iter().map(|one| &one.epoch).collect::<BTreeSet<_>>().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_with_a_dead_sink_nothing_that_was_received_is_lost_or_doubled() {
+    let (stand, wall) = blocked().await;
+    let bridge = stand.start().await;
+    waiting(&bridge, 200).await;
+    let before = surely_read(&stand).await;
+    bridge.signal("KILL").await;
+    bridge.ended().await;
+    std::fs::remove_file(wall).unwrap();
+    let bridge = stand.ready().await;
+    let held = holds_all_sent_before(&stand, &before).await;
+    assert_eq!(epochs(&held), 1, "the epoch goes on");
+    bridge.line(&["journal_found", "was not closed"]).await;
+    bridge.finish(&stand).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_delivers_again_and_again_nothing_is_lost_or_doubled() {
+    let stand = Stand::new(Options { rate: 600.0, ..brisk() }).await;
+    let mut lives = Vec::new();
+    for _ in 0..4 {
+        let bridge = stand.ready().await;
+        let from = stand.state().await["time"].as_str().unwrap().to_owned();
+        stand.emits(100).await;
+        lives.push((from, surely_read(&stand).await));
+        bridge.signal("KILL").await;
+        bridge.ended().await;
+    }
+    let bridge = stand.ready().await;
+    let held = holds_all_sent_within(&stand, &lives).await;
+    assert_eq!(epochs(&held), 1);
+    bridge.finish(&stand).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_drain_could_not_deliver_is_delivered_at_the_next_start() {
+    let (stand, wall) = blocked().await;
+    let bridge = stand.start().await;
+    waiting(&bridge, 200).await;
+    let before = surely_read(&stand).await;
+    bridge.signal("TERM").await;
+    let (code, log) = bridge.ended().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("the next start delivers them"), "{log}");
+    std::fs::remove_file(wall).unwrap();
+    let bridge = stand.ready().await;
+    let held = holds_all_sent_before(&stand, &before).await;
+    assert_eq!(epochs(&held), 1);
+    bridge.line(&["journal_found", "closed as it should be"]).await;
+    bridge.finish(&stand).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_one_data_dir_refuses_to_start_and_says_who_has_it() {
+    let stand = Stand::new(brisk()).await;
+    let bridge = stand.ready().await;
+    let (code, said) = Bridge::launch(tieline(&stand.config, &[])).ended().await;
+    assert_eq!(code, Some(78), "{said}");
+    let lock = stand.config.path("data").join("lock").display().to_string();
+    for words in [&format!("process {}", bridge.pid()), &lock, "data_dir is in use"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    bridge.finish(&stand).await;
+}
+
+#[cfg(feature = "kafka")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_is_gone_is_released_and_one_that_comes_begins_at_the_end() {
+    let closed = crate::harness::Closed::new();
+    let mut stand = Stand::new(brisk()).await;
+    stand.config.set("process.drain_timeout", "500ms");
+    stand.config.set("sink.kafka.brokers", closed.address().to_string());
+    let bridge = stand.start().await;
+    let waits = |state: &Value| state["sinks"][1]["waiting_events"].as_u64() >= Some(20);
+    bridge.state("events wait for kafka", waits).await;
+    bridge.signal("TERM").await;
+    assert_eq!(bridge.ended().await.0, Some(0));
+
+    stand.config.unset("sink.kafka");
+    let bridge = stand.ready().await;
+    let released = bridge.line(&["sink_released", "kafka"]).await;
+    assert!(released["events"].as_u64() >= Some(20), "{released}");
+    bridge.finish(&stand).await;
+
+    stand.config.set("sink.kafka.brokers", closed.address().to_string());
+    let bridge = stand.start().await;
+    bridge.line(&["sink_added", "kafka", "journal's end"]).await;
+    bridge.line(&["epoch_began", "sink_added"]).await;
+    bridge.signal("TERM").await;
+    assert_eq!(bridge.ended().await.0, Some(0));
+}
+
+/// A small file system of its own.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    /// None where mounting is not allowed; the journal's own tests fill a model of a disk there too.
+    fn mount(path: &Path, size: &str) -> Option<Self> {
+        std::fs::create_dir_all(path).unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(path);
+        mount.status().is_ok_and(|done| done.success()).then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        std::process::Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_and_counts_exactly_and_recovers_by_itself() {
+    let (mut stand, wall) = blocked().await;
+    let Some(_disk) = Tmpfs::mount(&stand.config.path("data"), "1536k") else {
+        return;
+    };
+    stand.config.set("journal.segment_bytes", "64KiB");
+    stand.config.set("process.drain_timeout", "10s");
+    let bridge = stand.start().await;
+    bridge.line(&["journal_failed", "No space left on device"]).await;
+    let opened = bridge.line(&["gap_opened", "journal_disk"]).await;
+    assert_eq!(opened["cause"], "journal_disk");
+    std::fs::remove_file(wall).unwrap();
+    bridge.line(&["gap_closed", "journal_disk"]).await;
+    stand.emits(100).await;
+    stand.control("traffic", serde_json::json!({"state": "pause"})).await;
+    let drained = |state: &Value| state["sinks"][0]["waiting_events"] == 0;
+    let mut state = bridge.state("all is delivered", drained).await;
+    // What the socket still held is in once two looks agree.
+    let mut received = Value::Null;
+    while state["stream"]["received"] != received {
+        received = state["stream"]["received"].clone();
+        let as_of = state["as_of"].clone();
+        let later = |state: &Value| state["as_of"] != as_of && drained(state);
+        state = bridge.state("another look", later).await;
+    }
+    let counted = |name: &str| state["stream"][name].as_u64().unwrap();
+    let refused = state["sinks"][0]["refused"].as_u64().unwrap();
+    let held = stand.held().into_iter().filter(|one| !one.correlation_id.is_empty()).count() as u64;
+    assert!(refused > 0);
+    assert_eq!(counted("received") - counted("duplicates"), held + refused, "{state}");
+    assert_eq!(counted("published"), held, "{state}");
+    bridge.finish(&stand).await;
+}
