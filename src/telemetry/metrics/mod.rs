@@ -8,6 +8,7 @@ mod broker;
 mod disk;
 mod journal;
 mod labels;
+mod legs;
 mod login;
 mod process;
 mod session;
@@ -23,8 +24,10 @@ pub use broker::Broker;
 pub use journal::Journal;
 pub use labels::{
     BROKER_STATES, BUDGETS, CERTAINTIES, EPOCH_REASONS, FAILURES, FAMILIES, JOURNAL_OPERATIONS,
-    OTHER_GAP_CAUSES, OUTCOMES, POSSIBLE_GAP_CAUSES, REBASED, STATES, TOPIC_STATES, TRIGGERS,
+    LEGS, OTHER_GAP_CAUSES, OUTCOMES, POSSIBLE_GAP_CAUSES, REBASED, SIGHTS, STATES, TOPIC_STATES,
+    TRIGGERS,
 };
+pub use legs::Legs;
 pub use login::{Login, Shown};
 pub use session::Sessions;
 pub use sink::{Backlog, Sink};
