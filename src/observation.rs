@@ -112,6 +112,8 @@ pub enum Observation {
     SinkFailed { sink: &'static str, kind: &'static str, detail: String, retry_in: Duration },
     /// A sink can never take this event; it is parked.
     EventParked { sink: &'static str, topic: Topic, number: u64, reason: String },
+    /// A sink cannot take the marker of a parked event either: this number of its key is missing there.
+    MarkerRefused { sink: &'static str, topic: Topic, number: u64, reason: String },
     /// A sink's filter had no answer for an event, which it got therefore. `count` so far; told now and then, not each time.
     FilterErred { sink: &'static str, topic: Topic, problem: String, count: u64 },
     /// The journal could not take events for a sink. `count` so far in this gap.

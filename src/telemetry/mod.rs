@@ -71,9 +71,7 @@ impl Telemetry {
             Observation::JournalDamaged { events, .. } => metrics.journal.damaged(*events),
             Observation::EpochBegan { reason, .. } => metrics.journal.epoch(reason),
             Observation::SinkFailed { sink, kind, .. } => {
-                if let Some(sink) = metrics.sink(sink) {
-                    sink.failed(kind);
-                }
+                metrics.sink(sink).into_iter().for_each(|sink| sink.failed(kind));
             }
             // States are shown from the status when somebody scrapes.
             Observation::SecretSeen { .. }
@@ -95,6 +93,7 @@ impl Telemetry {
             | Observation::SinkReleased { .. }
             | Observation::SinkAdded { .. }
             | Observation::FilterErred { .. }
+            | Observation::MarkerRefused { .. }
             | Observation::Started { .. }
             | Observation::Listening { .. }
             | Observation::DoorsUnguarded { .. }

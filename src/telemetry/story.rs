@@ -299,6 +299,17 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
                 debug!(event = "event_parked", sink, topic, number, reason, nth);
             }
         }
+        Observation::MarkerRefused { sink, topic, number, reason } => {
+            let topic = topic.name();
+            error!(
+                event = "marker_refused",
+                sink,
+                topic,
+                number,
+                reason,
+                "sink {sink} cannot take the marker of parked event {number} of {topic} either: {reason}; that number is missing there, the event is among the dead letters"
+            );
+        }
         Observation::FilterErred { sink, topic, problem, count } => {
             let topic = topic.name();
             warn!(

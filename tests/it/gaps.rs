@@ -5,7 +5,6 @@ use crate::harness::{Stand, brisk, eventually, quiet};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::SystemTime;
 use tieline_sim::Options;
 
 const EPOCH: &str = "tieline.epoch.v1";
@@ -71,7 +70,7 @@ async fn a_process_that_is_killed_leaves_one_gap_that_the_next_one_names() {
     let last = stand.marked().await;
     first.signal("KILL").await;
     first.ended().await;
-    let (ended, dead) = (now(), stand.emitted().await);
+    let (ended, dead) = (stand.time().await, stand.emitted().await);
     stand.control("traffic", json!({"state": "run"})).await;
     stand.emits(20).await;
     named_and_met(&stand, since, (last, ended), dead).await;
@@ -90,7 +89,7 @@ async fn an_orderly_restart_is_one_gap_too_and_a_first_start_is_none() {
     assert_eq!((held[0].kind.as_str(), &opening["reason"]), (EPOCH, &json!("first")));
     assert_eq!((&opening["epoch"], opening.get("last")), (&json!(held[0].epoch), None));
     first.finish(&stand).await;
-    let (ended, dead) = (now(), stand.emitted().await);
+    let (ended, dead) = (stand.time().await, stand.emitted().await);
     stand.control("traffic", json!({"state": "run"})).await;
     stand.emits(20).await;
     named_and_met(&stand, since, (last, ended), dead).await;
@@ -213,11 +212,6 @@ async fn rebased(stand: &Stand, gaps: usize) -> Vec<Held> {
     .await
 }
 
-/// Microseconds since 1970.
-fn now() -> u64 {
-    micros(&humantime::format_rfc3339_micros(SystemTime::now()).to_string())
-}
-
 fn of<'a>(held: &'a [Held], kind: &str) -> Vec<&'a Held> {
     held.iter().filter(|event| event.kind == kind).collect()
 }
@@ -307,6 +301,11 @@ impl Stand {
         let topics = self.config.topics(&self.sim);
         let users = topics.iter().filter_map(|topic| topic.strip_suffix(".users"));
         users.map(|topic| topic.rsplit_once('.').unwrap().1.to_owned()).collect()
+    }
+
+    /// What time it is.
+    async fn time(&self) -> u64 {
+        micros(self.state().await["time"].as_str().unwrap())
     }
 
     /// Lets no more traffic come, and waits until the process has left word of a frame behind the last notification in the file.
