@@ -91,6 +91,16 @@ pub(super) struct Trouble {
     pub(super) refused: Vec<HashMap<Topic, (u64, Timestamp, Timestamp)>>,
 }
 
+impl Trouble {
+    /// The sink at that place does not get this.
+    pub(super) fn refuse(&mut self, sink: usize, entry: &Entry) {
+        let received = entry.received;
+        let topic = self.refused[sink].entry(entry.topic.clone());
+        let (count, _, last) = topic.or_insert((0, received, received));
+        (*count, *last) = (*count + 1, received.max(*last));
+    }
+}
+
 /// What was written last.
 #[derive(Debug, Default)]
 struct Window {

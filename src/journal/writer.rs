@@ -274,10 +274,7 @@ impl Writer {
                 tails.iter().enumerate().filter(|(sink, _)| waiting.is_taken_by(*sink))
             {
                 tail.take_back(1, length);
-                let (topic, received) = (waiting.entry.topic.clone(), waiting.entry.received);
-                let (count, _, last) =
-                    trouble.refused[sink].entry(topic).or_insert((0, received, received));
-                (*count, *last) = (*count + 1, received.max(*last));
+                trouble.refuse(sink, &waiting.entry);
             }
         }
         pending.bytes = kept.iter().map(|waiting| cost(waiting.entry.body.len())).sum();
