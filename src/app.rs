@@ -175,7 +175,12 @@ impl Workshop {
     }
 
     /// The gap ledger as the last process left it, and what suspects silent feeds; the time since then is a gap.
-    fn gaps(&self, journal: &mut Journal, observe: mpsc::Sender<Observation>) -> (Gaps, Feed) {
+    fn gaps(
+        &self,
+        journal: &mut Journal,
+        found: &Found,
+        observe: mpsc::Sender<Observation>,
+    ) -> (Gaps, Feed) {
         let (folder, config) = (&self.config.data_dir, &self.config.gaps);
         let mut kept = Kept::load(folder);
         if let Some(detail) = kept.trouble.take() {
@@ -185,7 +190,7 @@ impl Workshop {
         let (keeper, writing) = Keeper::new(folder, observe);
         self.tracker.spawn(writing);
         let mut gaps = Gaps::new(kept, config.keep, config.rebase, Some(keeper));
-        gaps.restarted(&heard, self.clock.timestamp(), journal);
+        gaps.restarted(heard, found.last_heard, self.clock.timestamp(), journal);
         (gaps, Feed::new(config.feed_silence))
     }
 
@@ -247,7 +252,7 @@ impl App {
         let (observe, observed) = mpsc::channel(OBSERVED);
         let (heard, incoming) = mpsc::channel(INCOMING);
         let genesys = workshop.genesys(observe.clone(), heard)?;
-        let gaps = workshop.gaps(&mut journal, observe.clone());
+        let gaps = workshop.gaps(&mut journal, &found, observe.clone());
         let mut publishers = JoinSet::new();
         let mut filters = Vec::new();
         for (((_, sink), reader), terms) in sinks.into_iter().zip(readers).zip(terms) {

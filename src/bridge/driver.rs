@@ -130,6 +130,14 @@ impl Driver {
     fn look(&mut self, now: Time) {
         let closed = self.stream.look(now);
         self.rebase(closed, now);
+        let heard = self.heard(now);
+        if !heard.is_empty() {
+            self.stream.mark(&heard);
+        }
+    }
+
+    /// What each shard with certain delivery has heard last.
+    fn heard(&self, now: Time) -> BTreeMap<u16, Timestamp> {
         let certain = self.lifecycle.sessions().filter(|session| session.delivers());
         let mut heard: BTreeMap<u16, Timestamp> = BTreeMap::new();
         for session in certain {
@@ -139,9 +147,7 @@ impl Driver {
                 *last = at.max(*last);
             }
         }
-        if !heard.is_empty() {
-            self.stream.mark(&heard);
-        }
+        heard
     }
 
     /// Whether what is read now may be old.
@@ -165,10 +171,22 @@ impl Driver {
             tokio::select! {
                 biased;
                 Some(observation) = self.observed.recv() => self.report.record(&observation),
-                () = end.cancelled() => return,
-                _ = beat.tick() => self.show(self.clock.now()),
+                () = end.cancelled() => return self.tell_late(),
+                _ = beat.tick() => {
+                    self.tell_late();
+                    self.show(self.clock.now());
+                }
             }
         }
+    }
+
+    /// What the disk did not take of the last events is counted and told too. A gap that this opens is left to the next process.
+    fn tell_late(&mut self) {
+        self.stream.look_for_room();
+        while let Some(observation) = self.stream.poll_observation() {
+            self.report.record(&observation);
+        }
+        self.stream.flush();
     }
 
     /// Lets the pure parts do what time asks for. Called after every wait, so that a flood of frames cannot hold up time.
@@ -368,6 +386,10 @@ impl Driver {
             batch.push(incoming);
         }
         self.take(&mut batch);
+        let heard = self.heard(now);
+        if !heard.is_empty() {
+            self.stream.mark_last(&heard);
+        }
         self.lifecycle.close();
         self.flush(now);
         self.stream.close_journal(now);

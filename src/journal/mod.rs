@@ -40,7 +40,7 @@ pub use config::{Config, Sync};
 pub use open::{Found, Opening};
 pub use reader::Reader;
 
-use crate::event::{Entry, Epoch, Kind};
+use crate::event::{Entry, Epoch, Kind, Topic};
 use crate::route::Wanted;
 pub(crate) use crate::sequence::{Numbers, SINKS_MAX};
 use crate::sink::guarantee::{Finding, Guarantee, Level};
@@ -124,15 +124,19 @@ pub struct Appended {
     pub by_disk: bool,
 }
 
-/// Events that were waiting to be written when the disk took nothing more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Events of one topic that were waiting to be written when the disk took nothing more.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The sink that does not get them.
     pub sink: &'static str,
+    /// Their topic.
+    pub topic: Topic,
     /// How many.
     pub count: u64,
     /// When the first of them was received.
     pub since: Timestamp,
+    /// And the last.
+    pub until: Timestamp,
 }
 
 /// What waits for a sink.
@@ -289,11 +293,17 @@ impl Journal {
             return Vec::new();
         };
         let mut refused = Vec::new();
-        for (tail, (count, first)) in self.shared.tails.iter().zip(&mut trouble.refused) {
-            if let (count @ 1.., Some(since)) = (std::mem::take(count), first.take()) {
-                refused.push(Refused { sink: tail.sink, count, since });
-            }
+        for (tail, topics) in self.shared.tails.iter().zip(&mut trouble.refused) {
+            let of_topic = |(topic, (count, since, until))| {
+                let sink = tail.sink;
+                Refused { sink, topic, count, since, until }
+            };
+            refused.extend(topics.drain().map(of_topic));
         }
+        refused.sort_by(|one, other| {
+            let order = |of: &Refused| (of.sink, of.since);
+            order(one).cmp(&order(other)).then_with(|| one.topic.name().cmp(other.topic.name()))
+        });
         if trouble.mended && refused.is_empty() {
             pending.trouble = None;
         }

@@ -1,7 +1,7 @@
 //! Opens a journal: takes the lock, reads what is there, decides whether its epoch goes on, and starts the writer.
 
 use super::lock::Lock;
-use super::opening::reason;
+use super::opening::{self, reason};
 use super::recovery::{self, Recovered, Unsettled};
 use super::shared::Shared;
 use super::storage::{Folder, Storage};
@@ -58,6 +58,8 @@ pub struct Found {
     pub lost: Vec<(u64, u64)>,
     /// When the last event was received.
     pub last_received: Option<Timestamp>,
+    /// When the last notification was.
+    pub last_heard: Option<Timestamp>,
 }
 
 impl Opening<'_> {
@@ -77,7 +79,11 @@ impl Opening<'_> {
         writer.syncer = Some(Syncer::start(Arc::clone(&shared), folder, clock)?);
         let work = thread::Builder::new().name("journal".into()).spawn(move || writer.run())?;
         let readers = readers(&shared);
-        let journal = Journal { shared, writer: Work::Thread(Some(work)), _lock: Some(lock) };
+        let mut journal = Journal { shared, writer: Work::Thread(Some(work)), _lock: Some(lock) };
+        if journal.shared.began == 0 {
+            // Also where a process died before it had said so.
+            journal.append(opening::first(&journal.epoch(), clock.timestamp()));
+        }
         Ok((journal, readers, found))
     }
 
@@ -173,6 +179,7 @@ impl Opening<'_> {
             torn_bytes: recovered.torn,
             lost: recovered.lost.clone(),
             last_received: recovered.received,
+            last_heard: recovered.heard,
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Each is far below what a broker takes in one message.
 
-use crate::event::Epoch;
+use crate::event::{Entry, Epoch, Kind, Topic};
 use crate::sequence::Sequencer;
+use crate::time::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -12,6 +13,8 @@ const PART: usize = 240 << 10;
 
 /// Why a new epoch began: names that never change.
 pub(super) mod reason {
+    /// There was none before. No new epoch in place of another, so that it is not counted.
+    pub(in crate::journal) const FIRST: &str = "first";
     /// The journal was not closed, and the system has been started anew since: the disk may lack what was told.
     pub(in crate::journal) const UNCLEAN: &str = "unclean";
     /// Part of the journal is damaged or missing.
@@ -29,7 +32,8 @@ pub(super) mod reason {
 struct Body<'a> {
     epoch: &'a str,
     reason: &'a str,
-    last: Last<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<Last<'a>>,
     part: usize,
     parts: usize,
     /// The last number of each key.
@@ -71,7 +75,7 @@ pub(super) fn bodies(ended: &Ended<'_>, epoch: &Epoch, reason: &str, sink: usize
     let body = |(at, numbers)| Body {
         epoch: epoch.as_str(),
         reason,
-        last: Last { epoch: ended.epoch.as_str(), position: ended.position, complete },
+        last: Some(Last { epoch: ended.epoch.as_str(), position: ended.position, complete }),
         part: at + 1,
         parts: count,
         numbers,
@@ -79,4 +83,12 @@ pub(super) fn bodies(ended: &Ended<'_>, epoch: &Epoch, reason: &str, sink: usize
     let bodies = parts.into_iter().enumerate().map(body);
     // Strings and numbers are always JSON.
     bodies.map(|body| serde_json::to_vec(&body).unwrap_or_default()).collect()
+}
+
+/// What the first epoch of a folder opens with, for every sink.
+pub(super) fn first(epoch: &Epoch, now: Timestamp) -> Entry {
+    let (epoch, reason) = (epoch.as_str(), reason::FIRST);
+    let body = Body { epoch, reason, last: None, part: 1, parts: 1, numbers: BTreeMap::new() };
+    let body = serde_json::to_vec(&body).unwrap_or_default();
+    Entry::own(Kind::Epoch, Topic::control(), body.into(), now)
 }

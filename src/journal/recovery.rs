@@ -8,7 +8,7 @@ use super::segment::Segment;
 use super::shared::cost;
 use super::storage::{self, Page, Storage};
 use super::{Error, Numbers};
-use crate::event::Epoch;
+use crate::event::{Epoch, Kind};
 use crate::sequence::Sequencer;
 use crate::time::Timestamp;
 use std::io;
@@ -41,6 +41,8 @@ pub(super) struct Recovered {
     is_in_doubt: bool,
     /// When the last event was received.
     pub(super) received: Option<Timestamp>,
+    /// When the last notification was.
+    pub(super) heard: Option<Timestamp>,
 }
 
 /// What a sink has not settled.
@@ -297,7 +299,11 @@ impl Scan<'_> {
             Some(Said::Event(placed)) => {
                 into.expect(placed.position.saturating_sub(1));
                 into.position = into.position.max(placed.position);
-                into.received = into.received.max(Some(Timestamp::from_micros(placed.received)));
+                let received = Some(Timestamp::from_micros(placed.received));
+                into.received = into.received.max(received);
+                if placed.kind == Kind::Notification {
+                    into.heard = into.heard.max(received);
+                }
                 segment.remember(placed.position, at as u64);
                 let taken =
                     |(place, number): (&usize, &u64)| if *number > 0 { 1 << place } else { 0 };

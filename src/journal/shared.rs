@@ -5,10 +5,10 @@
 use super::segment::Segment;
 use super::tail::Tail;
 use super::{Config, Numbers};
-use crate::event::{Entry, Epoch, Event, Kind};
+use crate::event::{Entry, Epoch, Event, Kind, Topic};
 use crate::sink::Record;
 use crate::time::Timestamp;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -87,8 +87,18 @@ pub(super) struct Trouble {
     pub(super) detail: String,
     /// What it takes again; new events are accepted once the driver has heard of the old ones.
     pub(super) mended: bool,
-    /// Events that were waiting when it began, by sink, and when the first of them was received.
-    pub(super) refused: Vec<(u64, Option<Timestamp>)>,
+    /// Events that were waiting when it began, by sink and topic: how many, and when the first and the last were received.
+    pub(super) refused: Vec<HashMap<Topic, (u64, Timestamp, Timestamp)>>,
+}
+
+impl Trouble {
+    /// The sink at that place does not get this.
+    pub(super) fn refuse(&mut self, sink: usize, entry: &Entry) {
+        let received = entry.received;
+        let topic = self.refused[sink].entry(entry.topic.clone());
+        let (count, _, last) = topic.or_insert((0, received, received));
+        (*count, *last) = (*count + 1, received.max(*last));
+    }
 }
 
 /// What was written last.

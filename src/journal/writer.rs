@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::event::{Entry, Epoch, Event};
 use crate::sequence::Sequencer;
 use crate::time::Time;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -258,7 +258,7 @@ impl Writer {
         let fresh = || Trouble {
             detail: String::new(),
             mended: false,
-            refused: vec![(0, None); tails.len()],
+            refused: vec![HashMap::new(); tails.len()],
         };
         let mut trouble = pending.trouble.take().unwrap_or_else(fresh);
         (trouble.detail, trouble.mended) = (detail, false);
@@ -274,9 +274,7 @@ impl Writer {
                 tails.iter().enumerate().filter(|(sink, _)| waiting.is_taken_by(*sink))
             {
                 tail.take_back(1, length);
-                let (count, first) = &mut trouble.refused[sink];
-                *count += 1;
-                first.get_or_insert(waiting.entry.received);
+                trouble.refuse(sink, &waiting.entry);
             }
         }
         pending.bytes = kept.iter().map(|waiting| cost(waiting.entry.body.len())).sum();

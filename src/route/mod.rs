@@ -30,7 +30,9 @@ impl Wanted {
         self.0 >> (place % SINKS_MAX) & 1 == 1
     }
 
-    const fn without(self, place: usize) -> Self {
+    /// The same without the sink at that place.
+    #[must_use]
+    pub const fn without(self, place: usize) -> Self {
         Self(self.0 & !(1 << (place % SINKS_MAX)))
     }
 }

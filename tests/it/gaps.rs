@@ -1,18 +1,17 @@
 //! Gaps as consumers meet them: named over restarts, told where events are missing, re-based where REST can show it.
 
 use crate::books::{Held, micros};
-use crate::harness::{SETTLE, Stand, brisk, eventually, quiet};
+use crate::harness::{Stand, brisk, eventually, quiet};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
+use tieline_sim::Options;
 
+const EPOCH: &str = "tieline.epoch.v1";
 const RECORD: &str = "tieline.gap.v1";
 const REBASED: &str = "tieline.gap.rebased.v1";
 const MEMBERS: &str = "tieline.snapshot.queue.members.v1";
 const OBSERVATIONS: &str = "tieline.snapshot.queue.observations.v1";
-
-/// How much earlier than its last frame a gap may begin that a killed process left: the mark on disk runs so far behind.
-const MARK: u64 = 2_500_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_cut_a_snapshot_shows_what_the_platform_shows() {
@@ -68,30 +67,119 @@ async fn a_process_that_is_killed_leaves_one_gap_that_the_next_one_names() {
     let first = stand.ready().await;
     let since = stand.emitted().await + 1;
     stand.emits(100).await;
-    // The mark on disk follows each second.
-    stand.marked().await;
+    let last = stand.marked().await;
     first.signal("KILL").await;
     first.ended().await;
-    let dead = stand.emitted().await;
+    let (ended, dead) = (stand.time().await, stand.emitted().await);
+    stand.control("traffic", json!({"state": "run"})).await;
     stand.emits(20).await;
+    named_and_met(&stand, since, (last, ended), dead).await;
+}
 
-    let second = stand.ready().await;
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_restart_is_one_gap_too_and_a_first_start_is_none() {
+    let stand = Stand::new(brisk()).await;
+    let first = stand.ready().await;
+    let since = stand.emitted().await + 1;
+    stand.emits(100).await;
+    let last = stand.marked().await;
+    assert_eq!(first.gaps().await.len(), 0);
+    let held = stand.held();
+    let opening = body(&held[0]);
+    assert_eq!((held[0].kind.as_str(), &opening["reason"]), (EPOCH, &json!("first")));
+    assert_eq!((&opening["epoch"], opening.get("last")), (&json!(held[0].epoch), None));
+    first.finish(&stand).await;
+    let (ended, dead) = (stand.time().await, stand.emitted().await);
+    stand.control("traffic", json!({"state": "run"})).await;
+    stand.emits(20).await;
+    named_and_met(&stand, since, (last, ended), dead).await;
+}
+
+/// Starts the next process, which must name the time since the last one as one gap: no wider than from what was heard last to the
+/// first certain delivery, in the control events and once in the order of every topic, and re-based.
+async fn named_and_met(stand: &Stand, since: u64, (last, ended): (u64, u64), dead: u64) {
+    let process = stand.ready().await;
+    rebased(stand, 1).await;
     stand.emits(50).await;
-    let verdict = stand.balance(second, since).await;
-    assert_eq!(verdict.lost, Vec::<u64>::new(), "{verdict:#?}");
-    assert_eq!(verdict.untold, Vec::<u64>::new(), "{verdict:#?}");
+    let verdict = stand.balance(process, since).await;
+    verdict.assert_kept();
     assert!(verdict.missed.iter().any(|number| *number > dead), "{verdict:#?}");
     let [gap] = verdict.gaps.as_slice() else { panic!("{verdict:#?}") };
     assert_eq!((gap.cause.as_str(), gap.action.as_deref()), ("restart", Some("resubscribed")));
+    let (from, to) = (micros(&gap.from), micros(gap.to.as_deref().unwrap()));
+    assert!(last <= from && from <= ended, "{gap:?} begins before {last} or after {ended}");
     let journal = stand.sim.journal();
     let [one, other] = journal.sessions.as_slice() else { panic!("{:?}", journal.sessions) };
-    let last = journal.deliveries.iter().map(|sent| micros(&sent.at));
-    let last = last.filter(|at| *at < micros(&other.opened)).max().unwrap();
-    let (from, to) = (micros(&gap.from), micros(gap.to.as_deref().unwrap()));
-    assert!(from <= last && last <= from + MARK, "{gap:?} begins elsewhere than {last}, {one:?}");
-    let settled = u64::try_from(SETTLE.as_micros()).unwrap() + 2_500_000;
-    assert!(to <= micros(&other.opened) + settled, "{gap:?} ends late: {other:?}");
-    assert_valid(&stand.held());
+    let opened = micros(&other.opened);
+    assert!(opened < to, "{gap:?} ends before its session: {other:?}, after {one:?}");
+
+    let held = stand.held();
+    assert_valid(&held);
+    let said = |kind| of(&held, kind).into_iter().map(body).collect::<Vec<_>>();
+    let (begun, over) = (said("tieline.gap.opened.v1"), said("tieline.gap.closed.v1"));
+    assert_eq!((begun.len(), over.len()), (1, 1), "{begun:?} {over:?}");
+    let topics = stand.config.topics(&stand.sim);
+    assert_eq!(
+        (&begun[0]["cause"], &begun[0]["certainty"]),
+        (&json!("restart"), &json!("certain"))
+    );
+    assert_eq!(over[0]["topics"], json!(topics.len()), "{over:?}");
+    assert_eq!((&over[0]["from"], &over[0]["to"]), (&json!(gap.from), &json!(gap.to)));
+    for topic in &topics {
+        met_in_order(&held, topic, (from, to));
+    }
+}
+
+/// One record stands in the order of the topic: behind all that was heard before the gap, before all that was heard after it, and
+/// before the snapshots, which there are of observations and members.
+fn met_in_order(held: &[Held], topic: &str, (from, to): (u64, u64)) {
+    let own: Vec<&Held> = held.iter().filter(|event| event.topic == topic).collect();
+    let records = own.iter().enumerate().filter(|(_, event)| event.kind == RECORD);
+    let [(at, record)] = records.collect::<Vec<_>>()[..] else { panic!("{topic}: {own:?}") };
+    let told = body(record);
+    assert_eq!((&told["gaps"], &told["cause"]), (&json!([1]), &json!("restart")));
+    let (begins, ends) =
+        (micros(told["from"].as_str().unwrap()), micros(told["to"].as_str().unwrap()));
+    assert!(begins == from && ends <= to, "{told} is wider than {from} to {to}");
+    let has_snapshot = !topic.ends_with(".conversations");
+    assert_eq!(told["snapshot"], json!(if has_snapshot { "follows" } else { "none" }), "{told}");
+    let pushed = |part: &[&Held]| -> Vec<u64> {
+        part.iter().filter(|event| !event.is_own()).map(|event| micros(&event.time)).collect()
+    };
+    assert!(pushed(&own[..at]).iter().all(|heard| *heard <= from), "{topic}: {told}");
+    assert!(pushed(&own[at..]).iter().all(|heard| ends <= *heard), "{topic}: {told}");
+    let is_snapshot = |event: &&Held| [MEMBERS, OBSERVATIONS].contains(&event.kind.as_str());
+    assert!(!own[..at].iter().any(is_snapshot), "{topic}: a snapshot stands before its gap");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_journal_refuses_is_counted_in_the_order_of_each_topic() {
+    let mut stand = Stand::new(Options { rate: 900.0, ..brisk() }).await;
+    let wall = stand.config.path("wall");
+    std::fs::write(&wall, "").unwrap();
+    stand.config.set("sink.jsonl.path", wall.join("events.jsonl").display().to_string());
+    stand.config.set("journal.max_bytes", "1MiB");
+    let bridge = stand.start().await;
+    bridge.line(&["gap_opened", "journal_full"]).await;
+    let refused = |state: &Value| state["sinks"][0]["refused"].as_u64() >= Some(50);
+    bridge.state("events are refused", refused).await;
+    std::fs::remove_file(wall).unwrap();
+    bridge.line(&["gap_closed", "journal_full"]).await;
+    stand.control("traffic", json!({"state": "pause"})).await;
+    let delivered = |state: &Value| state["sinks"][0]["waiting_events"] == 0;
+    let state = bridge.state("all is delivered", delivered).await;
+    let refused = state["sinks"][0]["refused"].as_u64().unwrap();
+    let held = eventually("every refused event is told of", async || {
+        let held = stand.held();
+        let missed = of(&held, RECORD).into_iter().filter_map(|one| body(one)["missed"].as_u64());
+        (missed.sum::<u64>() == refused).then_some(held)
+    })
+    .await;
+    assert_valid(&held);
+    let over = of(&held, "tieline.gap.closed.v1");
+    let over = over.into_iter().map(body).find(|told| told["cause"] == "journal_full").unwrap();
+    assert_eq!((&over["sink"], &over["missed"]), (&json!("jsonl"), &json!(refused)), "{over}");
+    bridge.finish(&stand).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,23 +201,6 @@ async fn a_process_that_dies_with_an_open_gap_finds_it_again() {
     assert_eq!(verdict.lost, Vec::<u64>::new(), "{verdict:#?}");
     let [gap] = verdict.gaps.as_slice() else { panic!("{verdict:#?}") };
     assert_eq!((gap.cause.as_str(), gap.number), ("cut", 1));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_orderly_restart_is_a_gap_and_a_first_start_is_none() {
-    let stand = Stand::new(brisk()).await;
-    let first = stand.ready().await;
-    let since = stand.emitted().await + 1;
-    stand.emits(20).await;
-    stand.marked().await;
-    assert_eq!(first.gaps().await.len(), 0);
-    first.finish(&stand).await;
-    let second = stand.ready().await;
-    stand.emits(20).await;
-    let verdict = stand.balance(second, since).await;
-    assert_eq!(verdict.lost, Vec::<u64>::new(), "{verdict:#?}");
-    let causes: Vec<&str> = verdict.gaps.iter().map(|gap| gap.cause.as_str()).collect();
-    assert_eq!(causes, ["restart"]);
 }
 
 /// The events in the file once re-basing after so many gaps is over.
@@ -169,7 +240,8 @@ fn assert_valid(held: &[Held]) {
         let checked = schemas.validate(&told, schema);
         assert!(checked.is_ok(), "{event:?}: {}", checked.unwrap_err());
         let is_control = event.key == "tieline.control";
-        let wanted = event.kind.starts_with("tieline.gap.") && event.kind != RECORD;
+        let wanted =
+            event.kind == EPOCH || (event.kind.starts_with("tieline.gap.") && event.kind != RECORD);
         assert_eq!(is_control, wanted, "{event:?}");
     }
 }
@@ -231,10 +303,27 @@ impl Stand {
         users.map(|topic| topic.rsplit_once('.').unwrap().1.to_owned()).collect()
     }
 
-    /// Waits until the process has left word of what it heard.
-    async fn marked(&self) {
+    /// What time it is.
+    async fn time(&self) -> u64 {
+        micros(self.state().await["time"].as_str().unwrap())
+    }
+
+    /// Lets no more traffic come, and waits until the process has left word of a frame behind the last notification in the file.
+    /// Answers when that notification was received.
+    async fn marked(&self) -> u64 {
+        self.control("traffic", json!({"state": "pause"})).await;
+        self.delivered_all(1).await;
+        let held = self.held();
+        let pushed = held.iter().filter(|event| !event.is_own());
+        let last = pushed.map(|event| micros(&event.time)).max().unwrap();
         let path = self.config.path("data/heard.json");
-        eventually("what was heard is on disk", async || path.exists().then_some(())).await;
+        eventually("what was heard is on disk", async || {
+            let text = std::fs::read_to_string(&path).ok()?;
+            let heard: BTreeMap<String, String> = serde_json::from_str(&text).ok()?;
+            heard.values().all(|at| micros(at) > last).then_some(())
+        })
+        .await;
+        last
     }
 
     /// Waits until the ledger on disk says that.

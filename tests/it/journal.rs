@@ -234,6 +234,12 @@ async fn a_full_disk_refuses_and_counts_exactly_and_recovers_by_itself() {
     let refused = state["sinks"][0]["refused"].as_u64().unwrap();
     let held = stand.held().into_iter().filter(|one| !one.correlation_id.is_empty()).count() as u64;
     assert!(refused > 0);
+    // And each topic is told of its own, in its order.
+    let missed = |one: &Held| {
+        let told: Value = serde_json::from_str(&one.body).unwrap();
+        (one.kind == "tieline.gap.v1").then(|| told["missed"].as_u64()).flatten()
+    };
+    assert_eq!(stand.held().iter().filter_map(missed).sum::<u64>(), refused);
     assert_eq!(counted("received") - counted("duplicates"), held + refused, "{state}");
     assert_eq!(counted("published"), held, "{state}");
     bridge.finish(&stand).await;

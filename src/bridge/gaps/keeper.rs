@@ -34,6 +34,8 @@ pub struct Kept {
     pub opened: u64,
     /// What each shard had heard last; empty when no process ever heard anything.
     pub heard: BTreeMap<u16, Timestamp>,
+    /// Stretches of the journal that were told as damaged.
+    pub damage: Vec<(u64, u64)>,
     /// What could not be read, in words.
     pub trouble: Option<String>,
 }
@@ -43,6 +45,8 @@ pub struct Kept {
 struct Book<G> {
     opened: u64,
     gaps: Vec<G>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    damage: Vec<(u64, u64)>,
 }
 
 /// A gap as it stands in the file.
@@ -68,7 +72,7 @@ impl Kept {
         match read::<Book<Stored>>(&folder.join(GAPS)) {
             Ok(None) => {}
             Ok(Some(book)) => {
-                kept.opened = book.opened;
+                (kept.opened, kept.damage) = (book.opened, book.damage);
                 kept.gaps = book.gaps.into_iter().map(restored).collect();
                 kept.gaps.sort_by_key(|gap| gap.number);
             }
@@ -155,8 +159,8 @@ impl Keeper {
         (keeper, write_changes(folder.to_owned(), changes, observations))
     }
 
-    pub(super) fn save(&self, ledger: &Ledger) {
-        let book = Book { opened: ledger.opened(), gaps: ledger.list().collect() };
+    pub(super) fn save(&self, ledger: &Ledger, damage: Vec<(u64, u64)>) {
+        let book = Book { opened: ledger.opened(), gaps: ledger.list().collect(), damage };
         let text = json(&book);
         self.state.send_modify(|state| state.gaps = text);
     }
@@ -164,15 +168,22 @@ impl Keeper {
     /// Keeps what was handed over the last time.
     pub(super) fn mark(&self, heard: &BTreeMap<u16, Timestamp>) {
         let mut behind = self.behind.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let before = std::mem::replace(&mut *behind, heard.clone());
-        if !before.is_empty() {
-            let text = json(&before);
-            self.state.send_if_modified(|state| {
-                let changed = state.heard != text;
-                state.heard = text;
-                changed
-            });
+        let mut before = std::mem::replace(&mut *behind, heard.clone());
+        for (shard, at) in heard {
+            // A shard that delivers for the first time is known at once: a process that is killed then leaves a gap too.
+            before.entry(*shard).or_insert_with(|| at.before(AGAIN));
         }
+        self.mark_last(&before);
+    }
+
+    /// Keeps what is handed over.
+    pub(super) fn mark_last(&self, heard: &BTreeMap<u16, Timestamp>) {
+        let text = json(heard);
+        self.state.send_if_modified(|state| {
+            let changed = state.heard != text;
+            state.heard = text;
+            changed
+        });
     }
 }
 
@@ -256,7 +267,7 @@ mod tests {
         let open =
             ledger.open(1, super::super::causes::FEED_SILENT, Certainty::Possible, at(13), 1);
         ledger.concern(open, "kafka");
-        keeper.save(&ledger);
+        keeper.save(&ledger, vec![(7, 9)]);
         for second in 20..23 {
             keeper.mark(&BTreeMap::from([(0, at(second)), (1, at(5))]));
         }
@@ -264,6 +275,7 @@ mod tests {
         task.await;
         let kept = Kept::load(folder.path());
         assert_eq!(kept.trouble, None);
+        assert_eq!(kept.damage, [(7, 9)]);
         assert_eq!(kept.gaps, ledger.list().cloned().collect::<Vec<_>>());
         assert_eq!((kept.opened, kept.heard), (2, BTreeMap::from([(0, at(21)), (1, at(5))])));
         assert!(observed.try_recv().is_err());
@@ -292,7 +304,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (observe, mut observed) = mpsc::channel(4);
         let (keeper, task) = Keeper::new(&folder.path().join("gone"), observe);
-        keeper.save(&Ledger::new(1));
+        keeper.save(&Ledger::new(1), Vec::new());
         let tracker = tokio_util::task::TaskTracker::new();
         let writing = tracker.spawn(task);
         assert!(matches!(observed.recv().await, Some(Observation::LedgerFailed { .. })));

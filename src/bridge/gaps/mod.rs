@@ -6,20 +6,24 @@
 mod body;
 mod causes;
 mod keeper;
+mod lacking;
 mod owed;
 
 pub use keeper::{Keeper, Kept};
+pub use lacking::Missed;
 
 use crate::event::{Entry, Kind, Notification, Topic};
 use crate::journal::Journal;
 use crate::observation::Observation;
-use crate::sequence::{Certainty, Cover, Gap, Interval, Ledger, Rebased};
+use crate::sequence::{Cover, Gap, Interval, Ledger, Rebased};
 use crate::time::Timestamp;
 use body::Told;
-use causes::{ENDED, JOURNAL_DAMAGED, WHOLE, certainty_of, class};
 pub(super) use causes::{FEED_SILENT, JOURNAL_DISK, JOURNAL_FULL, RESTART, UNREADABLE};
+use causes::{JOURNAL_DAMAGED, certainty_of, class};
+use lacking::{Damage, Inherited};
 use owed::Owed;
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::Duration;
 
 /// A gap that has ended, and the topics that it concerned.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,30 +34,8 @@ pub struct Closed {
     pub topics: Vec<Topic>,
 }
 
-/// Events that the journal did not take for a sink.
-#[derive(Clone, Copy, Debug)]
-pub struct Missed {
-    /// Why.
-    pub cause: &'static str,
-    /// How many.
-    pub count: u64,
-    /// When the first of them was received.
-    pub since: Timestamp,
-}
-
-/// A gap that is over before the topics are known that it concerns.
-#[derive(Debug)]
-struct Inherited {
-    number: u64,
-    /// The one sink that lacks something; none where all do.
-    sink: Option<&'static str>,
-    cause: &'static str,
-    from: Timestamp,
-    to: Timestamp,
-    action: &'static str,
-    /// How many events are known to be missing.
-    missed: u64,
-}
+/// The last process's word of what it heard is no older than this.
+const LAG: Duration = Duration::from_secs(3);
 
 /// All gaps, and who is still to be told of them.
 #[derive(Debug)]
@@ -68,20 +50,13 @@ pub struct Gaps {
     full: BTreeMap<&'static str, (u64, u64)>,
     /// Gaps of sinks that were open when the last process ended, and what was found damaged then.
     inherited: Vec<Inherited>,
+    /// What was told as damaged: a sink that is sent something again reads it again, and so does the next process.
+    damage: Vec<Damage>,
     /// What each sink could not be told yet.
     owed: BTreeMap<&'static str, Owed>,
     rebase: bool,
     keeper: Option<Keeper>,
     observations: VecDeque<Observation>,
-}
-
-impl Inherited {
-    /// A gap that was open when the last process ended, as it must end now.
-    fn left(gap: &Gap) -> Self {
-        let (number, sink, cause, from) = (gap.number, gap.sink, gap.cause, gap.from);
-        let to = Timestamp::default();
-        Self { number, sink, cause, from, to, action: ENDED, missed: 0 }
-    }
 }
 
 impl Gaps {
@@ -94,11 +69,14 @@ impl Gaps {
             refused: HashSet::new(),
             full: BTreeMap::new(),
             inherited: Vec::new(),
+            damage: Vec::new(),
             owed: BTreeMap::new(),
             rebase,
             keeper,
             observations: VecDeque::new(),
         };
+        let told = |(first, last)| Damage { sink: None, first, last };
+        gaps.damage = kept.damage.into_iter().map(told).collect();
         let open: Vec<Gap> = gaps.ledger.open_gaps().cloned().collect();
         for gap in open {
             match gap.sink {
@@ -130,17 +108,25 @@ impl Gaps {
         !self.covers.is_empty() || !self.owed.is_empty()
     }
 
-    /// The process did not run: what each shard heard last, by the last process's own word.
+    /// The process did not run: what each shard heard last, by the last process's own word, and what the journal has of a later
+    /// time. That word lags; where there is no other shard, the last notification in the journal was this one's.
     pub fn restarted(
         &mut self,
-        heard: &BTreeMap<u16, Timestamp>,
+        mut heard: BTreeMap<u16, Timestamp>,
+        journalled: Option<Timestamp>,
         now: Timestamp,
         journal: &mut Journal,
     ) {
+        let count = heard.len();
+        if let (Some(mut only), 1, true) = (heard.first_entry(), count, self.covers.is_empty()) {
+            let word = *only.get();
+            let later = journalled.filter(|at| *at > word && at.since(word) <= LAG && *at <= now);
+            only.insert(later.unwrap_or(word));
+        }
         for (shard, from) in heard {
             // A gap that was open when the process ended goes on, and says all that this one would.
-            if self.cover(*shard, RESTART).is_none() {
-                self.open(*shard, RESTART, *from, Vec::new(), now, journal);
+            if self.cover(shard, RESTART).is_none() {
+                self.open(shard, RESTART, from, Vec::new(), now, journal);
             }
         }
     }
@@ -153,6 +139,15 @@ impl Gaps {
         journal: &mut Journal,
     ) -> Vec<Closed> {
         self.topics = topics;
+        // Topics of a shard that is no more may be on any other now. What is missing since then lies in those shards' own gaps.
+        let (gone, covers) = std::mem::take(&mut self.covers)
+            .into_iter()
+            .partition::<Vec<_>, _>(|cover| !self.topics.contains_key(&cover.shard()));
+        self.covers = covers;
+        for cover in gone {
+            let gap = self.ledger.open_gaps().find(|gap| gap.number == cover.number());
+            self.inherited.extend(gap.map(|gap| Inherited { to: now, ..Inherited::left(gap) }));
+        }
         let inherited = std::mem::take(&mut self.inherited).into_iter();
         let closed = inherited.map(|gap| self.inherit(gap, now, journal)).collect();
         for at in 0..self.covers.len() {
@@ -168,41 +163,6 @@ impl Gaps {
         }
         self.save();
         closed
-    }
-
-    /// What is over, and of which the topics were not known, is told of all of them.
-    fn inherit(&mut self, gap: Inherited, now: Timestamp, journal: &mut Journal) -> Closed {
-        let topics: Vec<Topic> = self.topics.values().flatten().cloned().collect();
-        let cause = (gap.cause, Certainty::Certain);
-        let cover = Cover::new((gap.number, 0), cause, gap.from, topics.iter().cloned());
-        for (topic, interval) in cover.close(gap.to) {
-            self.tell(topic, &interval, gap.sink, now, journal);
-        }
-        self.end(gap.number, gap.to, gap.action, gap.missed, now, journal);
-        Closed { number: gap.number, topics }
-    }
-
-    /// Part of the journal cannot be read: so many events are missing, of one sink or of all. Which topics were theirs nobody knows.
-    pub fn damaged(
-        &mut self,
-        sink: Option<&'static str>,
-        missed: u64,
-        from: Timestamp,
-        now: Timestamp,
-        journal: &mut Journal,
-    ) -> Option<Closed> {
-        let number = self.ledger.open(0, JOURNAL_DAMAGED, Certainty::Certain, from, 0);
-        if let Some(sink) = sink {
-            self.ledger.concern(number, sink);
-        }
-        self.announce(number, &[], now, journal);
-        let (cause, to, action) = (JOURNAL_DAMAGED, now, WHOLE);
-        let gap = Inherited { number, sink, cause, from, to, action, missed };
-        if self.topics.is_empty() {
-            self.inherited.push(gap);
-            return None;
-        }
-        Some(self.inherit(gap, now, journal))
     }
 
     /// The platform refused a topic: nothing of it can be missing.
@@ -294,8 +254,14 @@ impl Gaps {
         topics.filter(|topic| topic.key_fingerprint() == key_fingerprint).collect()
     }
 
-    /// Data is about to be published: tells first what is missing before it.
-    pub fn before(&mut self, data: &Notification, now: Timestamp, journal: &mut Journal) {
+    /// Data is about to be published: tells first what is missing before it. Answers the sinks that could not be told, and must not
+    /// get it therefore.
+    pub fn before(
+        &mut self,
+        data: &Notification,
+        now: Timestamp,
+        journal: &mut Journal,
+    ) -> Vec<&'static str> {
         let told: Vec<Interval> = self
             .covers
             .iter_mut()
@@ -304,6 +270,7 @@ impl Gaps {
         for interval in told {
             self.tell(data.topic.clone(), &interval, None, now, journal);
         }
+        let mut untold = Vec::new();
         for sink in self.owed.keys().copied().collect::<Vec<_>>() {
             // Told in one breath with the data, or not at all: a sink at its bound has no use for the one without the other.
             if journal.has_room(sink, data.body.len() + body::RECORD_MAX) {
@@ -312,8 +279,12 @@ impl Gaps {
                     self.tell(data.topic.clone(), &interval, Some(sink), now, journal);
                 }
             }
+            if self.owed.get(sink).is_some_and(|owed| owed.has(&data.topic)) {
+                untold.push(sink);
+            }
         }
         self.owed.retain(|_, owed| !owed.is_empty());
+        untold
     }
 
     /// Data prove that topics are complete from `to` on. Tells it of a gap of that kind, and whether nothing is left of that.
@@ -334,76 +305,6 @@ impl Gaps {
             self.tell(topic, &interval, None, now, journal);
         }
         is_told
-    }
-
-    /// The journal did not take events for a sink, of that topic where it is known.
-    pub fn refused(
-        &mut self,
-        sink: &'static str,
-        topic: Option<&Topic>,
-        missed: Missed,
-        journal: &mut Journal,
-    ) {
-        let Missed { cause, count, since } = missed;
-        if !self.full.contains_key(sink) {
-            let number = self.ledger.open(0, cause, Certainty::Certain, since, 0);
-            self.ledger.concern(number, sink);
-            self.full.insert(sink, (number, 0));
-            self.announce(number, &[], since, journal);
-            self.observations.push_back(Observation::JournalFull { sink, count });
-        }
-        let Some((number, counted)) = self.full.get_mut(sink) else {
-            return;
-        };
-        *counted += count;
-        let interval = Interval {
-            gaps: vec![*number],
-            shard: 0,
-            cause,
-            certainty: Certainty::Certain,
-            from: since,
-            to: since,
-            missed: count,
-        };
-        if let Some(topic) = topic {
-            self.owed.entry(sink).or_default().add(topic, &interval);
-        }
-    }
-
-    /// The sinks that the journal refuses events.
-    pub fn full(&self) -> Vec<&'static str> {
-        self.full.keys().copied().collect()
-    }
-
-    /// A sink has room again, or the process ends: it is told what it lacks.
-    pub fn end_refusals(
-        &mut self,
-        sink: &'static str,
-        action: &'static str,
-        now: Timestamp,
-        journal: &mut Journal,
-    ) -> Option<Closed> {
-        let owed = self.owed.remove(sink).unwrap_or_default();
-        let topics = owed.topics();
-        for (topic, interval) in owed {
-            self.tell(topic, &interval, Some(sink), now, journal);
-        }
-        let (number, count) = self.full.remove(sink)?;
-        self.observations.push_back(Observation::JournalFull { sink, count });
-        self.end(number, now, action, count, now, journal);
-        Some(Closed { number, topics })
-    }
-
-    /// What could not be told yet is tried again.
-    pub fn retry(&mut self, now: Timestamp, journal: &mut Journal) {
-        for sink in self.owed.keys().copied().collect::<Vec<_>>() {
-            if !self.full.contains_key(sink) && journal.has_room(sink, body::RECORD_MAX) {
-                let owed = self.owed.remove(sink).unwrap_or_default();
-                for (topic, interval) in owed {
-                    self.tell(topic, &interval, Some(sink), now, journal);
-                }
-            }
-        }
     }
 
     /// Re-basing after a gap is over.
@@ -432,6 +333,13 @@ impl Gaps {
     pub fn mark(&self, heard: &BTreeMap<u16, Timestamp>) {
         if let Some(keeper) = &self.keeper {
             keeper.mark(heard);
+        }
+    }
+
+    /// The same at an orderly end: nothing more will be heard, and all of it is in the journal.
+    pub fn mark_last(&self, heard: &BTreeMap<u16, Timestamp>) {
+        if let Some(keeper) = &self.keeper {
+            keeper.mark_last(heard);
         }
     }
 
@@ -497,7 +405,8 @@ impl Gaps {
 
     fn save(&self) {
         if let Some(keeper) = &self.keeper {
-            keeper.save(&self.ledger);
+            let of_all = self.damage.iter().filter(|told| told.sink.is_none());
+            keeper.save(&self.ledger, of_all.map(|told| (told.first, told.last)).collect());
         }
     }
 }

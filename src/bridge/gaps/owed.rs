@@ -29,6 +29,11 @@ impl Owed {
         self.0.remove(topic.name()).map(|(_, interval)| interval)
     }
 
+    /// Whether the sink lacks something of a topic.
+    pub fn has(&self, topic: &Topic) -> bool {
+        self.0.contains_key(topic.name())
+    }
+
     /// Whether nothing is owed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

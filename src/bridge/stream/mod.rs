@@ -322,6 +322,11 @@ impl Stream {
         self.gaps.mark(heard);
     }
 
+    /// The same at an orderly end.
+    pub fn mark_last(&self, heard: &BTreeMap<u16, Timestamp>) {
+        self.gaps.mark_last(heard);
+    }
+
     /// Snapshots of these topics are being read.
     pub fn await_snapshots(&mut self, topics: &[Topic]) {
         self.awaited = topics.iter().map(|topic| (topic.clone(), false)).collect();
@@ -407,20 +412,19 @@ impl Stream {
                     let body = std::mem::take(&mut notification.body);
                     notification.body = self.privacy.apply(&notification.topic, body);
                     let watched = self.tap.is_watched().then(|| notification.clone());
-                    let wanted = self.route(&notification, marks, now);
-                    if self.gaps.is_busy() {
-                        self.gaps.before(&notification, self.clock.timestamp(), &mut self.journal);
-                    }
+                    let (wanted, untold) = self.forewarn(&notification, marks, now);
                     let entry = Entry::pushed(notification, marks);
-                    let appended = self.journal.append_for(wanted, entry);
+                    let mut appended = self.journal.append_for(wanted, entry);
+                    appended.refused_by.extend(untold);
                     self.counts.published += u64::from(appended.is_accepted);
                     if let Some(notification) = watched.filter(|_| appended.is_accepted) {
                         self.show(notification, marks);
                     }
                     let cause = if appended.by_disk { JOURNAL_DISK } else { JOURNAL_FULL };
                     for sink in appended.refused_by {
-                        let missed = Missed { cause, count: 1, since: received };
-                        self.note_refusal(sink, Some(&topic), missed);
+                        let (since, until) = (received, received);
+                        let missed = Missed { cause, count: 1, since, until };
+                        self.note_refusal(sink, &topic, missed);
                     }
                     self.metrics.stream.journalled(journalled.since(received));
                 }
@@ -434,6 +438,29 @@ impl Stream {
         let (nth, length) = (self.counts.published, body.len());
         let body = Some(body).filter(|_| length <= tap::BODY_MAX);
         self.tap.show(Tapped { nth, topic, body, length, received, marks });
+    }
+
+    /// Which sinks are to have the event, once they are told what is missing before it, and those that cannot be told now.
+    fn forewarn(
+        &mut self,
+        notification: &Notification,
+        marks: Marks,
+        now: Time,
+    ) -> (Wanted, Vec<&'static str>) {
+        let mut wanted = self.route(notification, marks, now);
+        if !self.gaps.is_busy() {
+            return (wanted, Vec::new());
+        }
+        let mut untold = self.gaps.before(notification, self.clock.timestamp(), &mut self.journal);
+        for (place, sink) in self.journal.sinks().into_iter().enumerate() {
+            let held = untold.iter().position(|untold| *untold == sink);
+            match held {
+                Some(_) if wanted.by(place) => wanted = wanted.without(place),
+                Some(at) => drop(untold.swap_remove(at)),
+                None => {}
+            }
+        }
+        (wanted, untold)
     }
 
     /// Which sinks are to have the event, counted and told.
@@ -468,8 +495,8 @@ impl Stream {
         wanted
     }
 
-    /// Counts events that a sink will not get, of that topic where it is known.
-    fn note_refusal(&mut self, sink: &'static str, topic: Option<&Topic>, missed: Missed) {
+    /// Counts events of that topic that a sink will not get.
+    fn note_refusal(&mut self, sink: &'static str, topic: &Topic, missed: Missed) {
         if let Some(sink) = self.metrics.sink(sink) {
             sink.refused(missed.count);
         }

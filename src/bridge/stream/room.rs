@@ -4,9 +4,10 @@
 
 use super::Stream;
 use crate::bridge::gaps::{Closed, JOURNAL_DISK, Missed};
-use crate::journal::Found;
+use crate::journal::{Found, Refused};
 use crate::observation::Observation;
 use crate::time::Timestamp;
+use std::collections::BTreeMap;
 
 impl Stream {
     /// Tells what was found of an earlier life of the journal: what of it is damaged is a gap.
@@ -23,22 +24,26 @@ impl Stream {
         for sink in found.added.iter().copied() {
             self.observations.push_back(Observation::SinkAdded { sink });
         }
-        for (first, last) in &found.lost {
-            self.note_damage(None, last - first + 1, *first, found.last_received);
+        self.gaps.still_damaged(&found.lost);
+        for stretch in &found.lost {
+            self.note_damage(None, *stretch, found.last_received);
         }
     }
 
-    /// Ends the gaps of sinks that have room again: a sink at its bound takes one event and refuses the next.
-    pub(super) fn look_for_room(&mut self) -> Vec<Closed> {
+    /// Takes what the journal refused of late, and ends the gaps of sinks that have room again: not at once, as a sink at its bound takes
+    /// one event and refuses the next.
+    pub fn look_for_room(&mut self) -> Vec<Closed> {
         let mut closed = self.note_journal();
         let refused = self.journal.take_refused();
         // An event that was for several sinks was published once.
-        let events = refused.iter().map(|refused| refused.count).max().unwrap_or(0);
-        self.counts.published = self.counts.published.saturating_sub(events);
-        for refused in refused {
-            let missed = Missed { cause: JOURNAL_DISK, count: refused.count, since: refused.since };
-            self.note_refusal(refused.sink, None, missed);
+        let mut events: BTreeMap<&str, u64> = BTreeMap::new();
+        for Refused { sink, topic, count, since, until } in refused {
+            *events.entry(sink).or_default() += count;
+            let missed = Missed { cause: JOURNAL_DISK, count, since, until };
+            self.note_refusal(sink, &topic, missed);
         }
+        let events = events.into_values().max().unwrap_or(0);
+        self.counts.published = self.counts.published.saturating_sub(events);
         let now = self.clock.timestamp();
         if !self.gaps.full().is_empty() {
             for stats in self.journal.stats().iter().filter(|stats| stats.has_room()) {
@@ -63,20 +68,21 @@ impl Stream {
             self.observations.push_back(Observation::JournalFailed { operation, detail });
         }
         let lost = news.lost.into_iter();
-        lost.filter_map(|(sink, events, first)| self.note_damage(Some(sink), events, first, None))
-            .collect()
+        let stretch = |events, first| (first, first + events - 1);
+        lost.filter_map(|(sink, events, first)| {
+            self.note_damage(Some(sink), stretch(events, first), None)
+        })
+        .collect()
     }
 
     /// Names what of the journal is damaged: a gap of its own that is over when it is found.
     fn note_damage(
         &mut self,
         sink: Option<&'static str>,
-        events: u64,
-        first: u64,
+        stretch: (u64, u64),
         from: Option<Timestamp>,
     ) -> Option<Closed> {
         let now = self.clock.timestamp();
-        self.observations.push_back(Observation::JournalDamaged { events, first });
-        self.gaps.damaged(sink, events, from.unwrap_or(now), now, &mut self.journal)
+        self.gaps.damaged(sink, stretch, from.unwrap_or(now), now, &mut self.journal)
     }
 }

@@ -10,19 +10,21 @@ use std::time::Duration;
 
 const SESSION: SessionId = SessionId(1);
 
-/// A stream with one session into a sink's journal that has room for about two events.
-fn full_after_two() -> (Stream, Reader) {
-    let arbitration = sequence::Config {
+fn arbiter() -> Arbiter {
+    Arbiter::new(&sequence::Config {
         hold: Duration::from_secs(5),
         window: Duration::from_secs(60),
         window_events: 100,
-    };
+    })
+}
+
+/// A stream with one session into a sink's journal that has room for about two events.
+fn full_after_two() -> (Stream, Reader) {
     let (journal, mut readers) = rehearsal::journal(1_000_000, &["kafka"]);
     let metrics = Arc::new(Metrics::new("test", &["kafka"]));
-    let arbiter = Arbiter::new(&arbitration);
     let gaps = Gaps::new(Kept::default(), 10, true, None);
     let feed = Feed::new(Duration::ZERO);
-    let mut stream = Stream::new(Clock::start(), arbiter, journal, (gaps, feed), metrics);
+    let mut stream = Stream::new(Clock::start(), arbiter(), journal, (gaps, feed), metrics);
     stream.begin(SESSION, 0, 0, Time::START);
     (stream, readers.remove(0))
 }
@@ -221,4 +223,87 @@ fn a_gap_that_is_open_at_the_end_is_told_with_its_count() {
     let last = std::iter::from_fn(|| stream.poll_observation());
     let told = last.filter(|one| *one == Observation::JournalFull { sink: "kafka", count: 3 });
     assert_eq!(told.count(), 1);
+}
+
+#[tokio::test]
+async fn damage_is_told_once_to_whom_it_concerns_and_counted_once() {
+    let (mut stream, mut reader, topics) = live(0);
+    let at = Timestamp::from_micros(9);
+    let mut damaged = |sink, stretch| {
+        stream.gaps.damaged(sink, stretch, at, at, &mut stream.journal).map(|gap| gap.topics)
+    };
+    assert_eq!(damaged(None, (2, 4)), Some(topics.to_vec()));
+    // The sink reads it too, again and again, and then some more.
+    for _ in 0..3 {
+        assert_eq!(damaged(Some("kafka"), (3, 4)), None);
+    }
+    assert_eq!(damaged(Some("kafka"), (4, 6)), Some(topics.to_vec()));
+    assert_eq!(damaged(Some("nats"), (5, 6)), Some(topics.to_vec()), "it lacks that too");
+    assert_eq!(damaged(Some("kafka"), (2, 6)), None);
+    let counts: Vec<u64> = std::iter::from_fn(|| stream.poll_observation())
+        .filter_map(|told| {
+            if let Observation::JournalDamaged { events, .. } = told { Some(events) } else { None }
+        })
+        .collect();
+    assert_eq!(counts, [3, 2]);
+    use Kind::{Gap, GapClosed, GapOpened};
+    assert_eq!(rest(&mut reader).await[..4], [GapOpened, Gap, Gap, GapClosed]);
+}
+
+#[test]
+fn what_the_disk_did_not_take_while_the_process_ends_is_counted_and_left_to_the_next_one() {
+    let disk = Arc::<rehearsal::Model>::default();
+    let (journal, _, _) = rehearsal::open(&rehearsal::config(), &disk, "boot", &["kafka"]);
+    let metrics = Arc::new(Metrics::new("test", &["kafka"]));
+    let gaps = Gaps::new(Kept::default(), 10, true, None);
+    let (clock, feed) = (Clock::start(), Feed::new(Duration::ZERO));
+    let mut stream = Stream::new(clock, arbiter(), journal, (gaps, feed), metrics);
+    stream.close_journal(Time::START);
+    disk.fail(Some(std::io::ErrorKind::StorageFull));
+    let notification = Notification {
+        topic: Topic::new("a"),
+        body: "{}".into(),
+        correlation_id: None,
+        received: Timestamp::from_micros(1),
+    };
+    stream.journal.append(Entry::pushed(notification, Marks::default()));
+    stream.look_for_room();
+    let gap = stream.ledger().open_gaps().next().expect("a gap");
+    assert_eq!((gap.sink, gap.cause), (Some("kafka"), JOURNAL_DISK));
+    let told = std::iter::from_fn(|| stream.poll_observation());
+    assert!(
+        told.into_iter().any(|one| one == Observation::JournalFull { sink: "kafka", count: 1 })
+    );
+}
+
+#[test]
+fn the_last_word_of_a_process_is_made_up_for_by_its_journal_where_one_shard_alone_was_heard() {
+    let at = Timestamp::from_micros;
+    let from = |heard: &[(u16, u64)], journalled| {
+        let mut gaps = Gaps::new(Kept::default(), 10, true, None);
+        let (mut journal, _) = rehearsal::journal(1_000_000, &["kafka"]);
+        let heard = heard.iter().map(|(shard, micros)| (*shard, at(*micros))).collect();
+        gaps.restarted(heard, Some(at(journalled)), at(9_000_000), &mut journal);
+        gaps.ledger().open_gaps().map(|gap| gap.from.as_micros()).collect::<Vec<_>>()
+    };
+    assert_eq!(from(&[(0, 1_000_000)], 2_500_000), [2_500_000]);
+    assert_eq!(from(&[(0, 1_000_000)], 900_000), [1_000_000]);
+    assert_eq!(from(&[(0, 1_000_000)], 4_500_000), [1_000_000], "of whoever was not certain");
+    assert_eq!(from(&[(0, 1_000_000), (1, 2_000_000)], 2_500_000), [1_000_000, 2_000_000]);
+}
+
+#[tokio::test]
+async fn topics_of_a_shard_that_is_no_more_are_told_wherever_they_are_now() {
+    let (mut journal, mut readers) = rehearsal::journal(1_000_000, &["kafka"]);
+    let mut gaps = Gaps::new(Kept::default(), 10, true, None);
+    let at = Timestamp::from_micros;
+    let heard = BTreeMap::from([(0, at(5)), (1, at(3))]);
+    gaps.restarted(heard, None, at(9), &mut journal);
+    let topics = [Topic::new("v2.a"), Topic::new("v2.b")];
+    let plan = BTreeMap::from([(0, topics.to_vec())]);
+    let closed = gaps.plan(plan, at(10), &mut journal);
+    assert_eq!(closed, [Closed { number: 2, topics: topics.to_vec() }]);
+    assert_eq!(gaps.ledger().open_gaps().map(|gap| gap.number).collect::<Vec<_>>(), [1]);
+    use Kind::{Gap, GapClosed, GapOpened};
+    assert_eq!(rest(&mut readers[0]).await, [GapOpened, GapOpened, Gap, Gap, GapClosed]);
 }
