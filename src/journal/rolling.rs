@@ -28,6 +28,9 @@ struct Renewal {
     notices: Vec<Written>,
 }
 
+/// Doublings of a second beyond which the calendar has no four digits for a year.
+const YEARS_AHEAD: u32 = 39;
+
 impl Writer {
     /// The segment for what comes next: the same, unless it is long enough or an epoch ends.
     pub(super) fn ready_segment(&mut self) -> io::Result<Arc<Segment>> {
@@ -152,15 +155,15 @@ impl Writer {
 
     /// A name behind that of the last epoch, even where the calendar was set back.
     fn next_epoch(&mut self) -> Epoch {
-        let (mut began, mut step) = (self.clock.timestamp(), Duration::from_secs(1));
-        loop {
-            let epoch = Epoch::new(began, (self.salt)());
-            if epoch.as_str() > self.epoch.as_str() {
-                return epoch;
-            }
-            began = began.after(step);
-            step *= 2;
-        }
+        let (began, salt) = (self.clock.timestamp(), (self.salt)());
+        let later = (0..YEARS_AHEAD).map(|doubling| match doubling {
+            0 => began,
+            _ => began.after(Duration::from_secs((1 << doubling) - 1)),
+        });
+        let mut named = later.map(|began| Epoch::new(began, salt));
+        let behind = |epoch: &Epoch| epoch.as_str() > self.epoch.as_str();
+        // What is no name of ours may sort behind every calendar; a longer one sorts behind it.
+        named.find(behind).unwrap_or_else(|| Epoch::named(&format!("{}-{salt:08x}", self.epoch)))
     }
 
     fn take_up(&mut self, renewal: Renewal) {
