@@ -37,7 +37,8 @@ impl Telemetry {
         let metrics = &self.metrics;
         match observation {
             Observation::TokenRefused { reason, retry_in, .. }
-            | Observation::PlanRefused { reason, retry_in, .. } => {
+            | Observation::PlanRefused { reason, retry_in, .. }
+            | Observation::SnapshotRefused { reason, retry_in, .. } => {
                 self.throttled(reason, *retry_in);
             }
             Observation::RetryScheduled { reason, retry_in, .. } => {
@@ -51,11 +52,15 @@ impl Telemetry {
             Observation::RotationFailed { trigger, .. } => {
                 metrics.sessions.rotation(trigger, metrics::OUTCOMES[1]);
             }
-            Observation::GapOpened { cause, .. } => metrics.stream.gap_opened(cause),
-            Observation::GapClosed { from, to, .. } => {
-                let micros = to.as_micros().saturating_sub(from.as_micros());
-                let length = std::time::Duration::from_micros(micros);
-                metrics.stream.gap_closed(length);
+            Observation::GapOpened { cause, certainty, .. } => {
+                metrics.stream.gap_opened(cause, certainty);
+            }
+            Observation::Rebased { snapshots, superseded, failed, without, .. } => {
+                metrics.stream.rebased([*snapshots, *superseded, *failed, *without]);
+            }
+            Observation::FeedSuspected { .. } => metrics.stream.suspected(),
+            Observation::GapClosed { certainty, from, to, .. } => {
+                metrics.stream.gap_closed(certainty, to.since(*from));
             }
             Observation::FrameUnreadable { .. } => return metrics.stream.unreadable(),
             Observation::EventParked { sink, .. } => {
@@ -86,9 +91,11 @@ impl Telemetry {
             | Observation::PlanMade { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
+            | Observation::LedgerFailed { .. }
             | Observation::SinkReleased { .. }
             | Observation::SinkAdded { .. }
             | Observation::FilterErred { .. }
+            | Observation::MarkerRefused { .. }
             | Observation::Started { .. }
             | Observation::Listening { .. }
             | Observation::DoorsUnguarded { .. }

@@ -19,6 +19,7 @@ mod demo;
 mod deployment;
 mod doors;
 mod explain;
+mod gaps;
 mod hanging;
 mod harness;
 mod journal;
