@@ -15,7 +15,7 @@ CHECK_JSONSCHEMA := check-jsonschema==0.39.0
 GRAFANA_SDK := grafana-foundation-sdk==1769699998!10.1.0
 KUBERNETES_VALIDATE := kubernetes-validate==1.37.0
 
-.PHONY: help demo test properties bench fmt servers packages pictures dashboard $(CHECKS)
+.PHONY: help demo test properties fuzz bench fmt servers packages pictures dashboard $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,18 @@ properties: packages ## Look for counter-examples with fresh seeds: make propert
 	  env $$again --quiet || { echo "repeat it with: $$again"; exit 1; }; \
 	done; \
 	echo "$$runs seeds, $(CASES) cases of each property from each: no counter-example"
+
+# What `make fuzz` looks at, and with how many processes at a time.
+TARGETS ?= frame configuration cursor segments records
+JOBS ?= 2
+# Coverage of every branch, for a compiler that has no nightly flag: what cargo-fuzz sets, without a sanitizer.
+COVERAGE := --cfg fuzzing -Cdebug-assertions -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+  -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
+
+fuzz: packages ## Feed every way in with bytes that coverage chooses: make fuzz FOR=3600 TARGETS='frame records'
+	@cd fuzz && RUSTFLAGS='$(COVERAGE)' cargo build --locked --release --target "$$(rustc --print host-tuple)"
+	@fuzz/run.sh $$(( $(FOR) / $(words $(TARGETS)) )) $(JOBS) $(TARGETS)
 
 bench: packages ## Measure (eight minutes after the build); the figures and how they were taken are in docs/performance.md
 	cargo bench --locked --package tieline

@@ -20,6 +20,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+/// How many types of events are remembered with their rules: more than the platform has, and a bound on what a peer can make us remember.
+const FOUND_MAX: usize = 1_024;
+
 /// What is done with a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -96,7 +99,9 @@ impl Privacy {
         }
         let fitting = self.rules.iter().filter(|(family, _)| fits(family, topic.family_name()));
         let fitting: Fitting = fitting.map(|(_, rules)| Arc::clone(rules)).collect();
-        self.found.insert(topic.kind().into(), Arc::clone(&fitting));
+        if self.found.len() < FOUND_MAX {
+            self.found.insert(topic.kind().into(), Arc::clone(&fitting));
+        }
         fitting
     }
 }

@@ -7,6 +7,8 @@ mod bad_input;
 mod books;
 mod browser;
 mod catalogue;
+#[cfg(all(feature = "kafka", feature = "nats"))]
+mod chaos;
 mod check;
 #[cfg(all(feature = "kafka", feature = "nats"))]
 mod consumers;
@@ -36,5 +38,6 @@ mod servers;
 mod shipped;
 mod shutdown;
 mod sinks;
+mod soak;
 mod supply;
 mod watching;
