@@ -43,6 +43,11 @@ pub enum Observation {
     /// The platform did not take a change of a live session's topics; the session goes on, the change is repeated.
     AmendRefused { session: String, shard: u16, detail: String, retry_in: Duration },
 
+    /// There is no list of the client's channels; without `retry_in` none will be asked for, and those in doubt count as made.
+    ChannelsRefused { reason: &'static str, detail: String, retry_in: Option<Duration> },
+    /// A session waits for a channel, and no other delivers in its place.
+    ChannelAwaited { session: String, shard: u16, detail: String },
+
     // --- session ---
     /// A session entered a state.
     SessionEntered { session: String, shard: u16, from: &'static str, to: &'static str },

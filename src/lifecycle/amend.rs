@@ -33,7 +33,7 @@ pub struct Carried {
     /// Refused topics that are asked for again.
     again: bool,
     /// The change under way.
-    asked: Option<(ShardTopics, Time)>,
+    asked: Option<(ShardTopics, Time, Token)>,
     /// No change before this.
     not_before: Time,
     backoff: Backoff,
@@ -111,7 +111,7 @@ impl Session {
     pub fn amends_at(&self, wanted: &ShardTopics) -> Option<Time> {
         let carried = self.carried_if_live()?;
         match carried.asked {
-            Some((_, deadline)) => Some(deadline),
+            Some((_, deadline, _)) => Some(deadline),
             None => carried.is_amiss(wanted).then_some(carried.not_before),
         }
     }
@@ -123,6 +123,12 @@ impl Session {
     /// Knows what the platform refused its predecessor, so as to tell what it permits now.
     pub fn know_refused(&mut self, predecessor: &Self) {
         self.carried.rejected.clone_from(&predecessor.carried.rejected);
+    }
+
+    /// Until when a list that was given to its channel may still reach the platform.
+    pub fn busy_until(&self) -> Option<Time> {
+        let changed = self.carried.asked.as_ref().map(|(_, deadline, _)| *deadline);
+        if let State::Subscribing { deadline } = self.state { Some(deadline) } else { changed }
     }
 
     /// Asks again for what the platform refused.
@@ -157,7 +163,7 @@ impl Session {
         }
         rest.spend(now);
         let change = self.carried.change(wanted);
-        self.carried.asked = Some((wanted.clone(), now + DEADLINE));
+        self.carried.asked = Some((wanted.clone(), now + DEADLINE, token));
         let (session, token, channel) = (self.id, token.id, channel.id);
         output.command(Command::Amend { session, token, channel, change });
     }
@@ -170,7 +176,7 @@ impl Session {
 
     /// The platform has taken the change.
     pub fn handle_amended(&mut self, rejected: &[RejectedTopic], output: &mut Output) {
-        let Some((topics, _)) = self.carried.asked.take() else {
+        let Some((topics, ..)) = self.carried.asked.take() else {
             return;
         };
         let before: HashSet<Box<str>> = self.carried.topics.iter().cloned().collect();
@@ -206,18 +212,17 @@ impl Session {
     pub fn handle_amend_refused(
         &mut self,
         refusal: &Refusal,
-        token: Option<Token>,
         now: Time,
         rng: &mut impl Rng,
         output: &mut Output,
     ) -> Option<Token> {
-        self.carried.asked.take()?;
+        let (_, _, token) = self.carried.asked.take()?;
         self.carried.unsure = true;
         let retry_in = self.carried.backoff.next(refusal.retry_after, rng);
         self.carried.not_before = now + retry_in;
         let detail = format!("{} ({})", refusal.detail, refusal.reason);
         self.tell_refused(detail, retry_in, output);
-        token.filter(|_| refusal.reason.answer() == Answer::NewToken)
+        (refusal.reason.answer() == Answer::NewToken).then_some(token)
     }
 
     fn tell_refused(&self, detail: String, retry_in: Duration, output: &mut Output) {
@@ -239,5 +244,30 @@ fn tell_answers(rejected: &[RejectedTopic], permitted: Vec<Topic>, output: &mut 
     }
     for topic in permitted {
         output.observe(Observation::TopicPermitted { topic });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::channel::Channel;
+    use crate::lifecycle::output::Place;
+    use crate::lifecycle::tests::config;
+    use crate::lifecycle::{ChannelId, SecretVersion, SessionId, ShardId, TokenId};
+
+    #[test]
+    fn a_channel_whose_list_is_under_way_is_not_handed_on_before_that_is_over() {
+        let (now, day) = (Time::from_micros(1_000_000), Duration::from_secs(86_400));
+        let place = Place { shard: ShardId(0), leg: 0, topics: 1 };
+        let secret = SecretVersion(1);
+        let token = Token { id: TokenId(1), secret, life: day, expires_at: now + day };
+        let mut output = Output::default();
+        let mut session = Session::new(SessionId(1), place, 0, &config(), now);
+        let channel = Channel::new(ChannelId(1), day, Some(token), now);
+        let topics: ShardTopics = vec!["v2.a.b".into()].into();
+        session.subscribe(channel, token, &topics, now, &mut output);
+        let left = session.into_channel().expect("it has one");
+        assert!(!left.is_usable(now + DEADLINE - Duration::from_secs(1)));
+        assert!(left.is_usable(now + DEADLINE));
     }
 }

@@ -3,6 +3,7 @@
 //! Which shard a topic goes to is the plan's business, how a live session comes to it the session's.
 
 use super::coverage::Coverage;
+use super::login::Token;
 use super::machine::Lifecycle;
 use super::output::{Note, Place};
 use super::plan::{Plan as Topics, expand};
@@ -29,8 +30,8 @@ const REPLAN: Duration = Duration::from_secs(300);
 pub enum Listing {
     /// They are asked for at `due`, once there is a token; a fresh token only hurries what is parked.
     Wanted { due: Time, parked: bool },
-    /// They are being asked for.
-    Asked { deadline: Time },
+    /// They are being asked for with `token`.
+    Asked { deadline: Time, token: Token },
 }
 
 impl Default for Listing {
@@ -44,7 +45,7 @@ impl Listing {
     pub const fn poll_timeout(self) -> Option<Time> {
         match self {
             Self::Wanted { due, .. } => Some(due),
-            Self::Asked { deadline } => Some(deadline),
+            Self::Asked { deadline, .. } => Some(deadline),
         }
     }
 
@@ -64,7 +65,7 @@ impl Listing {
     pub fn overdue(self, now: Time) -> Option<Refusal> {
         let detail = || format!("no list of topics within {DEADLINE:?}");
         match self {
-            Self::Asked { deadline } if deadline <= now => {
+            Self::Asked { deadline, .. } if deadline <= now => {
                 Some(Refusal { reason: Reason::Timeout, retry_after: None, detail: detail() })
             }
             Self::Wanted { .. } | Self::Asked { .. } => None,
@@ -84,7 +85,7 @@ impl Lifecycle {
                 return false;
             }
             self.rest.spend(now);
-            self.plan = Listing::Asked { deadline: now + DEADLINE };
+            self.plan = Listing::Asked { deadline: now + DEADLINE, token };
             self.output.command(Command::ListTopics { token: token.id });
         }
         true
@@ -206,6 +207,10 @@ impl Lifecycle {
     }
 
     pub(super) fn handle_topics_refused(&mut self, refusal: &Refusal, now: Time) {
+        let asking = match self.plan {
+            Listing::Asked { token, .. } => Some(token),
+            Listing::Wanted { .. } => None,
+        };
         let wait = self.plan_backoff.next(refusal.retry_after, &mut self.rng);
         let parked = refusal.reason.answer() == super::Answer::Park;
         let wait = if parked { wait.max(REPLAN) } else { wait };
@@ -220,8 +225,7 @@ impl Lifecycle {
             retry_in: wait,
         });
         if refusal.reason == Reason::Unauthorized {
-            let token = self.login.token(now);
-            self.refuse_token(token, now);
+            self.refuse_token(asking, now);
         }
     }
 }

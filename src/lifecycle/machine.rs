@@ -369,10 +369,9 @@ impl Lifecycle {
         if let Some(asked) = refusal.retry_after {
             self.rest.close_until(now + asked);
         }
-        let (token, rng, output) = (self.login.token(now), &mut self.rng, &mut self.output);
+        let (rng, output) = (&mut self.rng, &mut self.output);
         let session = find(&mut self.shards, session).filter(|own| own.holds(channel));
-        let refused =
-            session.and_then(|own| own.handle_amend_refused(refusal, token, now, rng, output));
+        let refused = session.and_then(|own| own.handle_amend_refused(refusal, now, rng, output));
         self.refuse_token(refused, now);
     }
 

@@ -458,6 +458,29 @@ impl Session {
         self.enter(State::Waiting { until, parked: false }, now, output);
     }
 
+    /// Waits for a channel, and says so once where it is `told`.
+    pub fn hold_for(
+        &mut self,
+        words: String,
+        told: bool,
+        until: Time,
+        now: Time,
+        output: &mut Output,
+    ) {
+        if told && self.last_words.as_ref() != Some(&words) {
+            let (session, shard, detail) = (self.id.to_string(), self.shard.0, words.clone());
+            output.observe(Observation::ChannelAwaited { session, shard, detail });
+        }
+        self.last_words = Some(words);
+        self.hold(until, now, output);
+    }
+
+    /// Its channel, for others to use once nothing of this session can reach it any more.
+    pub fn into_channel(self) -> Option<Channel> {
+        let busy_until = self.busy_until().unwrap_or(Time::START);
+        self.channel.map(|channel| Channel { busy_until, ..channel })
+    }
+
     /// Looks again now at what waiting alone does not mend.
     pub fn wake(&mut self, now: Time) {
         if let State::Waiting { until, parked: true } = &mut self.state {

@@ -83,8 +83,9 @@ impl Client<'_> {
     }
 
     /// A retired channel that may be gone: its first use tells.
-    fn take_doubtful(&mut self) -> Option<Channel> {
-        let doubtful = self.retired.iter().position(|channel| channel.doubtful)?;
+    fn take_doubtful(&mut self, now: Time) -> Option<Channel> {
+        let doubtful = |channel: &Channel| channel.doubtful && channel.busy_until <= now;
+        let doubtful = self.retired.iter().position(doubtful)?;
         Some(self.retired.remove(doubtful))
     }
 
@@ -254,7 +255,7 @@ impl Shard {
         let closed = self.sessions.drain(..).inspect(|session| {
             output.command(Command::Close { session: session.id });
         });
-        closed.filter_map(|session| session.channel).collect()
+        closed.filter_map(|session| session.into_channel()).collect()
     }
 
     /// Removes a session that is not needed any more, as its successor delivers. What it missed before that, is a gap.
@@ -274,7 +275,9 @@ impl Shard {
         self.tell_missed(session.take_missed(), reason, output);
         client.retired.extend(session.left.take());
         let doubtful = reason.ends_channel();
-        client.retired.extend(session.channel.map(|channel| Channel { doubtful, ..channel }));
+        client
+            .retired
+            .extend(session.into_channel().map(|channel| Channel { doubtful, ..channel }));
         self.rotations.look(&self.sessions, now, client.rng, output);
     }
 
@@ -432,7 +435,7 @@ fn advance(
     }
     let mut channel = session.channel.or_else(|| client.take_retired(now, output));
     if channel.is_none() && !client.may_open(patient, now) {
-        channel = client.take_doubtful();
+        channel = client.take_doubtful(now);
     }
     match channel {
         Some(channel) => {
@@ -445,8 +448,15 @@ fn advance(
             session.open(token, now, output);
         }
         // One more might silently evict a sibling; a retired one becomes usable, or the platform drops one.
-        None if client.census.is_certain() => session.hold(now + NO_CHANNEL_WAIT, now, output),
-        None => session.hold(now + CENSUS_WAIT, now, output),
+        None if client.census.is_certain() => {
+            let count = client.channels + client.census.strangers(now);
+            let words = format!("no channel to be had: {count} of {CHANNELS_PER_CLIENT} are taken");
+            session.hold_for(words, !patient, now + NO_CHANNEL_WAIT, now, output);
+        }
+        None => {
+            let words = "the list of channels is awaited: one may have been made".to_owned();
+            session.hold_for(words, false, now + CENSUS_WAIT, now, output);
+        }
     }
 }
 

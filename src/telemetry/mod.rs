@@ -88,6 +88,8 @@ impl Telemetry {
             | Observation::PlanChanged { .. }
             | Observation::TopicsAmended { .. }
             | Observation::AmendRefused { .. }
+            | Observation::ChannelsRefused { .. }
+            | Observation::ChannelAwaited { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
             | Observation::LedgerFailed { .. }

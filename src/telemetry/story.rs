@@ -230,6 +230,17 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             "the topics of {session} could not be changed: {detail}; it goes on with what it has, next attempt in {}",
             Span(*retry_in)
         ),
+        Observation::ChannelsRefused { reason, detail, retry_in } => warn!(
+            event = "channels_refused",
+            reason,
+            detail,
+            retry_in_seconds = retry_in.map(|wait| wait.as_secs_f64()),
+            "the channels of the client cannot be listed ({reason}): {detail}; until they are, {}",
+            if retry_in.is_some() { "no other is made" } else { "those in doubt count as made" }
+        ),
+        Observation::ChannelAwaited { session, shard, detail } => {
+            warn!(event = "channel_awaited", session, shard, detail, "{session} waits: {detail}")
+        }
         Observation::TopicPermitted { topic } => {
             info!(event = "topic_permitted", topic = topic.name(), "the platform takes {topic} now")
         }

@@ -27,6 +27,7 @@ mod logs;
 mod mistakes;
 mod page;
 mod people;
+mod plan;
 mod platform;
 mod privacy;
 mod proxies;

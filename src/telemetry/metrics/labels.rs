@@ -18,15 +18,8 @@ pub const STATES: [&str; 8] = [
 ];
 
 /// What makes us replace a session that works.
-pub const TRIGGERS: [&str; 7] = [
-    "closing_notice",
-    "secret",
-    "token_expiry",
-    "channel_expiry",
-    "topics",
-    "channel_lost",
-    "operator",
-];
+pub const TRIGGERS: [&str; 6] =
+    ["closing_notice", "secret", "token_expiry", "channel_expiry", "topics", "operator"];
 
 /// How an attempt to replace a session ended; a failed one is tried again.
 pub const OUTCOMES: [&str; 2] = ["completed", "failed"];
