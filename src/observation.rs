@@ -110,6 +110,18 @@ pub enum Observation {
     /// A sink is new here: it gets what comes from now on.
     SinkAdded { sink: &'static str },
 
+    // --- configuration ---
+    /// The configuration was read again. `outcome` is one of `telemetry::metrics::RELOADS`.
+    ConfigRead { trigger: &'static str, outcome: &'static str },
+    /// A changed key is in force from now on; `was` and `now` are its values as TOML, as a message may show them.
+    ConfigApplied { key: String, was: String, now: String },
+    /// A changed key takes a restart, or a handover.
+    ConfigPending { key: String, was: String, now: String },
+    /// The file changes a key in vain, because a variable stands above it.
+    ConfigOverridden { key: String, variable: String },
+    /// A mistake in a configuration that was read again, of which nothing is in force.
+    ConfigMistaken { key: String, words: String },
+
     // --- process ---
     /// The process began, and with it an epoch.
     Started { version: &'static str, epoch: String },

@@ -8,9 +8,11 @@
 //! ```
 
 mod age;
+mod configured;
 mod driver;
 pub mod history;
 mod publisher;
+mod renewal;
 mod report;
 mod stall;
 pub mod status;
@@ -20,6 +22,7 @@ pub mod verdict;
 
 pub use driver::{Driver, Ending};
 pub use publisher::{Delay, Encode, Error as PublishError, Publisher, Setup};
+pub use renewal::Renewal;
 pub use report::Report;
 pub use stall::Stall;
 pub use status::Status;

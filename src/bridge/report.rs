@@ -85,6 +85,12 @@ impl Report {
         Arc::make_mut(&mut self.status.history)
     }
 
+    /// The configuration was read again.
+    pub fn note_configuration(&mut self, configuration: status::Configuration) {
+        self.status.configuration = configuration;
+        self.news = true;
+    }
+
     /// How many topics there are.
     pub const fn note_topics(&mut self, count: usize) {
         self.topics = count as u64;

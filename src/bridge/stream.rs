@@ -108,6 +108,11 @@ impl Stream {
         Self { privacy, ..self }
     }
 
+    /// From now on these rules say what may leave the process.
+    pub fn guard(&mut self, privacy: Privacy) {
+        self.privacy = privacy;
+    }
+
     /// The journal, for its statistics.
     pub const fn journal(&self) -> &Journal {
         &self.journal

@@ -7,14 +7,18 @@ mod environment;
 mod extract;
 mod file;
 mod load;
+mod loaded;
 mod mistakes;
 mod schema;
+mod text;
 mod tree;
 
 use crate::sink::Tables;
 pub use environment::variables;
+pub use loaded::{Change, Difference, Loaded, Overridden};
 pub use mistakes::{Located, Mistakes, without_userinfo};
 pub use schema::{Key, Schema, Table};
+pub use text::Text;
 pub use tree::Source;
 
 use crate::mistake::Mistake;
@@ -75,7 +79,7 @@ impl Config {
         path: Option<&Path>,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, Mistakes> {
-        load::load(path, variables)
+        Ok(Loaded::of(path.map(Text::read).as_ref(), variables)?.config)
     }
 
     /// What the parts say of their tables, each mistake with the path of its table.

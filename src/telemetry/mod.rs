@@ -65,6 +65,7 @@ impl Telemetry {
             Observation::JournalFound { torn_bytes, .. } => metrics.journal.torn(*torn_bytes),
             Observation::JournalDamaged { events, .. } => metrics.journal.damaged(*events),
             Observation::EpochBegan { reason, .. } => metrics.journal.epoch(reason),
+            Observation::ConfigRead { outcome, .. } => metrics.configuration.read(outcome),
             Observation::SinkFailed { sink, kind, .. } => {
                 if let Some(sink) = metrics.sink(sink) {
                     sink.failed(kind);
@@ -89,6 +90,10 @@ impl Telemetry {
             | Observation::SinkReleased { .. }
             | Observation::SinkAdded { .. }
             | Observation::FilterErred { .. }
+            | Observation::ConfigApplied { .. }
+            | Observation::ConfigPending { .. }
+            | Observation::ConfigOverridden { .. }
+            | Observation::ConfigMistaken { .. }
             | Observation::Started { .. }
             | Observation::Listening { .. }
             | Observation::DoorsUnguarded { .. }

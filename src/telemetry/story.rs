@@ -330,6 +330,49 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             event = "sink_added",
             sink, "sink {sink} is new here and begins at the journal's end"
         ),
+        Observation::ConfigRead { trigger, outcome: "refused" } => error!(
+            event = "config_read",
+            trigger,
+            outcome = "refused",
+            "the configuration was read again ({trigger}) and is refused: it has mistakes, and nothing of it is in force"
+        ),
+        Observation::ConfigRead { trigger, outcome } => info!(
+            event = "config_read",
+            trigger,
+            outcome,
+            "the configuration was read again ({trigger}): {}",
+            match *outcome {
+                "applied" => "all of it is in force",
+                "restart_needed" => "part of it takes a restart (or a handover)",
+                _ => "it asks for nothing that is not in force",
+            }
+        ),
+        Observation::ConfigApplied { key, was, now } => info!(
+            event = "config_applied",
+            key,
+            was,
+            now,
+            "{key} is {now} from now on; it was {was}"
+        ),
+        Observation::ConfigPending { key, was, now } => warn!(
+            event = "config_pending",
+            key,
+            was,
+            now,
+            "{key} needs a restart (or a handover) to become {now}; {was} stays in force"
+        ),
+        Observation::ConfigOverridden { key, variable } => warn!(
+            event = "config_overridden",
+            key,
+            variable,
+            "{key} in the file changes nothing: the environment variable {variable} stands above it"
+        ),
+        Observation::ConfigMistaken { key, words } => error!(
+            event = "config_mistaken",
+            key,
+            words,
+            "the configuration is refused for this: {words}"
+        ),
         Observation::Started { version, epoch } => info!(
             event = "started",
             version,

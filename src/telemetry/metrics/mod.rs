@@ -5,6 +5,7 @@
 //! the metrics, `/readyz` and the status page cannot disagree.
 
 mod broker;
+mod configuration;
 mod disk;
 mod journal;
 mod labels;
@@ -20,10 +21,11 @@ use shelf::Shelf;
 use std::collections::BTreeMap;
 
 pub use broker::Broker;
+pub use configuration::Configuration;
 pub use journal::Journal;
 pub use labels::{
     BROKER_STATES, BUDGETS, EPOCH_REASONS, FAILURES, FAMILIES, JOURNAL_OPERATIONS,
-    OTHER_GAP_CAUSES, OUTCOMES, STATES, TOPIC_STATES, TRIGGERS,
+    OTHER_GAP_CAUSES, OUTCOMES, RELOADS, STATES, TOPIC_STATES, TRIGGERS,
 };
 pub use login::{Login, Shown};
 pub use session::Sessions;
@@ -40,6 +42,8 @@ pub struct Metrics {
     process: process::Process,
     disk: disk::Disk,
     ready: prometheus::IntGauge,
+    /// The configuration and its reloads.
+    pub configuration: Configuration,
     /// Credentials and tokens.
     pub login: Login,
     /// Sessions, rotations, topics.
@@ -73,6 +77,7 @@ impl Metrics {
                 "tieline_ready",
                 "1 while subscribed, hearing frames, and every sink acknowledges.",
             ),
+            configuration: Configuration::new(&shelf),
             login: Login::new(&shelf),
             sessions: Sessions::new(&shelf),
             stream: Stream::new(&shelf),
@@ -138,6 +143,7 @@ mod tests {
             "tieline_sink_failures_total{kind=\"park\",sink=\"kafka\"} 0",
             "tieline_overlap_seconds_count{trigger=\"secret\"} 0",
             "tieline_budget_left{budget=\"rest\"} 0",
+            "tieline_config_reloads_total{outcome=\"refused\"} 0",
         ] {
             assert!(text.contains(series), "{series} is missing from\n{text}");
         }
