@@ -3,9 +3,7 @@
 //! They stop in the order of an event's way: sockets, journal, sinks, and last the doors for operators.
 
 use crate::admin::{self, Doors};
-use crate::bridge::{
-    self, Driver, Ending, Publisher, Renewal, Report, Setup, Stall, Status, Stream, Tap,
-};
+use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Stall, Status, Stream, Tap};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded, Text};
 use crate::exit::Exit;
@@ -13,8 +11,8 @@ use crate::genesys::{self, Genesys, Incoming};
 use crate::journal::{Found, Journal, Opening, Reader};
 use crate::lifecycle::{Backoff, Lifecycle};
 use crate::observation::{BrokerFigures, Observation};
-use crate::privacy::{self, Privacy};
-use crate::reload::{self, Reloader};
+use crate::privacy::Privacy;
+use crate::reload::Desk;
 use crate::route::Routes;
 use crate::secret::Secrets;
 use crate::sequence::{Arbiter, Ledger};
@@ -41,9 +39,6 @@ const INCOMING: usize = 4_096;
 /// Room for what secret sources and publishers observe.
 const OBSERVED: usize = 1_024;
 
-/// Changes of the configuration that the driver has not taken yet: each is judged only when the last was taken.
-const RENEWALS: usize = 1;
-
 /// Closed gaps that are remembered.
 const GAPS: usize = 1_000;
 
@@ -65,23 +60,11 @@ pub struct App {
     /// The order to replace every session.
     rotate: Arc<Notify>,
     /// What reading the configuration again needs.
-    reread: Reread,
+    desk: Desk,
     /// Events without acknowledgement of publishers that have ended.
     unacknowledged: u64,
     tracker: TaskTracker,
     tokens: Tokens,
-}
-
-/// What reading the configuration again needs of the running parts.
-#[derive(Debug)]
-struct Reread {
-    clock: Clock,
-    /// Which key the privacy rules hash with.
-    key: Option<privacy::Print>,
-    /// The order to read it again.
-    asked: Arc<Notify>,
-    /// Where the driver takes what has changed.
-    renewals: mpsc::Sender<Renewal>,
 }
 
 /// What ends which parts.
@@ -267,13 +250,10 @@ impl App {
         let Workshop { config, clock, metrics, telemetry, tracker, servants, tokens, tap, .. } =
             workshop;
         let rotate = Arc::new(Notify::new());
-        let (renewals, renewed) = mpsc::channel(RENEWALS);
-        let key = privacy_key.as_ref().map(privacy::print);
-        let reread = Reread { clock, key, asked: Arc::default(), renewals };
+        let (desk, renewals) = Desk::new(clock, privacy_key.as_ref());
         let arbiter = Arbiter::new(&config.arbitration);
-        let privacy = Privacy::new(&config.privacy, privacy_key);
         let mut stream = Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics)
-            .guarded(privacy)
+            .guarded(Privacy::new(&config.privacy, privacy_key))
             .routed(Routes::new(filters))
             .tapped(tap);
         stream.note_found(&found);
@@ -288,7 +268,7 @@ impl App {
             stall: Stall::default(),
             status: show,
             rotate: Arc::clone(&rotate),
-            renewals: renewed,
+            renewals,
             fail_fast,
         };
         let run = driver.run(tokens.stop.clone(), tokens.end.clone());
@@ -304,7 +284,7 @@ impl App {
             publishers,
             servants,
             rotate,
-            reread,
+            desk,
             unacknowledged,
             tracker,
             tokens,
@@ -329,10 +309,8 @@ impl App {
     /// From now on the configuration's file is watched, and what changes is brought into force where that needs no new process. `loaded` is
     /// what this was started with, `text` the file that it came from, and `knob` turns the log's level.
     pub fn watch(&mut self, loaded: Loaded, text: Option<Text>, knob: Knob) {
-        let Reread { clock, key, ref asked, ref renewals } = self.reread;
-        let (asked, renewals) = (Arc::clone(asked), renewals.clone());
-        let setup = reload::Setup { loaded, text, key, knob, asked, renewals, clock };
-        let watching = self.tokens.stop.clone().run_until_cancelled_owned(Reloader::new(setup).run());
+        let reloader = self.desk.reloader(loaded, text, knob);
+        let watching = self.tokens.stop.clone().run_until_cancelled_owned(reloader.run());
         self.servants.spawn(self.tracker.track_future(async move {
             watching.await;
             "the reader of the configuration"
@@ -341,7 +319,7 @@ impl App {
 
     /// Reads the configuration again now.
     pub fn reload(&self) {
-        self.reread.asked.notify_one();
+        self.desk.ask();
     }
 
     /// What ends a drain at once when it is cancelled.
@@ -509,12 +487,7 @@ mod tests {
             publishers: JoinSet::new(),
             servants: JoinSet::new(),
             rotate: Arc::default(),
-            reread: Reread {
-                clock: Clock::start(),
-                key: None,
-                asked: Arc::default(),
-                renewals: mpsc::channel(1).0,
-            },
+            desk: Desk::new(Clock::start(), None).0,
             unacknowledged: 0,
             tracker: TaskTracker::new(),
             tokens: Tokens::default(),

@@ -131,6 +131,8 @@ pub enum Observation {
     DoorsUnguarded { address: SocketAddr },
     /// A token or certificate of the doors was changed and cannot be used; the last good one stays in use.
     DoorKeyUnusable { detail: String },
+    /// A bug ended a connection of the doors, or what renews their keys, which begins again; nothing else notices.
+    DoorPanicked { detail: String },
     /// The process is ready: subscribed, hearing, and its sinks acknowledging.
     Ready,
     /// The process is no longer ready, and why.

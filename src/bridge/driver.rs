@@ -1,8 +1,8 @@
 //! The one loop: replies, frames and time go into the pure parts; commands, events and observations come out.
 //!
 //! It never waits for a sink: the journal takes an event or refuses it at once. Order of work, when several things are due:
-//! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. the order to rotate, and
-//! changes of the configuration; 5. time.
+//! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. the order to rotate;
+//! 5. what has changed of the configuration; 6. time.
 
 use super::renewal::Renewal;
 use super::report::Report;

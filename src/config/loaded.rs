@@ -237,7 +237,10 @@ mod tests {
         in_force.adopt(&new);
         assert_eq!(in_force.config.log.level, "debug");
         let difference = in_force.difference(&new);
-        assert_eq!((keys(&difference.live), keys(&difference.pending)), (vec![], vec!["log.format"]));
+        assert_eq!(
+            (keys(&difference.live), keys(&difference.pending)),
+            (vec![], vec!["log.format"])
+        );
         assert_eq!(keys(&in_force.difference(&loaded(BASE, &[])).live), ["log.level"]);
     }
 

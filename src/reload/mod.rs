@@ -32,23 +32,47 @@ const ASKED: &str = "SIGHUP";
 /// The file is another than before.
 const SEEN: &str = "file";
 
-/// What is in force, and how it is changed.
+/// Changes that the driver has not taken yet: the next is judged when the last was taken.
+const WAITING: usize = 1;
+
+/// What a running process needs to have its configuration read again.
 #[derive(Debug)]
-pub struct Setup {
-    /// What is in force.
-    pub loaded: Loaded,
-    /// The file it was read from; none when there is none.
-    pub text: Option<Text>,
+pub struct Desk {
+    clock: Clock,
     /// Which key the privacy rules hash with.
-    pub key: Option<privacy::Print>,
-    /// What turns the log's level.
-    pub knob: Knob,
+    key: Option<privacy::Print>,
     /// A person's order to read it again.
-    pub asked: Arc<Notify>,
-    /// Where the driver takes what has changed.
-    pub renewals: mpsc::Sender<Renewal>,
-    /// Says when something was read.
-    pub clock: Clock,
+    asked: Arc<Notify>,
+    renewals: mpsc::Sender<Renewal>,
+}
+
+impl Desk {
+    /// A desk for rules that hash with `key`, and where the driver takes what has changed.
+    pub fn new(clock: Clock, key: Option<&Key>) -> (Self, mpsc::Receiver<Renewal>) {
+        let (renewals, renewed) = mpsc::channel(WAITING);
+        let key = key.map(privacy::print);
+        (Self { clock, key, asked: Arc::default(), renewals }, renewed)
+    }
+
+    /// Has the configuration read again now.
+    pub fn ask(&self) {
+        self.asked.notify_one();
+    }
+
+    /// What reads it again. `loaded` is what is in force, `text` the file that it came from, and `knob` turns the log's level.
+    pub fn reloader(&self, loaded: Loaded, text: Option<Text>, knob: Knob) -> Reloader {
+        let file = text.as_ref().map(|text| text.path().display().to_string());
+        Reloader {
+            in_force: loaded,
+            key: self.key,
+            file: text.as_ref().map(Watch::new),
+            knob,
+            asked: Arc::clone(&self.asked),
+            renewals: self.renewals.clone(),
+            clock: self.clock,
+            shown: Configuration { file, ..Configuration::new(self.clock.timestamp()) },
+        }
+    }
 }
 
 /// Reads the configuration again and again.
@@ -71,15 +95,6 @@ struct Fresh {
 }
 
 impl Reloader {
-    /// One that has looked at the file once.
-    pub fn new(setup: Setup) -> Self {
-        let Setup { loaded, text, key, knob, asked, renewals, clock } = setup;
-        let file = text.as_ref().map(|text| text.path().display().to_string());
-        let shown = Configuration { file, ..Configuration::new(clock.timestamp()) };
-        let file = text.map(|text| Watch::new(&text));
-        Self { in_force: loaded, key, file, knob, asked, renewals, clock, shown }
-    }
-
     /// Looks each second and whenever somebody asks, until the driver takes nothing any more.
     pub async fn run(mut self) {
         let mut told = Vec::new();

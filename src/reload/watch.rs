@@ -96,7 +96,11 @@ mod tests {
             seen.look(print, Looks::Twice);
             judged.extend(seen.due.then_some(print));
         }
-        assert_eq!(judged, [3, 4], "a half-written one is nobody's, nor is one that comes and goes");
+        assert_eq!(
+            judged,
+            [3, 4],
+            "a half-written one is nobody's, nor is one that comes and goes"
+        );
         seen.look(5, Looks::Once);
         seen.look(5, Looks::Twice);
         assert!(!seen.due, "it was judged when somebody asked");

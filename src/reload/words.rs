@@ -83,10 +83,13 @@ pub(super) fn tell(trigger: &'static str, difference: &Difference) -> Vec<Observ
         let Change { key, was, now } = change;
         Observation::ConfigPending { key, was, now }
     }));
-    told.extend(difference.overridden.iter().cloned().map(|one| Observation::ConfigOverridden {
-        key: one.key,
-        variable: one.variable,
-    }));
+    told.extend(
+        difference
+            .overridden
+            .iter()
+            .cloned()
+            .map(|one| Observation::ConfigOverridden { key: one.key, variable: one.variable }),
+    );
     told
 }
 

@@ -65,6 +65,7 @@ impl Telemetry {
             Observation::JournalFound { torn_bytes, .. } => metrics.journal.torn(*torn_bytes),
             Observation::JournalDamaged { events, .. } => metrics.journal.damaged(*events),
             Observation::EpochBegan { reason, .. } => metrics.journal.epoch(reason),
+            Observation::DoorPanicked { .. } => metrics.door_panicked(),
             Observation::ConfigRead { outcome, .. } => metrics.configuration.read(outcome),
             Observation::SinkFailed { sink, kind, .. } => {
                 if let Some(sink) = metrics.sink(sink) {

@@ -349,10 +349,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         ),
         Observation::ConfigApplied { key, was, now } => info!(
             event = "config_applied",
-            key,
-            was,
-            now,
-            "{key} is {now} from now on; it was {was}"
+            key, was, now, "{key} is {now} from now on; it was {was}"
         ),
         Observation::ConfigPending { key, was, now } => warn!(
             event = "config_pending",
@@ -369,9 +366,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         ),
         Observation::ConfigMistaken { key, words } => error!(
             event = "config_mistaken",
-            key,
-            words,
-            "the configuration is refused for this: {words}"
+            key, words, "the configuration is refused for this: {words}"
         ),
         Observation::Started { version, epoch } => info!(
             event = "started",
@@ -393,6 +388,11 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         Observation::DoorKeyUnusable { detail } => {
             warn!(event = "door_key_unusable", detail, "{detail}; the last good one stays in use")
         }
+        Observation::DoorPanicked { detail } => error!(
+            event = "door_panicked",
+            detail,
+            "a bug ended a connection of the doors for operators: {detail}; events are not concerned; please report it with this log"
+        ),
         Observation::Ready => {
             info!(event = "ready", "ready: subscribed, hearing frames, and every sink acknowledges")
         }

@@ -42,6 +42,7 @@ pub struct Metrics {
     process: process::Process,
     disk: disk::Disk,
     ready: prometheus::IntGauge,
+    door_panics: prometheus::IntCounter,
     /// The configuration and its reloads.
     pub configuration: Configuration,
     /// Credentials and tokens.
@@ -77,6 +78,10 @@ impl Metrics {
                 "tieline_ready",
                 "1 while subscribed, hearing frames, and every sink acknowledges.",
             ),
+            door_panics: shelf.counter(
+                "tieline_door_panics_total",
+                "Connections of the doors for operators that a bug has ended.",
+            ),
             configuration: Configuration::new(&shelf),
             login: Login::new(&shelf),
             sessions: Sessions::new(&shelf),
@@ -102,6 +107,11 @@ impl Metrics {
     /// Shows whether the process is ready.
     pub fn show_ready(&self, ready: bool) {
         self.ready.set(i64::from(ready));
+    }
+
+    /// A bug has ended a connection of the doors.
+    pub fn door_panicked(&self) {
+        self.door_panics.inc();
     }
 
     /// Everything in Prometheus's text format, of type `CONTENT_TYPE`.
