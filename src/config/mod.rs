@@ -92,6 +92,7 @@ impl Config {
             ("journal", self.journal.mistakes()),
             ("admin", self.admin.mistakes()),
             ("privacy", self.privacy.mistakes()),
+            ("log", self.log.mistakes()),
         ];
         let of_parts = parts.into_iter().flat_map(|(table, mistakes)| {
             mistakes.into_iter().map(move |mistake| (table.to_owned(), mistake))
