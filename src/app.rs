@@ -3,7 +3,8 @@
 //! They stop in the order of an event's way: sockets, journal, sinks, and last the doors for operators.
 
 use crate::admin::{self, Doors};
-use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Stall, Status, Stream, Tap};
+use crate::bridge::{self, Driver, Ending, Gaps, Keeper, Kept, Publisher, Report, Setup, Stall};
+use crate::bridge::{Status, Stream, Tap};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded, Text};
 use crate::exit::Exit;
@@ -15,7 +16,7 @@ use crate::privacy::Privacy;
 use crate::reload::Desk;
 use crate::route::Routes;
 use crate::secret::Secrets;
-use crate::sequence::{Arbiter, Ledger};
+use crate::sequence::{Arbiter, Feed};
 use crate::sink::Sink;
 use crate::sink::cloudevents::Encoder;
 use crate::sink::guarantee::Level;
@@ -38,9 +39,6 @@ const INCOMING: usize = 4_096;
 
 /// Room for what secret sources and publishers observe.
 const OBSERVED: usize = 1_024;
-
-/// Closed gaps that are remembered.
-const GAPS: usize = 1_000;
 
 /// How long parts may take to end that have nothing more to deliver.
 const EPILOGUE: Duration = Duration::from_secs(5);
@@ -180,6 +178,21 @@ impl Workshop {
         Ok(Genesys::new(config, secrets, clock, heard, tracker.clone())?)
     }
 
+    /// The gap ledger as the last process left it, and what suspects silent feeds; the time since then is a gap.
+    fn gaps(&self, journal: &mut Journal, observe: mpsc::Sender<Observation>) -> (Gaps, Feed) {
+        let (folder, config) = (&self.config.data_dir, &self.config.gaps);
+        let mut kept = Kept::load(folder);
+        if let Some(detail) = kept.trouble.take() {
+            self.telemetry.record(&Observation::LedgerFailed { detail });
+        }
+        let heard = std::mem::take(&mut kept.heard);
+        let (keeper, writing) = Keeper::new(folder, observe);
+        self.tracker.spawn(writing);
+        let mut gaps = Gaps::new(kept, config.keep, config.rebase, Some(keeper));
+        gaps.restarted(&heard, self.clock.timestamp(), journal);
+        (gaps, Feed::new(config.feed_silence))
+    }
+
     /// Keeps the metrics of a sink's brokers up to date, where it has figures.
     fn show_figures(&self, sink: &str, figures: Option<watch::Receiver<BrokerFigures>>) {
         if let (Some(mut figures), Some(metrics)) = (figures, self.metrics.sink(sink).cloned()) {
@@ -229,15 +242,16 @@ impl App {
         let sinks = sinks(&config)?;
         let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
         let mut workshop = Workshop::new(config, &names);
-        let (journal, readers, found) = workshop.open_journal(&names)?;
+        let (mut journal, readers, found) = workshop.open_journal(&names)?;
         let (version, epoch) = (env!("CARGO_PKG_VERSION"), journal.epoch().to_string());
         let first = workshop.first_status(&epoch, &names);
         workshop.telemetry.record(&Observation::Started { version, epoch });
         let (show, status) = watch::channel(Arc::new(first.clone()));
         let admin = workshop.open_doors(status.clone()).await?;
-        let (observe, observed) = mpsc::channel(OBSERVED);
-        let (heard, incoming) = mpsc::channel(INCOMING);
+        let ((observe, observed), (heard, incoming)) =
+            (mpsc::channel(OBSERVED), mpsc::channel(INCOMING));
         let genesys = workshop.genesys(observe.clone(), heard)?;
+        let gaps = workshop.gaps(&mut journal, observe.clone());
         let mut publishers = JoinSet::new();
         let mut filters = Vec::new();
         for (((_, sink), reader), terms) in sinks.into_iter().zip(readers).zip(terms) {
@@ -249,13 +263,12 @@ impl App {
         let seed = workshop.rng.random();
         let Workshop { config, clock, metrics, telemetry, tracker, servants, tokens, tap, .. } =
             workshop;
-        let rotate = Arc::new(Notify::new());
+        let rotate: Arc<Notify> = Arc::default();
         let (desk, renewals) = Desk::new(clock, privacy_key.as_ref());
         let arbiter = Arbiter::new(&config.arbitration);
-        let mut stream = Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics)
-            .guarded(Privacy::new(&config.privacy, privacy_key))
-            .routed(Routes::new(filters))
-            .tapped(tap);
+        let privacy = Privacy::new(&config.privacy, privacy_key);
+        let stream = Stream::new(clock, arbiter, journal, gaps, metrics);
+        let mut stream = stream.guarded(privacy).routed(Routes::new(filters)).tapped(tap);
         stream.note_found(&found);
         let driver = Driver {
             clock,
@@ -266,26 +279,26 @@ impl App {
             stream,
             report: Report::new(telemetry.clone(), first, clock),
             stall: Stall::default(),
+            doubt: None,
             status: show,
+            rebase: config.gaps.rebase,
             rotate: Arc::clone(&rotate),
             renewals,
             fail_fast,
         };
-        let run = driver.run(tokens.stop.clone(), tokens.end.clone());
-        let mut driver = JoinSet::new();
-        driver.spawn(tracker.track_future(run));
-        let (drain_timeout, unacknowledged) = (config.process.drain_timeout, 0);
+        let mut running = JoinSet::new();
+        running.spawn(tracker.track_future(driver.run(tokens.stop.clone(), tokens.end.clone())));
         Ok(Self {
             status,
             telemetry,
             admin,
-            drain_timeout,
-            driver,
+            drain_timeout: config.process.drain_timeout,
+            driver: running,
             publishers,
             servants,
             rotate,
             desk,
-            unacknowledged,
+            unacknowledged: 0,
             tracker,
             tokens,
         })

@@ -70,16 +70,37 @@ pub enum Observation {
 
     // --- stream ---
     /// A gap began: notifications may be missed from `from` on.
-    GapOpened { number: u64, shard: u16, cause: &'static str, from: Timestamp },
+    GapOpened {
+        number: u64,
+        shard: u16,
+        cause: &'static str,
+        certainty: &'static str,
+        from: Timestamp,
+    },
     /// A gap ended.
     GapClosed {
         number: u64,
         shard: u16,
         cause: &'static str,
+        certainty: &'static str,
         from: Timestamp,
         to: Timestamp,
         action: &'static str,
     },
+    /// Re-basing after a gap is over; counted in topics.
+    Rebased { gap: u64, snapshots: u64, superseded: u64, failed: u64, without: u64 },
+    /// REST did not give snapshots after a gap; with `given_up` they are not asked for again.
+    SnapshotRefused {
+        what: &'static str,
+        reason: &'static str,
+        detail: String,
+        retry_in: Duration,
+        given_up: bool,
+    },
+    /// Keys that were lively have fallen silent while their session is well: `keys` altogether.
+    FeedSuspected { shard: u16, keys: usize },
+    /// The gap ledger's file could not be written, or read; it is tried again each second.
+    LedgerFailed { detail: String },
     /// A frame could not be read. It was not delivered; `bytes` is its length.
     FrameUnreadable { session: String, detail: String, bytes: usize },
 
@@ -91,6 +112,8 @@ pub enum Observation {
     SinkFailed { sink: &'static str, kind: &'static str, detail: String, retry_in: Duration },
     /// A sink can never take this event; it is parked.
     EventParked { sink: &'static str, topic: Topic, number: u64, reason: String },
+    /// A sink cannot take the marker of a parked event either: this number of its key is missing there.
+    MarkerRefused { sink: &'static str, topic: Topic, number: u64, reason: String },
     /// A sink's filter had no answer for an event, which it got therefore. `count` so far; told now and then, not each time.
     FilterErred { sink: &'static str, topic: Topic, problem: String, count: u64 },
     /// The journal could not take events for a sink. `count` so far in this gap.

@@ -10,6 +10,7 @@
 mod age;
 mod configured;
 mod driver;
+mod gaps;
 pub mod history;
 mod publisher;
 mod renewal;
@@ -21,6 +22,7 @@ pub mod tap;
 pub mod verdict;
 
 pub use driver::{Driver, Ending};
+pub use gaps::{Gaps, Keeper, Kept};
 pub use publisher::{Delay, Encode, Error as PublishError, Publisher, Setup};
 pub use renewal::Renewal;
 pub use report::Report;

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// How many refused topics are named; the rest are only counted.
 pub const REFUSALS_MAX: usize = 100;
 
-/// How many ended gaps are named; the rest are only counted.
+/// How many ended gaps `/api/v1/state` names; `/api/v1/gaps` has all that are kept.
 pub const GAPS_MAX: usize = 50;
 
 /// The driver speaks each second; after so long without a word it is taken to hang.
@@ -161,11 +161,11 @@ pub struct Refusal {
 /// Intervals in which notifications may have been missed.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Gaps {
-    /// How many there were since the start, the open ones included.
+    /// How many there have been since the ledger was begun, the open ones included.
     pub total: u64,
     /// Those that have not ended.
     pub open: Vec<Gap>,
-    /// The last `GAPS_MAX` that have ended, newest first.
+    /// Those that have ended and are kept, newest first.
     pub recent: Vec<Gap>,
 }
 

@@ -177,14 +177,14 @@ fn open_gap(status: &Status, gap: &Gap, now: Timestamp) -> Answer {
 fn past(status: &Status, now: Timestamp) -> String {
     let Some(last) = status.gaps.recent.first() else {
         return match status.gaps.total {
-            0 => "No gap since the start.".into(),
-            total => format!("{} since the start.", capital(&count(total, "gap", "gaps"))),
+            0 => "No gap is known.".into(),
+            total => format!("{} so far.", capital(&count(total, "gap", "gaps"))),
         };
     };
     let ago = last.to.map(|to| span(since(to, now))).unwrap_or_default();
     let length = span(Duration::from_secs_f64(last.seconds.unwrap_or_default().max(0.0)));
     let gaps = capital(&count(status.gaps.total, "gap", "gaps"));
-    format!("{gaps} since the start; the last ({}, {length}) ended {ago} ago.", said(last.cause))
+    format!("{gaps} so far; the last ({}, {length}) ended {ago} ago.", said(last.cause))
 }
 
 fn fault(status: &Status, now: Timestamp) -> Answer {
@@ -395,6 +395,7 @@ mod tests {
             seconds: None,
             topics: 3,
             action: None,
+            rebased: None,
         }
     }
 
@@ -406,7 +407,7 @@ mod tests {
     fn all_is_well() {
         let verdict = Verdict::of(&well(), at(100));
         assert_eq!(words(&verdict.live), "Yes | 1 shard hears; the last frame came 3.0 s ago. | ");
-        assert_eq!(words(&verdict.losing), "No | No gap since the start. | ");
+        assert_eq!(words(&verdict.losing), "No | No gap is known. | ");
         assert_eq!(words(&verdict.fault), "Nobody's | Nothing is wrong now. | ");
         assert!(
             [verdict.live, verdict.losing, verdict.fault].iter().all(|one| one.mood == Mood::Good)
@@ -487,10 +488,7 @@ mod tests {
         let closed = Gap { to: Some(at(99)), seconds: Some(1.0), ..gap(None, "cut") };
         status.gaps.recent = vec![closed];
         let verdict = Verdict::of(&status, at(400));
-        assert_eq!(
-            past(&status, at(400)),
-            "3 gaps since the start; the last (cut, 1.0 s) ended 5 min ago."
-        );
+        assert_eq!(past(&status, at(400)), "3 gaps so far; the last (cut, 1.0 s) ended 5 min ago.");
         assert_eq!(verdict.live.mood, Mood::Bad, "nothing was reported for five minutes");
     }
 }

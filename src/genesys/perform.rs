@@ -8,9 +8,11 @@ use super::handshake::{Opener, Socket};
 use super::queues;
 use super::refusal::refusal;
 use super::rest::{Channel, Rest};
+use super::snapshots::Snapshot;
 use crate::clock::Clock;
+use crate::event::Topic;
 use crate::lifecycle::{
-    ChannelId, FoundChannel, Reason, Refusal, Reply, SecretVersion, SessionId, TokenId,
+    self, ChannelId, FoundChannel, Reason, Refusal, Reply, SecretVersion, SessionId, TokenId,
 };
 use crate::secret::Secrets;
 use secrecy::SecretString;
@@ -81,6 +83,26 @@ impl Platform {
 
     async fn list_queues(&self, token: TokenId) -> Result<Vec<super::wire::Queue>, Refusal> {
         self.rest.queues(&self.token(token)?).await
+    }
+
+    /// How these topics stand now.
+    pub(super) async fn read_snapshots(
+        &self,
+        token: TokenId,
+        what: lifecycle::Snapshot,
+        topics: &[Topic],
+    ) -> Result<Vec<Snapshot>, Refusal> {
+        let token = self.token(token)?;
+        match what {
+            lifecycle::Snapshot::Observations => self.rest.observations(&token, topics).await,
+            lifecycle::Snapshot::Members => {
+                let mut shown = Vec::with_capacity(topics.len());
+                for topic in topics {
+                    shown.push(self.rest.members(&token, topic).await?);
+                }
+                Ok(shown)
+            }
+        }
     }
 
     pub(super) async fn open_channel(&self, session: SessionId, token: TokenId) -> Reply {

@@ -6,6 +6,7 @@ use super::Error;
 use super::config::Config;
 use super::refusal::{LONGEST, answered_at, refusal};
 use super::refusal::{retry_after, scrub, unanswered};
+use super::snapshots::{self, Snapshot};
 use super::tls::Trust;
 use super::wire;
 use crate::clock::Clock;
@@ -197,6 +198,45 @@ impl Rest {
             queues.extend(page.entities);
             if is_last {
                 return Ok(queues);
+            }
+        }
+        let detail = format!("{CALL}: more than {PAGES_MAX} pages");
+        Err(refusal(Reason::Unexpected, detail))
+    }
+
+    /// How these queues' observations stand now.
+    pub(super) async fn observations(
+        &self,
+        token: &SecretString,
+        topics: &[Topic],
+    ) -> Result<Vec<Snapshot>, Refusal> {
+        const CALL: &str = "POST /api/v2/analytics/queues/observations/query";
+        let path = ["api", "v2", "analytics", "queues", "observations", "query"];
+        let request = self.http.post(below(&self.api, &path)).json(&snapshots::query(topics));
+        let answer = self.call(CALL, request, token, &[], Call::Rest).await?;
+        Ok(snapshots::observations(topics, &read(CALL, &answer)?))
+    }
+
+    /// Who is a member of the queue that is the topic's key, page by page.
+    pub(super) async fn members(
+        &self,
+        token: &SecretString,
+        topic: &Topic,
+    ) -> Result<Snapshot, Refusal> {
+        const CALL: &str = "GET /api/v2/routing/queues/{id}/members";
+        let mut members = Vec::new();
+        for number in 1..=PAGES_MAX {
+            let path = ["api", "v2", "routing", "queues", topic.key(), "members"];
+            let mut url = below(&self.api, &path);
+            url.query_pairs_mut()
+                .append_pair("pageSize", PAGE_SIZE)
+                .append_pair("pageNumber", &number.to_string());
+            let answer = self.call(CALL, self.http.get(url), token, &[], Call::Channel).await?;
+            let page: wire::MemberPage = read(CALL, &answer)?;
+            let is_last = page.entities.is_empty() || page.next_uri.is_none();
+            members.extend(page.entities);
+            if is_last {
+                return Ok(snapshots::members(topic, &members));
             }
         }
         let detail = format!("{CALL}: more than {PAGES_MAX} pages");

@@ -2,6 +2,7 @@
 //!
 //! Secrets never pass through here: tokens and channels are named by handles that only `genesys` can resolve.
 
+use super::{ReadId, ReadTopics, Snapshot};
 use crate::event::Topic;
 use crate::time::Time;
 use std::fmt;
@@ -96,6 +97,18 @@ pub enum Command {
     Close {
         /// Whose.
         session: SessionId,
+    },
+    /// Read over REST how these topics stand now. Answered by the shell, which publishes what comes, through
+    /// `Lifecycle::handle_snapshots` or `handle_snapshots_refused`.
+    ReadSnapshots {
+        /// Names the request.
+        read: ReadId,
+        /// On whose authority.
+        token: TokenId,
+        /// What is asked.
+        what: Snapshot,
+        /// About which topics; their keys are queues.
+        topics: ReadTopics,
     },
     /// Forget a channel's id and connectUri; the platform drops it by expiry.
     Forget {

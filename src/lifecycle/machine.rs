@@ -6,11 +6,12 @@ use super::census::Census;
 use super::channel::Channel;
 use super::login::{Login, Token};
 use super::output::{Note, Output};
-use super::plan;
+use super::plan::{self, ShardTopics};
+use super::rebase::Rebase;
 use super::session::Session;
 use super::shard::{Client, Shard};
 use super::state::State;
-use super::{Command, Config, Reason, Refusal, Reply, SessionId, ShardId};
+use super::{Command, Config, ReadId, Reason, Refusal, Reply, SessionId, ShardId};
 use crate::event::Topic;
 use crate::observation::Observation;
 use crate::time::Time;
@@ -60,6 +61,7 @@ pub struct Lifecycle {
     handshakes: Budget,
     /// REST calls; the pages of a listing count once, and it is made before all others.
     pub(super) rest: Budget,
+    rebase: Rebase,
     pub(super) rng: StdRng,
     pub(super) output: Output,
     closed: bool,
@@ -78,6 +80,7 @@ impl Lifecycle {
             census: Census::new(&config),
             handshakes: Budget::new(HANDSHAKES_MOST.0, HANDSHAKES_MOST.1),
             rest: Budget::new(REST_MOST.0, REST_MOST.1),
+            rebase: Rebase::new(&config),
             rng: StdRng::seed_from_u64(seed),
             output: Output::default(),
             config,
@@ -107,9 +110,10 @@ impl Lifecycle {
             Plan::Made => None,
         };
         let shards = self.shards.iter().filter_map(|shard| shard.poll_timeout(&self.config));
-        // Nor can the list of channels be asked for without one.
-        let census = self.census.poll_timeout().filter(|due| self.login.token(*due).is_some());
-        shards.chain(plan).chain(census).chain([self.login.poll_timeout()]).min()
+        // Without a token the login's own deadline is what to wait for.
+        let asked = [self.census.poll_timeout(), self.rebase.poll_timeout()];
+        let asked = asked.into_iter().flatten().filter(|due| self.login.token(*due).is_some());
+        shards.chain(plan).chain(asked).chain([self.login.poll_timeout()]).min()
     }
 
     /// Whether every topic of the plan is delivered by a session.
@@ -153,6 +157,41 @@ impl Lifecycle {
             session.channel.is_some() || matches!(session.state, State::Opening { .. })
         };
         self.retired.len() + self.sessions().filter(|session| held(session)).count()
+    }
+
+    /// A shard's topics, as they are subscribed to.
+    pub fn topics_of(&self, shard: ShardId) -> Option<&ShardTopics> {
+        self.shards.get(usize::from(shard.0)).map(Shard::topics)
+    }
+
+    /// A gap of these topics has ended: REST is asked for what it can show of them.
+    pub fn rebase(&mut self, gap: u64, topics: &[Topic], now: Time) {
+        if !self.closed {
+            self.rebase.want(gap, topics, &mut self.output);
+            self.step(now);
+        }
+    }
+
+    /// Snapshots came; `stale` ones were overtaken by live events and not published.
+    pub fn handle_snapshots(&mut self, read: ReadId, stale: &[Topic], now: Time) {
+        if !self.closed {
+            self.rebase.handle_read(read, stale, now, &mut self.output);
+            self.step(now);
+        }
+    }
+
+    /// Snapshots were refused.
+    pub fn handle_snapshots_refused(&mut self, read: ReadId, refusal: &Refusal, now: Time) {
+        if self.closed {
+            return;
+        }
+        if let Some(asked) = refusal.retry_after {
+            self.rest.close_until(now + asked);
+        }
+        let (rng, output) = (&mut self.rng, &mut self.output);
+        let refused = self.rebase.handle_refused(read, refusal, now, rng, output);
+        self.refuse_token(refused, now);
+        self.step(now);
     }
 
     /// A person asks for a successor of every session.
@@ -217,6 +256,7 @@ impl Lifecycle {
             return;
         }
         self.login.handle_timeout(now, &mut self.rng, &mut self.output);
+        self.rebase.handle_timeout(now, &mut self.rng, &mut self.output);
         if let Plan::Asked { deadline } = self.plan
             && deadline <= now
         {
@@ -369,6 +409,7 @@ impl Lifecycle {
         if let Plan::Wanted { due, parked: true } = &mut self.plan {
             *due = now.min(*due);
         }
+        self.rebase.wake();
         for shard in &mut self.shards {
             shard.wake(now);
         }
@@ -391,6 +432,9 @@ impl Lifecycle {
         for at in 0..self.shards.len() {
             self.with(at, now, |shard, client, output| shard.step(client, now, output));
         }
+        // Last: what keeps sessions alive comes before what mends their gaps.
+        let token = self.login.token(now);
+        self.rebase.step(token, &mut self.rest, now, &mut self.output);
     }
 
     fn with_shard(

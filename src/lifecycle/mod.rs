@@ -5,7 +5,8 @@
 //! ```text
 //!  Reply ──► Lifecycle ──► Command     Lifecycle ─┬─ Login    one token, bought before it is needed
 //!  now ───►      │     ──► Note                   └─ Shard…   a slice of the topics, always covered
-//!                └───────► deadline                    └─ Session…  one channel and its socket
+//!                └───────► deadline      │             └─ Session…  one channel and its socket
+//!                                        └─ Rebase   what REST is asked after a gap
 //! ```
 
 mod backoff;
@@ -20,6 +21,7 @@ mod machine;
 mod output;
 mod plan;
 mod reasons;
+mod rebase;
 mod rotation;
 mod session;
 mod shard;
@@ -38,6 +40,7 @@ pub use machine::Lifecycle;
 pub use output::Note;
 pub use plan::{CHANNELS_PER_CLIENT, ShardTopics, TOPICS_PER_CHANNEL, TooMany, plan};
 pub use reasons::{Answer, Call};
+pub use rebase::{ReadId, ReadTopics, Snapshot};
 pub use rotation::Trigger;
 pub use session::Session;
 pub use state::State;

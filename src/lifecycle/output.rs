@@ -30,6 +30,26 @@ pub enum Note {
         /// What was done about it.
         action: &'static str,
     },
+    /// The shard delivers for the first time.
+    Covered {
+        /// Which slice of the topics.
+        shard: ShardId,
+        /// The first certain delivery.
+        at: Time,
+    },
+    /// Re-basing after a gap is over. Counted in topics.
+    Rebased {
+        /// The gap's number.
+        gap: u64,
+        /// Snapshots that were published.
+        snapshots: u64,
+        /// Live events kept overtaking the answer, or another gap asked again.
+        superseded: u64,
+        /// REST did not show it.
+        failed: u64,
+        /// There is no snapshot of such a topic.
+        without: u64,
+    },
     /// The topics can never be taken as configured.
     Misplanned(super::plan::TooMany),
 }

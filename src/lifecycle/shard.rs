@@ -305,6 +305,8 @@ impl Shard {
                 if self.gap {
                     let action = if session.resumed { "resumed" } else { "resubscribed" };
                     output.notes.push_back(Note::GapClosed { shard: self.id, to: now, action });
+                } else {
+                    output.notes.push_back(Note::Covered { shard: self.id, at: now });
                 }
                 (self.covered, self.gap) = (true, false);
             }

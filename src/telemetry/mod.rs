@@ -33,11 +33,13 @@ impl Telemetry {
     /// Moves the counters; answers how many of its kind this is where a flood is thinkable, else 1.
     ///
     /// What is counted on the hot path (received, doubled, delivered, refused) is not counted here again.
+    #[expect(clippy::too_many_lines, reason = "one exhaustive match, most of which moves nothing")]
     fn count(&self, observation: &Observation) -> u64 {
         let metrics = &self.metrics;
         match observation {
             Observation::TokenRefused { reason, retry_in, .. }
-            | Observation::PlanRefused { reason, retry_in, .. } => {
+            | Observation::PlanRefused { reason, retry_in, .. }
+            | Observation::SnapshotRefused { reason, retry_in, .. } => {
                 self.throttled(reason, *retry_in);
             }
             Observation::RetryScheduled { reason, retry_in, .. } => {
@@ -51,11 +53,15 @@ impl Telemetry {
             Observation::RotationFailed { trigger, .. } => {
                 metrics.sessions.rotation(trigger, metrics::OUTCOMES[1]);
             }
-            Observation::GapOpened { cause, .. } => metrics.stream.gap_opened(cause),
-            Observation::GapClosed { from, to, .. } => {
-                let micros = to.as_micros().saturating_sub(from.as_micros());
-                let length = std::time::Duration::from_micros(micros);
-                metrics.stream.gap_closed(length);
+            Observation::GapOpened { cause, certainty, .. } => {
+                metrics.stream.gap_opened(cause, certainty);
+            }
+            Observation::Rebased { snapshots, superseded, failed, without, .. } => {
+                metrics.stream.rebased([*snapshots, *superseded, *failed, *without]);
+            }
+            Observation::FeedSuspected { .. } => metrics.stream.suspected(),
+            Observation::GapClosed { certainty, from, to, .. } => {
+                metrics.stream.gap_closed(certainty, to.since(*from));
             }
             Observation::FrameUnreadable { .. } => return metrics.stream.unreadable(),
             Observation::EventParked { sink, .. } => {
@@ -88,9 +94,11 @@ impl Telemetry {
             | Observation::PlanMade { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
+            | Observation::LedgerFailed { .. }
             | Observation::SinkReleased { .. }
             | Observation::SinkAdded { .. }
             | Observation::FilterErred { .. }
+            | Observation::MarkerRefused { .. }
             | Observation::ConfigApplied { .. }
             | Observation::ConfigPending { .. }
             | Observation::ConfigOverridden { .. }

@@ -199,24 +199,57 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         Observation::PlanMade { topics, shards } => {
             info!(event = "plan_made", topics, shards, "{topics} topics on {shards} channel(s)")
         }
-        Observation::GapOpened { number, shard, cause, from } => warn!(
+        Observation::GapOpened { number, shard, cause, certainty, from } => warn!(
             event = "gap_opened",
             number,
             shard,
             cause,
+            certainty,
             from = %from,
             "gap {number} opened on shard {shard} ({cause}): notifications may be missed from {from} on"
         ),
-        Observation::GapClosed { number, shard, cause, from, to, action } => warn!(
+        Observation::GapClosed { number, shard, cause, certainty, from, to, action } => warn!(
             event = "gap_closed",
             number,
             shard,
             cause,
+            certainty,
             from = %from,
             to = %to,
             action,
             "gap {number} on shard {shard} ({cause}) closed after {}: from {from} to {to}; {action}",
             Span(Duration::from_micros(to.as_micros().saturating_sub(from.as_micros())))
+        ),
+        Observation::Rebased { gap, snapshots, superseded, failed, without } => info!(
+            event = "rebased",
+            gap,
+            snapshots,
+            superseded,
+            failed,
+            without,
+            "after gap {gap}: {snapshots} topic(s) re-based, {superseded} overtaken by live events, {failed} failed; \
+             of {without} there is no snapshot"
+        ),
+        Observation::SnapshotRefused { what, reason, detail, retry_in, given_up } => warn!(
+            event = "snapshot_refused",
+            what,
+            reason,
+            detail,
+            retry_in_seconds = retry_in.as_secs_f64(),
+            given_up,
+            "no snapshot of {what} ({reason}): {detail}"
+        ),
+        Observation::FeedSuspected { shard, keys } => warn!(
+            event = "feed_suspected",
+            shard,
+            keys,
+            "a lively key of shard {shard} has fallen silent while its session is well ({keys} altogether): notifications may be \
+             missed; nothing is done about it but to say so"
+        ),
+        Observation::LedgerFailed { detail } => error!(
+            event = "ledger_failed",
+            detail,
+            "the gap ledger: {detail}; gaps may be forgotten over a restart until it can be written"
         ),
         Observation::FrameUnreadable { session, detail, bytes } => {
             if is_loud(nth) {
@@ -265,6 +298,17 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             } else {
                 debug!(event = "event_parked", sink, topic, number, reason, nth);
             }
+        }
+        Observation::MarkerRefused { sink, topic, number, reason } => {
+            let topic = topic.name();
+            error!(
+                event = "marker_refused",
+                sink,
+                topic,
+                number,
+                reason,
+                "sink {sink} cannot take the marker of parked event {number} of {topic} either: {reason}; that number is missing there, the event is among the dead letters"
+            );
         }
         Observation::FilterErred { sink, topic, problem, count } => {
             let topic = topic.name();

@@ -29,6 +29,10 @@ fi
 say() { printf '%s: %s\n' "$name" "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
+# Whatever ends a script that nobody foresaw is named; a caller sees nothing but stderr.
+set -E
+trap 'say "line $LINENO: \"$BASH_COMMAND\" failed with status $?"' ERR
+
 # ── Installing ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 # installed NAME PIN COMMAND: sets `home` to a folder that COMMAND has filled, once. An installation is never changed: another

@@ -56,7 +56,7 @@ start() {
   fi
   [[ -z ${secure-} ]] || { port_for ssl; port_for sasl; }
   settings >"$data/server.properties"
-  [[ -e $data/log/meta.properties ]] || format >>"$log" 2>&1 </dev/null
+  [[ -e $data/log/meta.properties ]] || format >>"$log" 2>&1 </dev/null || unformatted
   launch java "$(class_archive broker)" -Xms256m -Xmx512m -cp "$home/libs/*" -Dlog4j2.level=INFO \
     kafka.Kafka "$data/server.properties"
 }
@@ -66,7 +66,8 @@ format() {
   if [[ -n ${first-} ]]; then
     cluster=$(sed -n 's/^cluster.id=//p' "$first/log/meta.properties")
   else
-    cluster=$(head -c 16 /dev/urandom | base64 | tr +/ -_ | tr -d =)
+    # Letters and digits only: an id that began with a dash, as one in 64 would, was taken for an option.
+    cluster=$(head -c 16 /dev/urandom | base64 | tr +/ az | tr -d =)
     arguments=(--standalone)
   fi
   if [[ -n ${secure-} ]]; then
@@ -76,6 +77,12 @@ format() {
   fi
   java "$(class_archive tool)" -XX:TieredStopAtLevel=1 -cp "$home/libs/*" kafka.tools.StorageTool format \
     --cluster-id "$cluster" --config "$data/server.properties" "${arguments[@]}"
+}
+
+unformatted() {
+  say "cannot format $data; the end of $log:"
+  tail -n 30 "$log" >&2
+  exit 1
 }
 
 # The JVM's option to use an archive of loaded classes, or at the first time to write it.

@@ -29,7 +29,10 @@ fn kind(command: &Command) -> Option<usize> {
         | Command::OpenChannel { .. }
         | Command::Subscribe { .. } => Some(1),
         Command::Connect { .. } => Some(2),
-        Command::Ping { .. } | Command::Close { .. } | Command::Forget { .. } => None,
+        Command::Ping { .. }
+        | Command::Close { .. }
+        | Command::Forget { .. }
+        | Command::ReadSnapshots { .. } => None,
     }
 }
 
@@ -98,7 +101,7 @@ impl World {
                 self.due.retain(|_, reply| session_of(reply) != Some(session));
                 return None;
             }
-            Command::Forget { .. } => return None,
+            Command::Forget { .. } | Command::ReadSnapshots { .. } => return None,
         })
     }
 

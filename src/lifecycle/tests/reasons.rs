@@ -56,7 +56,8 @@ fn asked_after(at: At, reason: Reason, time: Duration) -> (World, Vec<&'static s
             | Command::ListChannels { .. }
             | Command::Ping { .. }
             | Command::Close { .. }
-            | Command::Forget { .. } => continue,
+            | Command::Forget { .. }
+            | Command::ReadSnapshots { .. } => continue,
         };
         if !names.contains(&name) {
             names.push(name);

@@ -390,7 +390,10 @@ impl World {
                     to,
                     ..
                 }) => self.hold_to_the_picture(session, from, to),
-                Note::Observed(_) | Note::Misplanned(_) => {}
+                Note::Observed(_)
+                | Note::Misplanned(_)
+                | Note::Covered { .. }
+                | Note::Rebased { .. } => {}
             }
         }
         while let Some(command) = self.lifecycle.poll_command() {

@@ -145,6 +145,11 @@ impl Arbiter {
         self.desk.verdicts.pop_front()
     }
 
+    /// Whether something of that key was heard and waits to be published.
+    pub fn holds(&self, key_fingerprint: u64) -> bool {
+        self.shards.values().any(|shard| shard.holds(key_fingerprint))
+    }
+
     /// When `handle_timeout` is due.
     pub fn poll_timeout(&self) -> Option<Time> {
         self.shards.values().filter_map(|shard| shard.poll_timeout(self.desk.hold)).min()

@@ -32,6 +32,11 @@ pub(super) struct Shard {
 }
 
 impl Shard {
+    /// Whether a sight of that key waits.
+    pub(super) fn holds(&self, key: u64) -> bool {
+        self.held_by_key.get(&key).is_some_and(|held| !held.is_empty())
+    }
+
     /// Whether it has no leg and remembers nothing.
     pub(super) fn is_idle(&self) -> bool {
         self.legs.is_empty() && self.entries.is_empty()

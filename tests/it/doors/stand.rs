@@ -219,6 +219,7 @@ pub(super) fn well(clock: Clock) -> Status {
         seconds: Some(1.0),
         topics: 3,
         action: Some("the same channel was taken up again"),
+        rebased: None,
     }];
     status.sinks = vec![Sink {
         connected: true,

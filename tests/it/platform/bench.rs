@@ -187,6 +187,7 @@ impl Bench {
                     Incoming::Reply(reply) if is_it(&reply) => return reply,
                     Incoming::Reply(_)
                     | Incoming::Notification { .. }
+                    | Incoming::Snapshots { .. }
                     | Incoming::Observation(_) => {}
                 }
             }
@@ -208,7 +209,10 @@ impl Bench {
     pub async fn notification(&mut self) -> Notification {
         match self.incoming().await {
             Incoming::Notification { notification, .. } => notification,
-            other @ (Incoming::Reply(_) | Incoming::Observation(_)) => panic!("{other:?}"),
+            other
+            @ (Incoming::Reply(_) | Incoming::Snapshots { .. } | Incoming::Observation(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 
