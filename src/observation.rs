@@ -36,6 +36,12 @@ pub enum Observation {
     PlanRefused { reason: &'static str, detail: String, retry_in: Duration },
     /// The topics are known and divided between so many channels.
     PlanMade { topics: usize, shards: usize },
+    /// The list of topics has changed: these keys (queues) joined, those left.
+    PlanChanged { joined: Vec<String>, left: Vec<String>, topics: usize, shards: usize },
+    /// The platform took a change of a live session's topics: so many subscriptions joined, so many left.
+    TopicsAmended { session: String, shard: u16, added: usize, removed: usize },
+    /// The platform did not take a change of a live session's topics; the session goes on, the change is repeated.
+    AmendRefused { session: String, shard: u16, detail: String, retry_in: Duration },
 
     // --- session ---
     /// A session entered a state.
@@ -60,6 +66,8 @@ pub enum Observation {
     QueueUnknown { queue: String },
     /// The platform refused a topic; the others are subscribed.
     TopicRejected { topic: Topic, reason: String },
+    /// The platform takes a topic that it refused before.
+    TopicPermitted { topic: Topic },
     /// A planned change started: a successor is being made.
     RotationStarted { shard: u16, trigger: &'static str, predecessor: String, successor: String },
     /// The successor has settled and the predecessor is closed. `overlap` is how long both delivered.

@@ -4,7 +4,7 @@
 //! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. the order to rotate;
 //! 5. what has changed of the configuration; 6. time.
 
-use super::gaps::{Closed, expanded};
+use super::gaps::Closed;
 use super::renewal::Renewal;
 use super::report::Report;
 use super::stall::Stall;
@@ -12,7 +12,7 @@ use super::status::Status;
 use super::stream::Stream;
 use crate::clock::Clock;
 use crate::genesys::{Genesys, Incoming};
-use crate::lifecycle::{self, Command, Heard, Lifecycle, Note, Reply, SessionId, ShardId, State};
+use crate::lifecycle::{self, Command, Heard, Lifecycle, Note, Reply, SessionId, State};
 use crate::observation::Observation;
 use crate::sequence::Rebased;
 use crate::time::{Time, Timestamp};
@@ -106,6 +106,7 @@ impl Driver {
             if report_at <= now {
                 (reported, report_at) = (now, now + REPORT_EVERY);
                 self.look(now);
+                self.stream.show_legs();
                 self.show(now);
             }
             let due = [self.lifecycle.poll_timeout(), self.stream.poll_timeout()];
@@ -275,35 +276,22 @@ impl Driver {
     fn reply(&mut self, reply: Reply, now: Time) {
         let connected =
             if let Reply::Connected { session } = &reply { Some(*session) } else { None };
-        self.note(&reply);
+        self.report.note_reply(&reply);
         self.lifecycle.handle_reply(reply, now);
         // What the reply asks for comes first: a session that closes leaves the stream before another joins it.
         self.execute(now);
         if let Some(session) = connected
-            && let Some(shard) = self.shard_of(session)
+            && let Some((shard, leg)) = self.place_of(session)
         {
-            self.stream.begin(session, shard, now);
+            self.stream.begin(session, shard, leg, now);
         }
     }
 
-    /// Takes note of what only a reply tells.
-    fn note(&mut self, reply: &Reply) {
-        if let Reply::TopicsListed { topics, .. } = reply {
-            self.report.note_topics(topics.len());
-        }
-        if let Reply::Subscribed { session, rejected } = reply {
-            let mut sessions = self.lifecycle.sessions();
-            if let Some(own) = sessions.find(|own| own.id == *session) {
-                self.report.note_refused(own.shard.0, rejected);
-            }
-        }
-    }
-
-    /// The shard of a session whose socket is open.
-    fn shard_of(&self, session: SessionId) -> Option<u16> {
+    /// The shard and the leg of a session whose socket is open.
+    fn place_of(&self, session: SessionId) -> Option<(u16, usize)> {
         let mut sessions = self.lifecycle.sessions();
         let open = sessions.find(|own| own.id == session && own.has_socket())?;
-        Some(open.shard.0)
+        Some((open.shard.0, open.leg))
     }
 
     fn execute(&mut self, now: Time) {
@@ -359,16 +347,15 @@ impl Driver {
 
     /// Takes from an observation what the stream must know.
     fn heed(&mut self, observation: &Observation, now: Time) {
-        if let Observation::PlanMade { .. } = observation {
-            let shards = (0..self.lifecycle.shards()).filter_map(|shard| {
-                let topics = self.lifecycle.topics_of(ShardId(shard))?;
-                Some((shard, expanded(topics)))
-            });
-            let shards = shards.collect();
-            let closed = self.stream.plan(shards);
+        if let Observation::PlanMade { .. } | Observation::PlanChanged { .. } = observation {
+            let topics = self.lifecycle.topics();
+            let shards = topics.shards().map(|id| (id.0, topics.each_of(id).cloned().collect()));
+            let closed = self.stream.plan(shards.collect());
             self.rebase(closed, now);
         } else if let Observation::TopicRejected { topic, .. } = observation {
             self.stream.refuse(topic);
+        } else if let Observation::TopicPermitted { topic } = observation {
+            self.stream.permit(topic);
         } else if let Observation::RotationFinished { shard, .. } = observation {
             self.stream.rotated(*shard, now);
         }

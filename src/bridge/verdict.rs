@@ -98,8 +98,7 @@ fn live(status: &Status, now: Timestamp) -> Answer {
         return Answer::new(Mood::Bad, "Not yet", why)
             .next("It tries again by itself.", status.login.retry_at);
     }
-    let deaf: Vec<String> =
-        (0..status.shards).filter_map(|shard| status.deaf(shard, now)).collect();
+    let deaf: Vec<String> = status.numbers().filter_map(|shard| status.deaf(shard, now)).collect();
     let Some(first) = deaf.first() else {
         let shards = count(u64::from(status.shards), "shard hears", "shards hear");
         let quiet = span(status.last_frame_age(now));
@@ -236,7 +235,7 @@ fn login(status: &Status) -> Option<Answer> {
 }
 
 fn session(status: &Status, now: Timestamp) -> Option<Answer> {
-    let is_deaf = (0..status.shards).any(|shard| status.deaf(shard, now).is_some());
+    let is_deaf = status.numbers().any(|shard| status.deaf(shard, now).is_some());
     let session = trying(status)?;
     let (whose, next) = blame(session.last_reason.unwrap_or_default());
     let words = session.last_words.as_deref().unwrap_or("It could not be opened");
@@ -373,6 +372,7 @@ mod tests {
         Session {
             id: id.to_owned(),
             shard: 0,
+            leg: 1,
             state,
             since: at(1),
             last_frame: Some(at(97)),

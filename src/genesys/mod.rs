@@ -164,6 +164,13 @@ impl Genesys {
                     Incoming::Snapshots { read, what, received, shown }
                 });
             }
+            // Its outcome counts also when the session loses its socket meanwhile: topics belong to the channel.
+            Command::Amend { session, token, channel, change } => {
+                self.answer(
+                    None,
+                    async move { platform.amend(session, token, channel, &change).await },
+                );
+            }
             Command::Connect { session, channel } => self.connect(session, channel),
             Command::Ping { session } => self.ping(session),
             Command::Close { session } => self.close(session),

@@ -12,7 +12,8 @@ use super::snapshots::Snapshot;
 use crate::clock::Clock;
 use crate::event::Topic;
 use crate::lifecycle::{
-    self, ChannelId, FoundChannel, Reason, Refusal, Reply, SecretVersion, SessionId, TokenId,
+    self, Change, ChannelId, FoundChannel, Reason, Refusal, Reply, SecretVersion, SessionId,
+    TokenId,
 };
 use crate::secret::Secrets;
 use secrecy::SecretString;
@@ -70,18 +71,21 @@ impl Platform {
 
     pub(super) async fn list_topics(&self, token: TokenId) -> Reply {
         let Config { queues, topics, .. } = &self.config;
-        let mut listed = Vec::new();
+        let (mut listed, mut calls) = (Vec::new(), 0);
         if queues::need_listing(queues, topics) {
-            listed = match self.list_queues(token).await {
+            (listed, calls) = match self.list_queues(token).await {
                 Ok(listed) => listed,
                 Err(refusal) => return Reply::TopicsRefused { refusal },
             };
         }
         let (topics, unknown) = queues::expand(queues, topics, &listed);
-        Reply::TopicsListed { topics, unknown }
+        Reply::TopicsListed { topics, unknown, calls }
     }
 
-    async fn list_queues(&self, token: TokenId) -> Result<Vec<super::wire::Queue>, Refusal> {
+    async fn list_queues(
+        &self,
+        token: TokenId,
+    ) -> Result<(Vec<super::wire::Queue>, usize), Refusal> {
         self.rest.queues(&self.token(token)?).await
     }
 
@@ -144,11 +148,31 @@ impl Platform {
                 return Err(refusal(Reason::ChannelGone, detail));
             }
             let (token, channel) = (self.token(token)?, self.channel(channel)?);
-            self.rest.subscribe(&token, &channel.id, topics).await
+            self.rest.replace_topics(&token, &channel.id, topics).await
         };
         match subscribed.await {
             Ok(rejected) => Reply::Subscribed { session, rejected },
             Err(refusal) => Reply::Refused { session, refusal },
+        }
+    }
+
+    pub(super) async fn amend(
+        &self,
+        session: SessionId,
+        token: TokenId,
+        channel: ChannelId,
+        change: &Change,
+    ) -> Reply {
+        let amended = async {
+            let (token, own) = (self.token(token)?, self.channel(channel)?);
+            match change {
+                Change::Add(topics) => self.rest.add_topics(&token, &own.id, topics).await,
+                Change::Replace(topics) => self.rest.replace_topics(&token, &own.id, topics).await,
+            }
+        };
+        match amended.await {
+            Ok(rejected) => Reply::Amended { session, channel, rejected },
+            Err(refusal) => Reply::AmendRefused { session, channel, refusal },
         }
     }
 

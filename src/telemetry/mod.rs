@@ -47,8 +47,7 @@ impl Telemetry {
                 self.throttled(reason, *retry_in);
             }
             Observation::RotationFinished { trigger, overlap, .. } => {
-                metrics.sessions.rotation(trigger, metrics::OUTCOMES[0]);
-                metrics.sessions.overlapped(trigger, *overlap);
+                metrics.sessions.rotated(trigger, *overlap);
             }
             Observation::RotationFailed { trigger, .. } => {
                 metrics.sessions.rotation(trigger, metrics::OUTCOMES[1]);
@@ -73,11 +72,7 @@ impl Telemetry {
             Observation::EpochBegan { reason, .. } => metrics.journal.epoch(reason),
             Observation::DoorPanicked { .. } => metrics.door_panicked(),
             Observation::ConfigRead { outcome, .. } => metrics.configuration.read(outcome),
-            Observation::SinkFailed { sink, kind, .. } => {
-                if let Some(sink) = metrics.sink(sink) {
-                    sink.failed(kind);
-                }
-            }
+            Observation::SinkFailed { sink, kind, .. } => self.sink_failed(sink, kind),
             // States are shown from the status when somebody scrapes.
             Observation::SecretSeen { .. }
             | Observation::SecretSourceFailed { .. }
@@ -90,8 +85,12 @@ impl Telemetry {
             | Observation::SessionLost { .. }
             | Observation::QueueUnknown { .. }
             | Observation::TopicRejected { .. }
+            | Observation::TopicPermitted { .. }
             | Observation::RotationStarted { .. }
             | Observation::PlanMade { .. }
+            | Observation::PlanChanged { .. }
+            | Observation::TopicsAmended { .. }
+            | Observation::AmendRefused { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
             | Observation::LedgerFailed { .. }
@@ -113,6 +112,12 @@ impl Telemetry {
             | Observation::Drained { .. } => {}
         }
         1
+    }
+
+    fn sink_failed(&self, sink: &str, kind: &'static str) {
+        if let Some(sink) = self.metrics.sink(sink) {
+            sink.failed(kind);
+        }
     }
 
     fn throttled(&self, reason: &'static str, wait: std::time::Duration) {

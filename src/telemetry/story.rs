@@ -199,6 +199,40 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         Observation::PlanMade { topics, shards } => {
             info!(event = "plan_made", topics, shards, "{topics} topics on {shards} channel(s)")
         }
+        Observation::PlanChanged { joined, left, topics, shards } => info!(
+            event = "plan_changed",
+            joined = joined.len(),
+            left = left.len(),
+            joined_keys = first_of(joined),
+            left_keys = first_of(left),
+            topics,
+            shards,
+            "{} joined ({}), {} left ({}); now {topics} topics on {shards} channel(s)",
+            joined.len(),
+            first_of(joined),
+            left.len(),
+            first_of(left)
+        ),
+        Observation::TopicsAmended { session, shard, added, removed } => info!(
+            event = "topics_amended",
+            session,
+            shard,
+            added,
+            removed,
+            "{session} carries {added} subscription(s) more and {removed} less, on the same socket"
+        ),
+        Observation::AmendRefused { session, shard, detail, retry_in } => warn!(
+            event = "amend_refused",
+            session,
+            shard,
+            detail,
+            retry_in_seconds = retry_in.as_secs_f64(),
+            "the topics of {session} could not be changed: {detail}; it goes on with what it has, next attempt in {}",
+            Span(*retry_in)
+        ),
+        Observation::TopicPermitted { topic } => {
+            info!(event = "topic_permitted", topic = topic.name(), "the platform takes {topic} now")
+        }
         Observation::GapOpened { number, shard, cause, certainty, from } => warn!(
             event = "gap_opened",
             number,
@@ -483,6 +517,19 @@ impl fmt::Display for Span {
             60..=3599 => write!(f, "{}m {}s", seconds / 60, seconds % 60),
             _ => write!(f, "{}h {}m", seconds / 3600, seconds % 3600 / 60),
         }
+    }
+}
+
+/// So many keys are named in a line.
+const KEYS_MAX: usize = 10;
+
+fn first_of(keys: &[String]) -> String {
+    match keys.split_at_checked(KEYS_MAX) {
+        Some((named, more)) if !more.is_empty() => {
+            format!("{} and {} more", named.join(", "), more.len())
+        }
+        Some(_) | None if keys.is_empty() => "none".to_owned(),
+        Some(_) | None => keys.join(", "),
     }
 }
 

@@ -21,7 +21,7 @@ use body::Told;
 use causes::{ENDED, JOURNAL_DAMAGED, WHOLE, certainty_of, class};
 pub(super) use causes::{FEED_SILENT, JOURNAL_DISK, JOURNAL_FULL, RESTART, UNREADABLE};
 use owed::Owed;
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// A gap that has ended, and the topics that it concerned.
 #[derive(Debug, PartialEq, Eq)]
@@ -212,6 +212,11 @@ impl Gaps {
     /// The platform refused a topic: nothing of it can be missing.
     pub fn refuse(&mut self, topic: &Topic) {
         self.refused.insert(topic.clone());
+    }
+
+    /// The platform takes a topic that it refused before.
+    pub fn permit(&mut self, topic: &Topic) {
+        self.refused.remove(topic);
     }
 
     /// Opens a gap of a shard; of all its topics where none are named.
@@ -476,31 +481,5 @@ impl Gaps {
         if let Some(keeper) = &self.keeper {
             keeper.save(&self.ledger);
         }
-    }
-}
-
-/// The topics that a list of subscriptions stands for: a combined one, `prefix?a&b`, for each of its parts.
-pub fn expanded(subscriptions: &[Box<str>]) -> Vec<Topic> {
-    let names = subscriptions.iter().flat_map(|name| match name.split_once('?') {
-        None => vec![name.to_string()],
-        Some((prefix, parts)) => {
-            parts.split('&').map(|part| format!("{prefix}.{part}")).collect::<Vec<_>>()
-        }
-    });
-    let unique: BTreeSet<String> = names.collect();
-    unique.iter().map(|name| Topic::new(name)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_combined_topic_is_each_of_its_parts() {
-        let names: Vec<String> = expanded(&["v2.a.b".into(), "v2.q?x&y".into(), "v2.q.x".into()])
-            .iter()
-            .map(Topic::to_string)
-            .collect();
-        assert_eq!(names, ["v2.a.b", "v2.q.x", "v2.q.y"]);
     }
 }

@@ -49,13 +49,22 @@ struct Burst {
     quiet_at: Time,
 }
 
+/// Where a session belongs: its shard, and its leg of it.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    shard: u16,
+    leg: usize,
+}
+
 /// The stream from the sockets to the journal.
 #[derive(Debug)]
 pub struct Stream {
     clock: Clock,
     arbiter: Arbiter,
     /// Sessions whose frames are taken, and their shards; late frames of a session that was closed are nobody's.
-    legs: BTreeMap<SessionId, u16>,
+    legs: BTreeMap<SessionId, Place>,
+    /// The leg of each session that has ended and whose score is still to be taken.
+    ended: BTreeMap<SessionId, usize>,
     privacy: Privacy,
     routes: Routes,
     /// When each sink's filter errors were last told.
@@ -86,6 +95,7 @@ impl Stream {
             clock,
             arbiter,
             legs: BTreeMap::new(),
+            ended: BTreeMap::new(),
             privacy: Privacy::off(),
             routes: Routes::default(),
             told: BTreeMap::new(),
@@ -163,14 +173,15 @@ impl Stream {
     }
 
     /// A session's socket is open: its frames count from now on.
-    pub fn begin(&mut self, session: SessionId, shard: u16, now: Time) {
-        self.legs.insert(session, shard);
+    pub fn begin(&mut self, session: SessionId, shard: u16, leg: usize, now: Time) {
+        self.legs.insert(session, Place { shard, leg });
         self.arbiter.begin(Leg(session.0), shard, now);
     }
 
     /// Nothing more comes from a session.
     pub fn end(&mut self, session: SessionId, now: Time) {
-        if let Some(shard) = self.legs.remove(&session) {
+        if let Some(Place { shard, leg }) = self.legs.remove(&session) {
+            self.ended.insert(session, leg);
             self.arbiter.end(Leg(session.0), now);
             self.publish(now);
             self.gaps.distrust(shard, RESTART);
@@ -179,7 +190,7 @@ impl Stream {
 
     /// A session said something.
     pub fn take(&mut self, session: SessionId, notification: Notification, now: Time) {
-        let Some(shard) = self.legs.get(&session).copied() else {
+        let Some(Place { shard, .. }) = self.legs.get(&session).copied() else {
             return;
         };
         self.counts.received += 1;
@@ -199,6 +210,19 @@ impl Stream {
         self.publish(now);
     }
 
+    /// Tells the metrics how the legs did since this was last called. Called now and then, not for each event.
+    pub fn show_legs(&mut self) {
+        for (leg, score) in self.arbiter.take_scores() {
+            let session = SessionId(leg.0);
+            let lives = self.legs.get(&session).map(|place| place.leg);
+            if let Some(leg) = lives.or_else(|| self.ended.get(&session).copied()) {
+                let legs = &self.metrics.stream.legs;
+                legs.compared(leg, score.won, score.followed, score.missed, score.lag);
+            }
+        }
+        self.ended.clear();
+    }
+
     /// The topics of each shard are known. Answers the gaps that waited for that to end.
     pub fn plan(&mut self, topics: BTreeMap<u16, Vec<Topic>>) -> Vec<Closed> {
         self.gaps.plan(topics, self.clock.timestamp(), &mut self.journal)
@@ -207,6 +231,11 @@ impl Stream {
     /// The platform refused a topic.
     pub fn refuse(&mut self, topic: &Topic) {
         self.gaps.refuse(topic);
+    }
+
+    /// The platform takes a topic that it refused before.
+    pub fn permit(&mut self, topic: &Topic) {
+        self.gaps.permit(topic);
     }
 
     /// No session of a shard delivers any more.
@@ -244,7 +273,7 @@ impl Stream {
 
     /// A frame of a session could not be read; `complete` is when the one before it came.
     pub fn unreadable(&mut self, session: SessionId, complete: Timestamp, now: Time) {
-        let Some(shard) = self.legs.get(&session).copied() else {
+        let Some(Place { shard, .. }) = self.legs.get(&session).copied() else {
             return;
         };
         let at = self.clock.timestamp();

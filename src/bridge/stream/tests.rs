@@ -23,7 +23,7 @@ fn full_after_two() -> (Stream, Reader) {
     let gaps = Gaps::new(Kept::default(), 10, true, None);
     let feed = Feed::new(Duration::ZERO);
     let mut stream = Stream::new(Clock::start(), arbiter, journal, (gaps, feed), metrics);
-    stream.begin(SESSION, 0, Time::START);
+    stream.begin(SESSION, 0, 0, Time::START);
     (stream, readers.remove(0))
 }
 

@@ -4,6 +4,8 @@ mod herd;
 mod platform;
 mod properties;
 mod reasons;
+mod redundant;
+mod topics;
 mod transcripts;
 mod world;
 

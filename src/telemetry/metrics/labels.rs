@@ -18,8 +18,15 @@ pub const STATES: [&str; 8] = [
 ];
 
 /// What makes us replace a session that works.
-pub const TRIGGERS: [&str; 6] =
-    ["closing_notice", "secret", "token_expiry", "channel_expiry", "channel_lost", "operator"];
+pub const TRIGGERS: [&str; 7] = [
+    "closing_notice",
+    "secret",
+    "token_expiry",
+    "channel_expiry",
+    "topics",
+    "channel_lost",
+    "operator",
+];
 
 /// How an attempt to replace a session ended; a failed one is tried again.
 pub const OUTCOMES: [&str; 2] = ["completed", "failed"];
@@ -49,6 +56,12 @@ pub const CERTAINTIES: [&str; 2] = ["certain", "possible"];
 
 /// What re-basing made of a topic.
 pub const REBASED: [&str; 4] = ["snapshot", "superseded", "failed", "without"];
+
+/// The legs of a shard; without redundancy there is the first alone.
+pub const LEGS: [&str; 2] = ["1", "2"];
+
+/// What a leg showed beside another.
+pub const SIGHTS: [&str; 3] = ["won", "followed", "missed"];
 
 /// Whether the platform took a topic.
 pub const TOPIC_STATES: [&str; 2] = ["permitted", "rejected"];

@@ -9,6 +9,7 @@ mod configuration;
 mod disk;
 mod journal;
 mod labels;
+mod legs;
 mod login;
 mod process;
 mod session;
@@ -25,9 +26,10 @@ pub use configuration::Configuration;
 pub use journal::Journal;
 pub use labels::{
     BROKER_STATES, BUDGETS, CERTAINTIES, EPOCH_REASONS, FAILURES, FAMILIES, JOURNAL_OPERATIONS,
-    OTHER_GAP_CAUSES, OUTCOMES, POSSIBLE_GAP_CAUSES, REBASED, RELOADS, STATES, TOPIC_STATES,
-    TRIGGERS,
+    LEGS, OTHER_GAP_CAUSES, OUTCOMES, POSSIBLE_GAP_CAUSES, REBASED, RELOADS, SIGHTS, STATES,
+    TOPIC_STATES, TRIGGERS,
 };
+pub use legs::Legs;
 pub use login::{Login, Shown};
 pub use session::Sessions;
 pub use sink::{Backlog, Sink};
