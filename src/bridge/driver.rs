@@ -235,12 +235,16 @@ impl Driver {
 
     /// Takes over what has changed of the configuration, between two events.
     fn renew(&mut self, renewal: Renewal) {
-        let Renewal { privacy, told, shown } = renewal;
+        let Renewal { privacy, choice, told, shown } = renewal;
         if let Some(privacy) = privacy {
             self.stream.guard(privacy);
         }
         told.iter().for_each(|observation| self.report.record(observation));
         self.report.note_configuration(shown);
+        if let Some(choice) = choice {
+            self.genesys.choose(choice);
+            self.lifecycle.handle_chosen(self.clock.now());
+        }
     }
 
     fn hear(&mut self, session: SessionId, at: Time, now: Time) {

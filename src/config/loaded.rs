@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Keys and tables that a running process takes over; all others need a new process.
-const LIVE: [&[&str]; 2] = [&["log", "level"], &["privacy"]];
+const LIVE: [&[&str]; 4] =
+    [&["genesys", "queues"], &["genesys", "topics"], &["log", "level"], &["privacy"]];
 
 /// What stands for a value that may be a secret.
 const HIDDEN: &str = "(hidden)";
@@ -105,6 +106,8 @@ impl Loaded {
                 None => drop(self.tree.remove(&path)),
             }
         }
+        self.config.genesys.queues.clone_from(&new.config.genesys.queues);
+        self.config.genesys.topics.clone_from(&new.config.genesys.topics);
         self.config.log.level.clone_from(&new.config.log.level);
         self.config.privacy.clone_from(&new.config.privacy);
         self.file.clone_from(&new.file);

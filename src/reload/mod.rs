@@ -10,6 +10,7 @@ use crate::bridge::Renewal;
 use crate::bridge::status::Configuration;
 use crate::clock::Clock;
 use crate::config::{Difference, Loaded, Mistakes, Text};
+use crate::genesys::Choice;
 use crate::observation::Observation;
 use crate::privacy::{self, Privacy};
 use crate::telemetry::logging::Knob;
@@ -94,18 +95,26 @@ struct Fresh {
     key: Option<Key>,
 }
 
+/// What came of judging a text.
+#[derive(Default)]
+struct Taken {
+    told: Vec<Observation>,
+    privacy: Option<Privacy>,
+    choice: Option<Choice>,
+}
+
 impl Reloader {
     /// Looks each second and whenever somebody asks, until the driver takes nothing any more.
     pub async fn run(mut self) {
-        let mut told = Vec::new();
-        let mut privacy = None;
+        let mut taken = Taken::default();
         loop {
-            let renewal = Renewal { privacy, told, shown: self.shown.clone() };
+            let Taken { told, privacy, choice } = taken;
+            let renewal = Renewal { privacy, choice, told, shown: self.shown.clone() };
             if self.renewals.send(renewal).await.is_err() {
                 return;
             }
             let (trigger, text) = self.next().await;
-            (told, privacy) = self.take(trigger, text.as_ref()).await;
+            taken = self.take(trigger, text.as_ref()).await;
         }
     }
 
@@ -130,17 +139,14 @@ impl Reloader {
     }
 
     /// Judges a text and brings into force what can be; answers what is to be told of it.
-    async fn take(
-        &mut self,
-        trigger: &'static str,
-        text: Option<&Text>,
-    ) -> (Vec<Observation>, Option<Privacy>) {
+    async fn take(&mut self, trigger: &'static str, text: Option<&Text>) -> Taken {
         let now = self.clock.timestamp();
         let fresh = match self.read(text).await {
             Ok(fresh) => fresh,
             Err(mistakes) => {
                 self.shown.last_reload = Some(words::refused(now, trigger, &mistakes));
-                return (words::mistakes(trigger, &mistakes), None);
+                let told = words::mistakes(trigger, &mistakes);
+                return Taken { told, ..Taken::default() };
             }
         };
         let mut difference = self.in_force.difference(&fresh.loaded);
@@ -149,14 +155,14 @@ impl Reloader {
             difference.live.push(words::other_key());
         }
         let reload = words::reload(now, trigger, &difference);
-        let told = words::tell(trigger, &difference);
-        let privacy = self.apply(fresh, key, &difference);
+        let mut taken = self.apply(fresh, key, &difference);
+        taken.told = words::tell(trigger, &difference);
         if !difference.live.is_empty() {
             self.shown.in_force_since = now;
         }
         self.shown.pending = difference.pending.iter().map(words::changed).collect();
         self.shown.last_reload = Some(reload);
-        (told, privacy)
+        taken
     }
 
     /// Everything that may fail.
@@ -179,7 +185,7 @@ impl Reloader {
         fresh: Fresh,
         key: Option<privacy::Print>,
         difference: &Difference,
-    ) -> Option<Privacy> {
+    ) -> Taken {
         let concerns = |table: &str| {
             difference.live.iter().any(|change| change.key.split('.').next() == Some(table))
         };
@@ -190,6 +196,11 @@ impl Reloader {
         }
         self.in_force.adopt(&fresh.loaded);
         self.key = key;
-        concerns("privacy").then(|| Privacy::new(&self.in_force.config.privacy, fresh.key))
+        let config = &self.in_force.config;
+        Taken {
+            privacy: concerns("privacy").then(|| Privacy::new(&config.privacy, fresh.key)),
+            choice: concerns("genesys").then(|| config.genesys.choice()),
+            told: Vec::new(),
+        }
     }
 }

@@ -149,3 +149,42 @@ async fn a_swapped_config_map_is_seen_and_what_needs_a_restart_is_named_with_bot
     assert!(!format!("{log}{state}").contains(secret), "{log}");
     hold_no_secret(&format!("{log}{state}"), &stand);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_queues_and_topics_are_subscribed_to_on_the_live_socket() {
+    let mut stand = Stand::new(brisk()).await;
+    let queues: Vec<String> = stand.sim.queues().iter().map(|queue| queue.id.clone()).collect();
+    stand.config.set("genesys.queues", vec![queues[0].clone()]);
+    let bridge = stand.ready().await;
+    let carries = async |count: u64| {
+        let is_so = |state: &Value| state["topics"]["permitted"] == count;
+        bridge.state(&format!("{count} topics are heard"), is_so).await;
+    };
+    carries(3).await;
+
+    stand.config.set("genesys.queues", vec![queues[0].clone(), queues[1].clone()]);
+    stand.config.write();
+    bridge.signal("HUP").await;
+    bridge.line(&["\"config_applied\"", "genesys.queues", &queues[1]]).await;
+    carries(6).await;
+    let topics = ["v2.routing.queues.{id}.conversations", "v2.routing.queues.{id}.users"];
+    stand.config.set("genesys.queues", vec![queues[1].clone()]);
+    stand.config.set("genesys.topics", topics.map(str::to_owned).to_vec());
+    stand.config.write();
+    bridge.signal("HUP").await;
+    bridge.line(&["\"config_applied\"", "genesys.topics"]).await;
+    carries(2).await;
+
+    let since = stand.emitted().await + 1;
+    stand.emits(120).await;
+    stand.control("traffic", json!({"state": "pause"})).await;
+    let journal = stand.sim.journal();
+    let later = journal.deliveries.iter().filter(|one| one.number >= since);
+    let of = |number: u64| journal.emissions.iter().find(|one| one.number == number).unwrap();
+    let keys: std::collections::BTreeSet<&str> =
+        later.map(|one| of(one.number).key.as_str()).collect();
+    assert_eq!(keys.into_iter().collect::<Vec<_>>(), [queues[1].as_str()]);
+    assert_eq!(journal.sessions.len(), 1, "a session was dropped");
+    assert!(bridge.gaps().await.is_empty());
+    bridge.finish(&stand).await;
+}
