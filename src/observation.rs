@@ -146,6 +146,18 @@ pub enum Observation {
     /// A sink is new here: it gets what comes from now on.
     SinkAdded { sink: &'static str },
 
+    // --- configuration ---
+    /// The configuration was read again. `outcome` is one of `telemetry::metrics::RELOADS`.
+    ConfigRead { trigger: &'static str, outcome: &'static str },
+    /// A changed key is in force from now on; `was` and `now` are its values as TOML, as a message may show them.
+    ConfigApplied { key: String, was: String, now: String },
+    /// A changed key takes a restart, or a handover.
+    ConfigPending { key: String, was: String, now: String },
+    /// The file changes a key in vain, because a variable stands above it.
+    ConfigOverridden { key: String, variable: String },
+    /// A mistake in a configuration that was read again, of which nothing is in force.
+    ConfigMistaken { key: String, words: String },
+
     // --- process ---
     /// The process began, and with it an epoch.
     Started { version: &'static str, epoch: String },
@@ -155,6 +167,8 @@ pub enum Observation {
     DoorsUnguarded { address: SocketAddr },
     /// A token or certificate of the doors was changed and cannot be used; the last good one stays in use.
     DoorKeyUnusable { detail: String },
+    /// A bug ended a connection of the doors, or what renews their keys, which begins again; nothing else notices.
+    DoorPanicked { detail: String },
     /// The process is ready: subscribed, hearing, and its sinks acknowledging.
     Ready,
     /// The process is no longer ready, and why.

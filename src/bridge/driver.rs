@@ -1,9 +1,11 @@
 //! The one loop: replies, frames and time go into the pure parts; commands, events and observations come out.
 //!
 //! It never waits for a sink: the journal takes an event or refuses it at once. Order of work, when several things are due:
-//! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. the order to rotate; 5. time.
+//! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. the order to rotate;
+//! 5. what has changed of the configuration; 6. time.
 
 use super::gaps::Closed;
+use super::renewal::Renewal;
 use super::report::Report;
 use super::stall::Stall;
 use super::status::Status;
@@ -59,6 +61,8 @@ pub struct Driver {
     pub rebase: bool,
     /// A person's order to replace every session.
     pub rotate: Arc<Notify>,
+    /// What has changed of the configuration.
+    pub renewals: mpsc::Receiver<Renewal>,
     /// Whether what cannot be reached at the start ends the process.
     pub fail_fast: bool,
 }
@@ -119,6 +123,7 @@ impl Driver {
                     }
                 }
                 () = self.rotate.notified() => self.lifecycle.handle_rotate(self.clock.now()),
+                Some(renewal) = self.renewals.recv() => self.renew(renewal),
                 () = &mut timer => {}
             }
             self.stall.woke(now, next, self.clock.now());
@@ -243,6 +248,20 @@ impl Driver {
         }
         if let Some((session, at)) = run {
             self.hear(session, at, now);
+        }
+    }
+
+    /// Takes over what has changed of the configuration, between two events.
+    fn renew(&mut self, renewal: Renewal) {
+        let Renewal { privacy, choice, told, shown } = renewal;
+        if let Some(privacy) = privacy {
+            self.stream.guard(privacy);
+        }
+        told.iter().for_each(|observation| self.report.record(observation));
+        self.report.note_configuration(shown);
+        if let Some(choice) = choice {
+            self.genesys.choose(choice);
+            self.lifecycle.handle_chosen(self.clock.now());
         }
     }
 

@@ -89,6 +89,12 @@ impl Report {
         Arc::make_mut(&mut self.status.history)
     }
 
+    /// The configuration was read again.
+    pub fn note_configuration(&mut self, configuration: status::Configuration) {
+        self.status.configuration = configuration;
+        self.news = true;
+    }
+
     /// Takes note of what only a reply tells.
     pub fn note_reply(&mut self, reply: &Reply) {
         if let Reply::TopicsListed { topics, .. } = reply

@@ -3,6 +3,7 @@
 //! The driver publishes a new one through `tokio::sync::watch` at least each second; moments are named anew each time, so that a
 //! calendar that was set is right again a second later. Nothing here is a secret, a token or a connectUri.
 
+pub use super::configured::{Changed, Configuration, OverriddenKey, Reload};
 use super::history::History;
 use crate::sequence::Gap;
 use crate::time::Timestamp;
@@ -38,6 +39,8 @@ pub struct Status {
     /// How long a shard may go without a frame before it counts as dead; `lifecycle.dead_after`.
     #[serde(skip)]
     pub dead_after: Duration,
+    /// What the process was told, and whether it is what its file says now.
+    pub configuration: Configuration,
     /// Credentials and token.
     pub login: Login,
     /// How many shards the topics take; 0 until the topics are known.
@@ -220,6 +223,7 @@ impl Status {
             as_of: started,
             draining: false,
             dead_after,
+            configuration: Configuration::new(started),
             login: Login::default(),
             shards: 0,
             shard_numbers: Vec::new(),

@@ -200,7 +200,8 @@ fn fault(status: &Status, now: Timestamp) -> Answer {
     }
     let login = credentials(status).or_else(|| login(status));
     let sinks = status.sinks.iter().filter_map(|sink| broker(sink, now));
-    Answer::most_urgent(session(status, now).into_iter().chain(login).chain(sinks), who)
+    let others = sinks.chain(configuration(status));
+    Answer::most_urgent(session(status, now).into_iter().chain(login).chain(others), who)
         .unwrap_or_else(|| Answer::new(Mood::Good, "Nobody's", "Nothing is wrong now."))
 }
 
@@ -248,6 +249,16 @@ fn broker(sink: &Sink, now: Timestamp) -> Option<Answer> {
     let words = format!("The broker behind sink {}", sink.name);
     let next = format!("Wake whoever runs {}; tieline connects again by itself.", sink.name);
     Some(Answer::new(Mood::Bad, words, sentence(&why)).next(next, None))
+}
+
+/// The file was changed for the worse: what runs is well, but would not start again.
+fn configuration(status: &Status) -> Option<Answer> {
+    let mistakes = status.configuration.mistakes();
+    let first = mistakes.first()?;
+    let found = count(mistakes.len() as u64, "mistake", "mistakes");
+    let why = format!("The changed file has {found} and changes nothing: {}", sentence(first));
+    let next = "Correct the file, which is read again by itself; until then the process would not start with it.";
+    Some(Answer::new(Mood::Watch, "Whoever changed the configuration file", why).next(next, None))
 }
 
 /// Another one at fault, in a sentence.

@@ -19,7 +19,7 @@ mod socket;
 pub mod tls;
 mod wire;
 
-pub use config::Config;
+pub use config::{Choice, Config};
 pub use error::Error;
 pub use inquiry::{Inquiry, Offer, Plan, Trial};
 pub use snapshots::Snapshot;
@@ -37,7 +37,7 @@ use perform::Platform;
 use rest::Rest;
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -115,6 +115,7 @@ impl Genesys {
             opener: Opener::new(&config, &trust, proxies, clock)?,
             handles: Handles::default(),
             clients: clients::Clients::default(),
+            choice: RwLock::new(Arc::new(config.choice())),
             config,
             secrets,
             incoming,
@@ -131,6 +132,11 @@ impl Genesys {
             _end: cancel.clone().drop_guard(),
             cancel,
         })
+    }
+
+    /// From the next listing on these queues and topics are wanted.
+    pub fn choose(&self, choice: Choice) {
+        *self.platform.choice.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(choice);
     }
 
     /// Begins to carry out a command, and returns at once.

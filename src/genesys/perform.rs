@@ -2,7 +2,7 @@
 
 use super::Incoming;
 use super::clients::Clients;
-use super::config::Config;
+use super::config::{Choice, Config};
 use super::handles::Handles;
 use super::handshake::{Opener, Socket};
 use super::queues;
@@ -17,13 +17,15 @@ use crate::lifecycle::{
 };
 use crate::secret::Secrets;
 use secrecy::SecretString;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::mpsc;
 
 /// What every command may need.
 #[derive(Debug)]
 pub(super) struct Platform {
     pub(super) config: Config,
+    /// What is subscribed to; in the place of what `config` says of it.
+    pub(super) choice: RwLock<Arc<Choice>>,
     pub(super) rest: Rest,
     pub(super) opener: Opener,
     pub(super) secrets: Secrets,
@@ -70,7 +72,8 @@ impl Platform {
     }
 
     pub(super) async fn list_topics(&self, token: TokenId) -> Reply {
-        let Config { queues, topics, .. } = &self.config;
+        let choice = Arc::clone(&self.choice.read().unwrap_or_else(PoisonError::into_inner));
+        let Choice { queues, topics } = &*choice;
         let (mut listed, mut calls) = (Vec::new(), 0);
         if queues::need_listing(queues, topics) {
             (listed, calls) = match self.list_queues(token).await {

@@ -22,6 +22,9 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// How soon a listing that lacks what an earlier one had is made again at the latest: what two in a row lack, is gone.
 const CONFIRM: Duration = Duration::from_secs(60);
 
+/// The same after somebody has chosen other topics, and knows what he has left out.
+const CONFIRM_CHOSEN: Duration = Duration::from_secs(2);
+
 /// How soon an empty or refused plan is looked at again.
 const REPLAN: Duration = Duration::from_secs(300);
 
@@ -113,8 +116,7 @@ impl Lifecycle {
         let wanted = self.with_leaving(listed);
         match self.topics.next(&wanted, self.config.redundancy) {
             Ok(next) => {
-                let wait = self.config.queues_refresh;
-                let wait = if self.leaving.is_empty() { wait } else { wait.min(CONFIRM) };
+                let wait = self.config.queues_refresh.min(self.confirm_within());
                 self.plan = Listing::Wanted { due: now + wait, parked: false };
                 self.adopt(next, now);
             }
@@ -130,6 +132,27 @@ impl Lifecycle {
             }
         }
         self.shards.iter_mut().for_each(Shard::ask_again);
+    }
+
+    /// Asks for the topics anew; an answer that is on its way may be of what was wanted before.
+    pub(super) fn choose(&mut self, now: Time) {
+        self.chosen = true;
+        match self.plan {
+            Listing::Wanted { .. } => self.plan = Listing::Wanted { due: now, parked: false },
+            Listing::Asked { .. } => self.outdated = true,
+        }
+    }
+
+    /// How soon a listing must be made again because of what this one has brought.
+    fn confirm_within(&mut self) -> Duration {
+        if std::mem::take(&mut self.outdated) {
+            return Duration::ZERO;
+        }
+        match (self.leaving.is_empty(), std::mem::take(&mut self.chosen)) {
+            (true, _) => Duration::MAX,
+            (false, true) => CONFIRM_CHOSEN,
+            (false, false) => CONFIRM,
+        }
     }
 
     fn tell_plan_refused(&mut self, detail: String, retry_in: Duration) {

@@ -43,6 +43,10 @@ pub struct Lifecycle {
     pub(super) topics: Topics,
     /// Topics that the last listing lacked.
     pub(super) leaving: HashSet<Topic>,
+    /// Whether somebody has chosen other topics, and what is listed now should be confirmed soon.
+    pub(super) chosen: bool,
+    /// Whether the listing under way may be of what was chosen before.
+    pub(super) outdated: bool,
     /// Queues of the configuration that the last listing lacked.
     pub(super) unknown: BTreeSet<String>,
     /// The legs of all shards, leg by leg.
@@ -71,6 +75,8 @@ impl Lifecycle {
             plan_failed: false,
             topics: Topics::default(),
             leaving: HashSet::new(),
+            chosen: false,
+            outdated: false,
             unknown: BTreeSet::new(),
             shards: Vec::new(),
             sessions: 0,
@@ -201,6 +207,15 @@ impl Lifecycle {
             return;
         }
         self.shards.iter_mut().for_each(Shard::rotate);
+        self.step(now);
+    }
+
+    /// A person has chosen other topics: they are listed at once.
+    pub fn handle_chosen(&mut self, now: Time) {
+        if self.closed {
+            return;
+        }
+        self.choose(now);
         self.step(now);
     }
 

@@ -33,6 +33,7 @@ impl Telemetry {
     /// Moves the counters; answers how many of its kind this is where a flood is thinkable, else 1.
     ///
     /// What is counted on the hot path (received, doubled, delivered, refused) is not counted here again.
+    #[expect(clippy::too_many_lines, reason = "one exhaustive match, most of which moves nothing")]
     fn count(&self, observation: &Observation) -> u64 {
         let metrics = &self.metrics;
         match observation {
@@ -69,6 +70,8 @@ impl Telemetry {
             Observation::JournalFound { torn_bytes, .. } => metrics.journal.torn(*torn_bytes),
             Observation::JournalDamaged { events, .. } => metrics.journal.damaged(*events),
             Observation::EpochBegan { reason, .. } => metrics.journal.epoch(reason),
+            Observation::DoorPanicked { .. } => metrics.door_panicked(),
+            Observation::ConfigRead { outcome, .. } => metrics.configuration.read(outcome),
             Observation::SinkFailed { sink, kind, .. } => self.sink_failed(sink, kind),
             // States are shown from the status when somebody scrapes.
             Observation::SecretSeen { .. }
@@ -97,6 +100,10 @@ impl Telemetry {
             | Observation::SinkAdded { .. }
             | Observation::FilterErred { .. }
             | Observation::MarkerRefused { .. }
+            | Observation::ConfigApplied { .. }
+            | Observation::ConfigPending { .. }
+            | Observation::ConfigOverridden { .. }
+            | Observation::ConfigMistaken { .. }
             | Observation::Started { .. }
             | Observation::Listening { .. }
             | Observation::DoorsUnguarded { .. }

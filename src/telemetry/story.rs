@@ -419,6 +419,44 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             event = "sink_added",
             sink, "sink {sink} is new here and begins at the journal's end"
         ),
+        Observation::ConfigRead { trigger, outcome: "refused" } => error!(
+            event = "config_read",
+            trigger,
+            outcome = "refused",
+            "the configuration was read again ({trigger}) and is refused: it has mistakes, and nothing of it is in force"
+        ),
+        Observation::ConfigRead { trigger, outcome } => info!(
+            event = "config_read",
+            trigger,
+            outcome,
+            "the configuration was read again ({trigger}): {}",
+            match *outcome {
+                "applied" => "all of it is in force",
+                "restart_needed" => "part of it takes a restart (or a handover)",
+                _ => "it asks for nothing that is not in force",
+            }
+        ),
+        Observation::ConfigApplied { key, was, now } => info!(
+            event = "config_applied",
+            key, was, now, "{key} is {now} from now on; it was {was}"
+        ),
+        Observation::ConfigPending { key, was, now } => warn!(
+            event = "config_pending",
+            key,
+            was,
+            now,
+            "{key} needs a restart (or a handover) to become {now}; {was} stays in force"
+        ),
+        Observation::ConfigOverridden { key, variable } => warn!(
+            event = "config_overridden",
+            key,
+            variable,
+            "{key} in the file changes nothing: the environment variable {variable} stands above it"
+        ),
+        Observation::ConfigMistaken { key, words } => error!(
+            event = "config_mistaken",
+            key, words, "the configuration is refused for this: {words}"
+        ),
         Observation::Started { version, epoch } => info!(
             event = "started",
             version,
@@ -439,6 +477,11 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         Observation::DoorKeyUnusable { detail } => {
             warn!(event = "door_key_unusable", detail, "{detail}; the last good one stays in use")
         }
+        Observation::DoorPanicked { detail } => error!(
+            event = "door_panicked",
+            detail,
+            "a bug ended a connection of the doors for operators: {detail}; events are not concerned; please report it with this log"
+        ),
         Observation::Ready => {
             info!(event = "ready", "ready: subscribed, hearing frames, and every sink acknowledges")
         }

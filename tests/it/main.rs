@@ -32,6 +32,7 @@ mod platform;
 mod privacy;
 mod proxies;
 mod reconnect;
+mod reload;
 mod rotation;
 mod routes;
 mod secrets;

@@ -8,11 +8,13 @@ mod causes;
 mod keeper;
 mod lacking;
 mod owed;
+mod telling;
 
 pub use keeper::{Keeper, Kept};
 pub use lacking::Missed;
 
-use crate::event::{Entry, Kind, Notification, Topic};
+use super::tap::Tap;
+use crate::event::{Notification, Topic};
 use crate::journal::Journal;
 use crate::observation::Observation;
 use crate::sequence::{Cover, Gap, Interval, Ledger, Rebased};
@@ -56,6 +58,7 @@ pub struct Gaps {
     owed: BTreeMap<&'static str, Owed>,
     rebase: bool,
     keeper: Option<Keeper>,
+    tap: Tap,
     observations: VecDeque<Observation>,
 }
 
@@ -73,6 +76,7 @@ impl Gaps {
             owed: BTreeMap::new(),
             rebase,
             keeper,
+            tap: Tap::default(),
             observations: VecDeque::new(),
         };
         let told = |(first, last)| Damage { sink: None, first, last };
@@ -379,28 +383,6 @@ impl Gaps {
             action,
         });
         self.save();
-    }
-
-    /// Puts a topic's record into its order, for all sinks or one. A sink that cannot take it is owed it.
-    fn tell(
-        &mut self,
-        topic: Topic,
-        interval: &Interval,
-        only: Option<&'static str>,
-        now: Timestamp,
-        journal: &mut Journal,
-    ) {
-        let mut entry = body::record(&topic, interval, self.rebase, now);
-        entry.sink = only;
-        for sink in journal.append(entry).refused_by {
-            self.owed.entry(sink).or_default().add(&topic, interval);
-        }
-    }
-
-    /// Appends a control event. A sink that has not even room for that will be told by its next gap, and the ledger has it all.
-    fn put(&self, entry: Entry, journal: &mut Journal) {
-        debug_assert!(entry.kind.is_control() && entry.kind != Kind::Epoch);
-        journal.append(entry);
     }
 
     fn save(&self) {

@@ -114,7 +114,8 @@ impl Stream {
 
     /// The same stream, which shows what the journal takes at `tap` too.
     #[must_use]
-    pub fn tapped(self, tap: Tap) -> Self {
+    pub fn tapped(mut self, tap: Tap) -> Self {
+        self.gaps.show_at(tap.clone());
         Self { tap, ..self }
     }
 
@@ -128,6 +129,11 @@ impl Stream {
     #[must_use]
     pub fn guarded(self, privacy: Privacy) -> Self {
         Self { privacy, ..self }
+    }
+
+    /// From now on these rules say what may leave the process.
+    pub fn guard(&mut self, privacy: Privacy) {
+        self.privacy = privacy;
     }
 
     /// The journal, for its statistics.
@@ -352,7 +358,13 @@ impl Stream {
             }
             for body in bodies {
                 let body = self.privacy.apply(&topic, body);
-                self.journal.append(Entry::own(kind, topic.clone(), body, received));
+                let entry = Entry::own(kind, topic.clone(), body, received);
+                let watched = self.tap.is_watched().then(|| entry.clone());
+                if self.journal.append(entry).is_accepted
+                    && let Some(entry) = watched
+                {
+                    self.tap.show(entry.into());
+                }
             }
         }
         stale
@@ -435,9 +447,10 @@ impl Stream {
     /// Shows an event to whoever watches.
     fn show(&self, notification: Notification, marks: Marks) {
         let Notification { topic, body, received, .. } = notification;
-        let (nth, length) = (self.counts.published, body.len());
+        let (nth, length) = (Some(self.counts.published), body.len());
         let body = Some(body).filter(|_| length <= tap::BODY_MAX);
-        self.tap.show(Tapped { nth, topic, body, length, received, marks });
+        let kind = Kind::Notification;
+        self.tap.show(Tapped { kind, nth, topic, body, length, received, marks });
     }
 
     /// Which sinks are to have the event, once they are told what is missing before it, and those that cannot be told now.

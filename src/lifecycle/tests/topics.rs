@@ -49,6 +49,31 @@ fn what_joins_is_added_and_what_left_twice_is_removed_on_the_live_channel() {
 }
 
 #[test]
+fn other_topics_that_somebody_chooses_are_taken_up_at_once_on_the_live_channel() {
+    let mut world = five(1);
+    world.listed = Some(queues(2..7));
+    world.choose();
+    world.run(Duration::from_secs(5));
+    assert_eq!(carried(&world), names(2..7));
+    assert!(world.gaps.is_empty());
+}
+
+#[test]
+fn a_listing_of_what_was_wanted_before_is_made_again_at_once() {
+    let mut world = World::with(Config { queues_refresh: MINUTE * 5, ..config() }, 1);
+    world.listed = Some(queues(0..5));
+    // Chosen again and again while the process begins: whatever is on its way then is old.
+    for _ in 0..40 {
+        world.choose();
+        world.run(Duration::from_millis(25));
+    }
+    world.listed = Some(queues(3..8));
+    world.choose();
+    world.run(Duration::from_secs(10));
+    assert_eq!(carried(&world), names(3..8));
+}
+
+#[test]
 fn a_listing_that_fails_or_is_empty_or_lacks_a_page_once_removes_nothing() {
     let mut world = five(1);
     world.refuse_list.push_back(refusal(Reason::Unavailable));

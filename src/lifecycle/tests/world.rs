@@ -359,6 +359,12 @@ impl World {
         self.watch();
     }
 
+    /// A person chooses other topics: what is listed from now on.
+    pub fn choose(&mut self) {
+        self.lifecycle.handle_chosen(self.now);
+        self.watch();
+    }
+
     pub fn count(&self, is: impl Fn(&Command) -> bool) -> usize {
         self.asked.iter().filter(|(_, command)| is(command)).count()
     }

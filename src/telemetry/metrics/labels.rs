@@ -59,6 +59,10 @@ pub const SIGHTS: [&str; 3] = ["won", "followed", "missed"];
 /// Whether the platform took a topic.
 pub const TOPIC_STATES: [&str; 2] = ["permitted", "rejected"];
 
+/// What can come of reading the configuration again: all of it is in force, part of it takes a restart, nothing has changed, or it has
+/// mistakes and nothing of it is in force.
+pub const RELOADS: [&str; 4] = ["applied", "restart_needed", "unchanged", "refused"];
+
 /// What can be said of a broker: connected, not needed yet, or needed and away.
 pub const BROKER_STATES: [&str; 3] = ["up", "idle", "down"];
 
