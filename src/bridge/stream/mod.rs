@@ -1,6 +1,7 @@
 //! From a notification to the journal: arbitration, marks, numbers, and what is known of gaps while it passes.
 
 mod room;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -11,13 +12,12 @@ use super::gaps::{
 use super::tap::{self, Tap, Tapped};
 use crate::clock::Clock;
 use crate::event::{Entry, Kind, Marks, Notification, Topic};
-use crate::genesys::Snapshot;
 use crate::journal::Journal;
-use crate::lifecycle::{self, SessionId};
+use crate::lifecycle::SessionId;
 use crate::observation::Observation;
 use crate::privacy::Privacy;
 use crate::route::{Routes, Wanted};
-use crate::sequence::{Arbiter, Feed, Ledger, Leg, Rebased, Verdict};
+use crate::sequence::{Arbiter, Feed, Ledger, Leg, Verdict};
 use crate::telemetry::metrics::Metrics;
 use crate::time::{Time, Timestamp};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -331,48 +331,6 @@ impl Stream {
     /// The same at an orderly end.
     pub fn mark_last(&self, heard: &BTreeMap<u16, Timestamp>) {
         self.gaps.mark_last(heard);
-    }
-
-    /// Snapshots of these topics are being read.
-    pub fn await_snapshots(&mut self, topics: &[Topic]) {
-        self.awaited = topics.iter().map(|topic| (topic.clone(), false)).collect();
-    }
-
-    /// Publishes snapshots, but none that a live event has overtaken since it was asked for. Answers the topics of those.
-    pub fn publish_snapshots(
-        &mut self,
-        what: lifecycle::Snapshot,
-        shown: Vec<Snapshot>,
-        received: Timestamp,
-    ) -> Vec<Topic> {
-        let kind = match what {
-            lifecycle::Snapshot::Observations => Kind::ObservationsSnapshot,
-            lifecycle::Snapshot::Members => Kind::MembersSnapshot,
-        };
-        let mut stale = Vec::new();
-        for Snapshot { topic, bodies } in shown {
-            let overtaken = self.awaited.remove(&topic).unwrap_or(true);
-            if overtaken || self.arbiter.holds(topic.key_fingerprint()) {
-                stale.push(topic);
-                continue;
-            }
-            for body in bodies {
-                let body = self.privacy.apply(&topic, body);
-                let entry = Entry::own(kind, topic.clone(), body, received);
-                let watched = self.tap.is_watched().then(|| entry.clone());
-                if self.journal.append(entry).is_accepted
-                    && let Some(entry) = watched
-                {
-                    self.tap.show(entry.into());
-                }
-            }
-        }
-        stale
-    }
-
-    /// Re-basing after a gap is over.
-    pub fn rebased(&mut self, gap: u64, rebased: Rebased) {
-        self.gaps.rebased(gap, rebased, self.clock.timestamp(), &mut self.journal);
     }
 
     /// Publishes what is held, and lets the journal's readers see the end.
