@@ -3,7 +3,9 @@
 use super::*;
 use crate::bridge::gaps::Kept;
 use crate::event::{Event, Topic};
+use crate::genesys::Snapshot;
 use crate::journal::{Reader, rehearsal};
+use crate::lifecycle;
 use crate::privacy;
 use crate::sequence;
 use std::time::Duration;
