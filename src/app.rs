@@ -173,7 +173,9 @@ impl Workshop {
             "the keeper of secrets"
         }));
         let config = self.config.genesys.clone();
-        Ok(Genesys::new(config, secrets, clock, heard, tracker.clone())?)
+        let mut genesys = Genesys::new(config, secrets, clock, heard, tracker.clone())?;
+        genesys.keep_channels(&self.config.data_dir);
+        Ok(genesys)
     }
 
     /// Keeps the metrics of a sink's brokers up to date, where it has figures.

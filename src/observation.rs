@@ -37,6 +37,12 @@ pub enum Observation {
     /// The topics are known and divided between so many channels.
     PlanMade { topics: usize, shards: usize },
 
+    // --- channels ---
+    /// An earlier process has left so many channels of this client, which are used before any is made.
+    ChannelsFound { channels: usize },
+    /// The file of channels could not be read or written, or it is another client's.
+    ChannelsUnkept { detail: String },
+
     // --- session ---
     /// A session entered a state.
     SessionEntered { session: String, shard: u16, from: &'static str, to: &'static str },

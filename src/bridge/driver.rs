@@ -92,6 +92,8 @@ impl Driver {
             if report_at <= now {
                 (reported, report_at) = (now, now + REPORT_EVERY);
                 self.stream.look_for_room();
+                // Sessions also give channels up, or take one, by time alone.
+                self.genesys.note_channels(self.lifecycle.kept());
                 self.show(now);
             }
             let due = [self.lifecycle.poll_timeout(), self.stream.poll_timeout()];
@@ -178,8 +180,12 @@ impl Driver {
     fn reply(&mut self, reply: Reply, now: Time) {
         let connected =
             if let Reply::Connected { session } = &reply { Some(*session) } else { None };
-        self.note(&reply);
+        self.note(&reply, now);
+        let is_heard = matches!(reply, Reply::Heard { .. });
         self.lifecycle.handle_reply(reply, now);
+        if !is_heard {
+            self.genesys.note_channels(self.lifecycle.kept());
+        }
         // What the reply asks for comes first: a session that closes leaves the stream before another joins it.
         self.execute(now);
         if let Some(session) = connected
@@ -190,7 +196,10 @@ impl Driver {
     }
 
     /// Takes note of what only a reply tells.
-    fn note(&mut self, reply: &Reply) {
+    fn note(&mut self, reply: &Reply, now: Time) {
+        if let Reply::TokenGranted { token, .. } = reply {
+            self.lifecycle.adopt(&self.genesys.recall_channels(*token), now);
+        }
         if let Reply::TopicsListed { topics, .. } = reply {
             self.report.note_topics(topics.len());
         }
@@ -267,6 +276,7 @@ impl Driver {
             batch.push(incoming);
         }
         self.take(&mut batch);
+        self.genesys.note_channels(self.lifecycle.kept());
         self.lifecycle.close();
         self.flush(now);
         self.stream.close_journal(now);

@@ -15,6 +15,7 @@ mod channel;
 mod command;
 mod config;
 mod holdings;
+mod kept;
 mod login;
 mod machine;
 mod output;
@@ -33,6 +34,7 @@ pub use command::{
     SessionId, ShardId, TokenId,
 };
 pub use config::Config;
+pub use kept::KeptChannel;
 pub use login::{Login, Token};
 pub use machine::Lifecycle;
 pub use output::Note;

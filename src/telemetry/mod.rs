@@ -78,6 +78,8 @@ impl Telemetry {
             | Observation::TokenGranted { .. }
             | Observation::CredentialsRejected { .. }
             | Observation::CredentialsAccepted { .. }
+            | Observation::ChannelsFound { .. }
+            | Observation::ChannelsUnkept { .. }
             | Observation::SessionEntered { .. }
             | Observation::SessionLost { .. }
             | Observation::QueueUnknown { .. }

@@ -199,6 +199,16 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         Observation::PlanMade { topics, shards } => {
             info!(event = "plan_made", topics, shards, "{topics} topics on {shards} channel(s)")
         }
+        Observation::ChannelsFound { channels } => info!(
+            event = "channels_found",
+            channels,
+            "channels that an earlier process has left, and that are used before any is made: {channels}"
+        ),
+        Observation::ChannelsUnkept { detail } => warn!(
+            event = "channels_unkept",
+            detail,
+            "the file of channels is of no use: {detail}; a restart makes new channels, of which a client has 20"
+        ),
         Observation::GapOpened { number, shard, cause, from } => warn!(
             event = "gap_opened",
             number,

@@ -28,6 +28,7 @@ mod platform;
 mod privacy;
 mod proxies;
 mod reconnect;
+mod restarts;
 mod rotation;
 mod routes;
 mod secrets;
