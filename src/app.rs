@@ -3,7 +3,8 @@
 //! They stop in the order of an event's way: sockets, journal, sinks, and last the doors for operators.
 
 use crate::admin::{self, Doors};
-use crate::bridge::{self, Driver, Ending, Publisher, Report, Setup, Stall, Status, Stream, Tap};
+use crate::bridge::{self, Driver, Ending, Gaps, Keeper, Kept, Publisher, Report, Setup, Stall};
+use crate::bridge::{Status, Stream, Tap};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -14,7 +15,7 @@ use crate::observation::{BrokerFigures, Observation};
 use crate::privacy::Privacy;
 use crate::route::Routes;
 use crate::secret::Secrets;
-use crate::sequence::{Arbiter, Ledger};
+use crate::sequence::{Arbiter, Feed};
 use crate::sink::Sink;
 use crate::sink::cloudevents::Encoder;
 use crate::sink::guarantee::Level;
@@ -36,9 +37,6 @@ const INCOMING: usize = 4_096;
 
 /// Room for what secret sources and publishers observe.
 const OBSERVED: usize = 1_024;
-
-/// Closed gaps that are remembered.
-const GAPS: usize = 1_000;
 
 /// How long parts may take to end that have nothing more to deliver.
 const EPILOGUE: Duration = Duration::from_secs(5);
@@ -178,6 +176,21 @@ impl Workshop {
         Ok(genesys)
     }
 
+    /// The gap ledger as the last process left it, and what suspects silent feeds; the time since then is a gap.
+    fn gaps(&self, journal: &mut Journal, observe: mpsc::Sender<Observation>) -> (Gaps, Feed) {
+        let (folder, config) = (&self.config.data_dir, &self.config.gaps);
+        let mut kept = Kept::load(folder);
+        if let Some(detail) = kept.trouble.take() {
+            self.telemetry.record(&Observation::LedgerFailed { detail });
+        }
+        let heard = std::mem::take(&mut kept.heard);
+        let (keeper, writing) = Keeper::new(folder, observe);
+        self.tracker.spawn(writing);
+        let mut gaps = Gaps::new(kept, config.keep, config.rebase, Some(keeper));
+        gaps.restarted(&heard, self.clock.timestamp(), journal);
+        (gaps, Feed::new(config.feed_silence))
+    }
+
     /// Keeps the metrics of a sink's brokers up to date, where it has figures.
     fn show_figures(&self, sink: &str, figures: Option<watch::Receiver<BrokerFigures>>) {
         if let (Some(mut figures), Some(metrics)) = (figures, self.metrics.sink(sink).cloned()) {
@@ -227,7 +240,7 @@ impl App {
         let sinks = sinks(&config)?;
         let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
         let mut workshop = Workshop::new(config, &names);
-        let (journal, readers, found) = workshop.open_journal(&names)?;
+        let (mut journal, readers, found) = workshop.open_journal(&names)?;
         let (version, epoch) = (env!("CARGO_PKG_VERSION"), journal.epoch().to_string());
         let first = workshop.first_status(&epoch, &names);
         workshop.telemetry.record(&Observation::Started { version, epoch });
@@ -236,6 +249,7 @@ impl App {
         let (observe, observed) = mpsc::channel(OBSERVED);
         let (heard, incoming) = mpsc::channel(INCOMING);
         let genesys = workshop.genesys(observe.clone(), heard)?;
+        let gaps = workshop.gaps(&mut journal, observe.clone());
         let mut publishers = JoinSet::new();
         let mut filters = Vec::new();
         for (((_, sink), reader), terms) in sinks.into_iter().zip(readers).zip(terms) {
@@ -250,7 +264,7 @@ impl App {
         let rotate = Arc::new(Notify::new());
         let arbiter = Arbiter::new(&config.arbitration);
         let privacy = Privacy::new(&config.privacy, privacy_key);
-        let mut stream = Stream::new(clock, arbiter, journal, Ledger::new(GAPS), metrics)
+        let mut stream = Stream::new(clock, arbiter, journal, gaps, metrics)
             .guarded(privacy)
             .routed(Routes::new(filters))
             .tapped(tap);
@@ -264,24 +278,25 @@ impl App {
             stream,
             report: Report::new(telemetry.clone(), first, clock),
             stall: Stall::default(),
+            doubt: None,
             status: show,
+            rebase: config.gaps.rebase,
             rotate: Arc::clone(&rotate),
             fail_fast,
         };
         let run = driver.run(tokens.stop.clone(), tokens.end.clone());
         let mut driver = JoinSet::new();
         driver.spawn(tracker.track_future(run));
-        let (drain_timeout, unacknowledged) = (config.process.drain_timeout, 0);
         Ok(Self {
             status,
             telemetry,
             admin,
-            drain_timeout,
+            drain_timeout: config.process.drain_timeout,
             driver,
             publishers,
             servants,
             rotate,
-            unacknowledged,
+            unacknowledged: 0,
             tracker,
             tokens,
         })

@@ -36,6 +36,12 @@ pub enum Observation {
     PlanRefused { reason: &'static str, detail: String, retry_in: Duration },
     /// The topics are known and divided between so many channels.
     PlanMade { topics: usize, shards: usize },
+    /// The list of topics has changed: these keys (queues) joined, those left.
+    PlanChanged { joined: Vec<String>, left: Vec<String>, topics: usize, shards: usize },
+    /// The platform took a change of a live session's topics: so many subscriptions joined, so many left.
+    TopicsAmended { session: String, shard: u16, added: usize, removed: usize },
+    /// The platform did not take a change of a live session's topics; the session goes on, the change is repeated.
+    AmendRefused { session: String, shard: u16, detail: String, retry_in: Duration },
 
     // --- channels ---
     /// An earlier process has left so many channels of this client, which are used before any is made.
@@ -66,6 +72,8 @@ pub enum Observation {
     QueueUnknown { queue: String },
     /// The platform refused a topic; the others are subscribed.
     TopicRejected { topic: Topic, reason: String },
+    /// The platform takes a topic that it refused before.
+    TopicPermitted { topic: Topic },
     /// A planned change started: a successor is being made.
     RotationStarted { shard: u16, trigger: &'static str, predecessor: String, successor: String },
     /// The successor has settled and the predecessor is closed. `overlap` is how long both delivered.
@@ -76,16 +84,37 @@ pub enum Observation {
 
     // --- stream ---
     /// A gap began: notifications may be missed from `from` on.
-    GapOpened { number: u64, shard: u16, cause: &'static str, from: Timestamp },
+    GapOpened {
+        number: u64,
+        shard: u16,
+        cause: &'static str,
+        certainty: &'static str,
+        from: Timestamp,
+    },
     /// A gap ended.
     GapClosed {
         number: u64,
         shard: u16,
         cause: &'static str,
+        certainty: &'static str,
         from: Timestamp,
         to: Timestamp,
         action: &'static str,
     },
+    /// Re-basing after a gap is over; counted in topics.
+    Rebased { gap: u64, snapshots: u64, superseded: u64, failed: u64, without: u64 },
+    /// REST did not give snapshots after a gap; with `given_up` they are not asked for again.
+    SnapshotRefused {
+        what: &'static str,
+        reason: &'static str,
+        detail: String,
+        retry_in: Duration,
+        given_up: bool,
+    },
+    /// Keys that were lively have fallen silent while their session is well: `keys` altogether.
+    FeedSuspected { shard: u16, keys: usize },
+    /// The gap ledger's file could not be written, or read; it is tried again each second.
+    LedgerFailed { detail: String },
     /// A frame could not be read. It was not delivered; `bytes` is its length.
     FrameUnreadable { session: String, detail: String, bytes: usize },
 
@@ -97,6 +126,8 @@ pub enum Observation {
     SinkFailed { sink: &'static str, kind: &'static str, detail: String, retry_in: Duration },
     /// A sink can never take this event; it is parked.
     EventParked { sink: &'static str, topic: Topic, number: u64, reason: String },
+    /// A sink cannot take the marker of a parked event either: this number of its key is missing there.
+    MarkerRefused { sink: &'static str, topic: Topic, number: u64, reason: String },
     /// A sink's filter had no answer for an event, which it got therefore. `count` so far; told now and then, not each time.
     FilterErred { sink: &'static str, topic: Topic, problem: String, count: u64 },
     /// The journal could not take events for a sink. `count` so far in this gap.

@@ -72,6 +72,11 @@ impl Timestamp {
         Duration::from_micros(self.0).as_secs_f64()
     }
 
+    /// How long ago `earlier` was then; nothing where the calendar was set back meanwhile.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
     /// The moment that lies `duration` later.
     pub fn after(self, duration: Duration) -> Self {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
@@ -82,6 +87,22 @@ impl Timestamp {
     pub fn before(self, duration: Duration) -> Self {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         Self(self.0.saturating_sub(micros))
+    }
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = humantime::TimestampError;
+
+    /// Reads RFC 3339 in UTC.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        humantime::parse_rfc3339(text).map(Self::from)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

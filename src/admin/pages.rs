@@ -4,16 +4,18 @@ use super::answer::{answer, json, refusal};
 use super::guard::{self, Admitted, Guard};
 use super::watch::{self, Watchers};
 use super::{Doors, scrape};
-use crate::bridge::status::{Gaps, Status};
+use crate::bridge::status::{self, Gaps, Status};
 use crate::bridge::verdict::Verdict;
+use crate::sequence::Gap;
 use crate::telemetry::metrics;
 use crate::time::Timestamp;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router, middleware};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The page at `/`; its style, script and icon are files of their own, so that nothing need be allowed inline.
@@ -28,6 +30,9 @@ pub(super) struct House {
     pub(super) doors: Doors,
     pub(super) watchers: Watchers,
 }
+
+/// How many gaps one page of them may hold.
+const GAPS_MAX: usize = 1_000;
 
 /// All doors, and JSON for whoever knocks elsewhere.
 pub(super) fn router(doors: Doors, watchers: Watchers, guard: Guard) -> Router {
@@ -101,14 +106,23 @@ pub(super) struct View<'a> {
     readiness: Readiness,
     verdict: Verdict,
     #[serde(flatten)]
-    status: &'a Status,
+    status: Cow<'a, Status>,
 }
 
 impl<'a> View<'a> {
     pub(super) fn of(status: &'a Status, now: Timestamp) -> Self {
         let reasons = status.unready(now);
         let readiness = Readiness { ready: reasons.is_empty(), reasons: Some(reasons) };
-        Self { now, readiness, verdict: Verdict::of(status, now), status }
+        let verdict = Verdict::of(status, now);
+        // All that are kept are at /api/v1/gaps, page by page.
+        let status = if status.gaps.recent.len() > status::GAPS_MAX {
+            let mut short = status.clone();
+            short.gaps.recent.truncate(status::GAPS_MAX);
+            Cow::Owned(short)
+        } else {
+            Cow::Borrowed(status)
+        };
+        Self { now, readiness, verdict, status }
     }
 }
 
@@ -117,9 +131,48 @@ async fn state(State(house): State<Arc<House>>) -> Response {
     json(StatusCode::OK, &View::of(&status, house.doors.clock.timestamp()))
 }
 
-async fn gaps(State(house): State<Arc<House>>) -> Response {
+/// All gaps that are kept, open ones first, the others page by page: `?limit=` of them, `?before=` that number.
+async fn gaps(State(house): State<Arc<House>>, RawQuery(query): RawQuery) -> Response {
+    #[derive(Serialize)]
+    struct Page<'a> {
+        total: u64,
+        open: &'a [Gap],
+        recent: &'a [Gap],
+        /// What `before` must be to go on; none at the end.
+        next: Option<u64>,
+    }
+    let (limit, before) = match paging(query.as_deref().unwrap_or_default()) {
+        Ok(asked) => asked,
+        Err(parameter) => {
+            let error = format!("{parameter} is not one of limit=1…{GAPS_MAX}, before=NUMBER");
+            return refusal(StatusCode::BAD_REQUEST, error);
+        }
+    };
     let status = house.doors.status.borrow().clone();
-    json::<Gaps>(StatusCode::OK, &status.gaps)
+    let Gaps { total, open, recent } = &status.gaps;
+    // The newest come first.
+    let start = recent.partition_point(|gap| before.is_some_and(|before| gap.number >= before));
+    let rest = &recent[start..];
+    let page = &rest[..rest.len().min(limit)];
+    let next = page.last().map(|gap| gap.number).filter(|_| page.len() < rest.len());
+    json(StatusCode::OK, &Page { total: *total, open, recent: page, next })
+}
+
+/// How many gaps a page holds, and before which number it begins. The error is what is not understood.
+fn paging(query: &str) -> Result<(usize, Option<u64>), String> {
+    let (mut limit, mut before) = (100, None);
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        let wrong = || parameter.to_owned();
+        match parameter.split_once('=').ok_or_else(wrong)? {
+            ("limit", text) => limit = text.parse().map_err(|_| wrong())?,
+            ("before", text) => before = Some(text.parse().map_err(|_| wrong())?),
+            _ => return Err(wrong()),
+        }
+        if !(1..=GAPS_MAX).contains(&limit) {
+            return Err(wrong());
+        }
+    }
+    Ok((limit, before))
 }
 
 async fn history(State(house): State<Arc<House>>) -> Response {

@@ -3,15 +3,18 @@
 //! It never waits for a sink: the journal takes an event or refuses it at once. Order of work, when several things are due:
 //! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. the order to rotate; 5. time.
 
+use super::gaps::Closed;
 use super::report::Report;
 use super::stall::Stall;
 use super::status::Status;
 use super::stream::Stream;
 use crate::clock::Clock;
 use crate::genesys::{Genesys, Incoming};
-use crate::lifecycle::{Command, Heard, Lifecycle, Note, Reply, SessionId, State};
+use crate::lifecycle::{self, Command, Heard, Lifecycle, Note, Reply, SessionId, State};
 use crate::observation::Observation;
-use crate::time::Time;
+use crate::sequence::Rebased;
+use crate::time::{Time, Timestamp};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
@@ -22,6 +25,9 @@ const BATCH: usize = 256;
 
 /// The status is written at least this often, so that its readers can tell a bridge that hangs.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// A session of which a frame could not be read, and when the one before it came.
+pub type Doubt = (SessionId, Timestamp);
 
 /// And so soon after something happened, but no more often.
 const REPORT_WITHIN: Duration = Duration::from_millis(100);
@@ -45,8 +51,12 @@ pub struct Driver {
     pub report: Report,
     /// When the process last stood still.
     pub stall: Stall,
+    /// A frame that could not be read, before it is known whether its session has ended with it.
+    pub doubt: Option<Doubt>,
     /// Where the status is shown.
     pub status: watch::Sender<Arc<Status>>,
+    /// Whether REST is asked for what it can show after a gap.
+    pub rebase: bool,
     /// A person's order to replace every session.
     pub rotate: Arc<Notify>,
     /// Whether what cannot be reached at the start ends the process.
@@ -91,7 +101,8 @@ impl Driver {
             }
             if report_at <= now {
                 (reported, report_at) = (now, now + REPORT_EVERY);
-                self.stream.look_for_room();
+                self.look(now);
+                self.stream.show_legs();
                 // Sessions also give channels up, or take one, by time alone.
                 self.genesys.note_channels(self.lifecycle.kept());
                 self.show(now);
@@ -114,6 +125,38 @@ impl Driver {
             }
             self.stall.woke(now, next, self.clock.now());
             self.tick();
+        }
+    }
+
+    /// Looks at what nobody tells, and keeps what the next process must know.
+    fn look(&mut self, now: Time) {
+        let closed = self.stream.look(now);
+        self.rebase(closed, now);
+        let certain = self.lifecycle.sessions().filter(|session| session.delivers());
+        let mut heard: BTreeMap<u16, Timestamp> = BTreeMap::new();
+        for session in certain {
+            if let Some(at) = session.heard_at.filter(|_| !self.stalled(now)) {
+                let at = self.clock.timestamp_of(at);
+                let last = heard.entry(session.shard.0).or_insert(at);
+                *last = at.max(*last);
+            }
+        }
+        if !heard.is_empty() {
+            self.stream.mark(&heard);
+        }
+    }
+
+    /// Whether what is read now may be old.
+    fn stalled(&self, now: Time) -> bool {
+        self.stall.grace(now).is_some()
+    }
+
+    /// Asks REST for what it can show of topics that were in a gap.
+    fn rebase(&mut self, closed: impl IntoIterator<Item = Closed>, now: Time) {
+        if self.rebase {
+            for Closed { number, topics } in closed {
+                self.lifecycle.rebase(number, &topics, now);
+            }
         }
     }
 
@@ -163,9 +206,23 @@ impl Driver {
                     if let Some((session, at)) = run.take() {
                         self.hear(session, at, now);
                     }
+                    self.judge_unreadable(&reply, now);
                     self.reply(reply, now);
                 }
-                Incoming::Observation(observation) => self.report.record(&observation),
+                Incoming::Observation(observation) => {
+                    if let Some((session, at)) = run.take() {
+                        self.hear(session, at, now);
+                    }
+                    self.note_unreadable(&observation, now);
+                    self.report.record(&observation);
+                }
+                Incoming::Snapshots { read, what, received, shown } => match shown {
+                    Ok(shown) => {
+                        let stale = self.stream.publish_snapshots(what, shown, received);
+                        self.lifecycle.handle_snapshots(read, &stale, now);
+                    }
+                    Err(refusal) => self.lifecycle.handle_snapshots_refused(read, &refusal, now),
+                },
             }
         }
         if let Some((session, at)) = run {
@@ -175,6 +232,32 @@ impl Driver {
 
     fn hear(&mut self, session: SessionId, at: Time, now: Time) {
         self.lifecycle.handle_reply(Reply::Heard { session, what: Heard::Data, at }, now);
+    }
+
+    /// What could not be read may have been a notification. Remembers the frame before it.
+    fn note_unreadable(&mut self, observation: &Observation, now: Time) {
+        let Observation::FrameUnreadable { session, .. } = observation else {
+            return;
+        };
+        let name = |own: &&lifecycle::Session| own.id.to_string() == *session;
+        if let Some((id, heard)) =
+            self.lifecycle.sessions().find(name).map(|own| (own.id, own.heard_at))
+        {
+            let complete = self.stall.complete_until(heard.unwrap_or(now));
+            self.doubt = Some((id, self.clock.timestamp_of(complete)));
+        }
+    }
+
+    /// A gap, unless the session has ended with that frame: then there is one anyway.
+    fn judge_unreadable(&mut self, reply: &Reply, now: Time) {
+        let (Reply::Heard { session, .. } | Reply::Lost { session, .. }) = reply else {
+            return;
+        };
+        if let Some((doubted, complete)) = self.doubt.take_if(|(doubted, _)| doubted == session)
+            && matches!(reply, Reply::Heard { .. })
+        {
+            self.stream.unreadable(doubted, complete, now);
+        }
     }
 
     fn reply(&mut self, reply: Reply, now: Time) {
@@ -189,39 +272,34 @@ impl Driver {
         // What the reply asks for comes first: a session that closes leaves the stream before another joins it.
         self.execute(now);
         if let Some(session) = connected
-            && let Some(shard) = self.shard_of(session)
+            && let Some((shard, leg)) = self.place_of(session)
         {
-            self.stream.begin(session, shard, now);
+            self.stream.begin(session, shard, leg, now);
         }
     }
 
     /// Takes note of what only a reply tells.
     fn note(&mut self, reply: &Reply, now: Time) {
         if let Reply::TokenGranted { token, .. } = reply {
-            self.lifecycle.adopt(&self.genesys.recall_channels(*token), now);
+            self.lifecycle.take_up(&self.genesys.recall_channels(*token), now);
         }
-        if let Reply::TopicsListed { topics, .. } = reply {
-            self.report.note_topics(topics.len());
-        }
-        if let Reply::Subscribed { session, rejected } = reply {
-            let mut sessions = self.lifecycle.sessions();
-            if let Some(own) = sessions.find(|own| own.id == *session) {
-                self.report.note_refused(own.shard.0, rejected);
-            }
-        }
+        self.report.note_reply(reply);
     }
 
-    /// The shard of a session whose socket is open.
-    fn shard_of(&self, session: SessionId) -> Option<u16> {
+    /// The shard and the leg of a session whose socket is open.
+    fn place_of(&self, session: SessionId) -> Option<(u16, usize)> {
         let mut sessions = self.lifecycle.sessions();
         let open = sessions.find(|own| own.id == session && own.has_socket())?;
-        Some(open.shard.0)
+        Some((open.shard.0, open.leg))
     }
 
     fn execute(&mut self, now: Time) {
         while let Some(command) = self.lifecycle.poll_command() {
             if let Command::Close { session } = &command {
                 self.stream.end(*session, now);
+            }
+            if let Command::ReadSnapshots { topics, .. } = &command {
+                self.stream.await_snapshots(topics);
             }
             self.genesys.execute(command);
         }
@@ -234,14 +312,25 @@ impl Driver {
         while let Some(note) = self.lifecycle.poll_note() {
             match note {
                 Note::Observed(observation) => {
+                    self.heed(&observation, now);
                     ending = ending.or(self.observe(&observation));
                 }
-                Note::GapOpened { shard, cause, from, topics } => {
+                Note::GapOpened { shard, cause, from, .. } => {
                     let from = self.clock.timestamp_of(self.stall.complete_until(from));
-                    self.stream.open_gap(shard.0, cause.as_str(), from, topics);
+                    self.stream.open_gap(shard.0, cause.as_str(), from);
                 }
                 Note::GapClosed { shard, to, action } => {
-                    self.stream.close_gap(shard.0, self.clock.timestamp_of(to), action);
+                    let to = self.clock.timestamp_of(to);
+                    let closed = self.stream.close_gap(shard.0, to, action, now);
+                    self.rebase(closed, now);
+                }
+                Note::Covered { shard, at } => {
+                    let to = self.clock.timestamp_of(at);
+                    let closed = self.stream.close_gap(shard.0, to, "resubscribed", now);
+                    self.rebase(closed, now);
+                }
+                Note::Rebased { gap, snapshots, superseded, failed, without } => {
+                    self.stream.rebased(gap, Rebased { snapshots, superseded, failed, without });
                 }
                 Note::Misplanned(refused) => {
                     ending = Some(Ending::Misconfigured(refused.to_string()))
@@ -253,6 +342,22 @@ impl Driver {
         }
         self.stream.flush();
         ending
+    }
+
+    /// Takes from an observation what the stream must know.
+    fn heed(&mut self, observation: &Observation, now: Time) {
+        if let Observation::PlanMade { .. } | Observation::PlanChanged { .. } = observation {
+            let topics = self.lifecycle.topics();
+            let shards = topics.shards().map(|id| (id.0, topics.each_of(id).cloned().collect()));
+            let closed = self.stream.plan(shards.collect());
+            self.rebase(closed, now);
+        } else if let Observation::TopicRejected { topic, .. } = observation {
+            self.stream.refuse(topic);
+        } else if let Observation::TopicPermitted { topic } = observation {
+            self.stream.permit(topic);
+        } else if let Observation::RotationFinished { shard, .. } = observation {
+            self.stream.rotated(*shard, now);
+        }
     }
 
     /// Tells an observation; with `--fail-fast` a failure before the first readiness ends the process.
@@ -271,6 +376,7 @@ impl Driver {
 
     /// Takes what was heard, closes every session, then the journal, so that its readers see the end.
     fn close(&mut self, now: Time) {
+        self.look(now);
         let mut batch = Vec::new();
         while let Ok(incoming) = self.incoming.try_recv() {
             batch.push(incoming);

@@ -9,6 +9,7 @@
 
 mod age;
 mod driver;
+mod gaps;
 pub mod history;
 mod publisher;
 mod report;
@@ -19,6 +20,7 @@ pub mod tap;
 pub mod verdict;
 
 pub use driver::{Driver, Ending};
+pub use gaps::{Gaps, Keeper, Kept};
 pub use publisher::{Delay, Encode, Error as PublishError, Publisher, Setup};
 pub use report::Report;
 pub use stall::Stall;

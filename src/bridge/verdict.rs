@@ -98,8 +98,7 @@ fn live(status: &Status, now: Timestamp) -> Answer {
         return Answer::new(Mood::Bad, "Not yet", why)
             .next("It tries again by itself.", status.login.retry_at);
     }
-    let deaf: Vec<String> =
-        (0..status.shards).filter_map(|shard| status.deaf(shard, now)).collect();
+    let deaf: Vec<String> = status.numbers().filter_map(|shard| status.deaf(shard, now)).collect();
     let Some(first) = deaf.first() else {
         let shards = count(u64::from(status.shards), "shard hears", "shards hear");
         let quiet = span(status.last_frame_age(now));
@@ -177,14 +176,14 @@ fn open_gap(status: &Status, gap: &Gap, now: Timestamp) -> Answer {
 fn past(status: &Status, now: Timestamp) -> String {
     let Some(last) = status.gaps.recent.first() else {
         return match status.gaps.total {
-            0 => "No gap since the start.".into(),
-            total => format!("{} since the start.", capital(&count(total, "gap", "gaps"))),
+            0 => "No gap is known.".into(),
+            total => format!("{} so far.", capital(&count(total, "gap", "gaps"))),
         };
     };
     let ago = last.to.map(|to| span(since(to, now))).unwrap_or_default();
     let length = span(Duration::from_secs_f64(last.seconds.unwrap_or_default().max(0.0)));
     let gaps = capital(&count(status.gaps.total, "gap", "gaps"));
-    format!("{gaps} since the start; the last ({}, {length}) ended {ago} ago.", said(last.cause))
+    format!("{gaps} so far; the last ({}, {length}) ended {ago} ago.", said(last.cause))
 }
 
 fn fault(status: &Status, now: Timestamp) -> Answer {
@@ -235,7 +234,7 @@ fn login(status: &Status) -> Option<Answer> {
 }
 
 fn session(status: &Status, now: Timestamp) -> Option<Answer> {
-    let is_deaf = (0..status.shards).any(|shard| status.deaf(shard, now).is_some());
+    let is_deaf = status.numbers().any(|shard| status.deaf(shard, now).is_some());
     let session = trying(status)?;
     let (whose, next) = blame(session.last_reason.unwrap_or_default());
     let words = session.last_words.as_deref().unwrap_or("It could not be opened");
@@ -362,6 +361,7 @@ mod tests {
         Session {
             id: id.to_owned(),
             shard: 0,
+            leg: 1,
             state,
             since: at(1),
             last_frame: Some(at(97)),
@@ -384,6 +384,7 @@ mod tests {
             seconds: None,
             topics: 3,
             action: None,
+            rebased: None,
         }
     }
 
@@ -395,7 +396,7 @@ mod tests {
     fn all_is_well() {
         let verdict = Verdict::of(&well(), at(100));
         assert_eq!(words(&verdict.live), "Yes | 1 shard hears; the last frame came 3.0 s ago. | ");
-        assert_eq!(words(&verdict.losing), "No | No gap since the start. | ");
+        assert_eq!(words(&verdict.losing), "No | No gap is known. | ");
         assert_eq!(words(&verdict.fault), "Nobody's | Nothing is wrong now. | ");
         assert!(
             [verdict.live, verdict.losing, verdict.fault].iter().all(|one| one.mood == Mood::Good)
@@ -476,10 +477,7 @@ mod tests {
         let closed = Gap { to: Some(at(99)), seconds: Some(1.0), ..gap(None, "cut") };
         status.gaps.recent = vec![closed];
         let verdict = Verdict::of(&status, at(400));
-        assert_eq!(
-            past(&status, at(400)),
-            "3 gaps since the start; the last (cut, 1.0 s) ended 5 min ago."
-        );
+        assert_eq!(past(&status, at(400)), "3 gaps so far; the last (cut, 1.0 s) ended 5 min ago.");
         assert_eq!(verdict.live.mood, Mood::Bad, "nothing was reported for five minutes");
     }
 }

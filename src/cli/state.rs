@@ -66,7 +66,7 @@ fn write_state(state: &Value, out: &mut dyn Write) -> io::Result<()> {
                 words(&state["topics"]["rejected"])
             ),
         ),
-        ("gaps", format!("{} since the start", words(&state["gaps"]["total"]))),
+        ("gaps", format!("{} so far", words(&state["gaps"]["total"]))),
         ("epoch", words(&state["epoch"])),
     ];
     part("Otherwise", &facts.map(|(name, value)| vec![name.to_owned(), value]), out)
@@ -74,7 +74,7 @@ fn write_state(state: &Value, out: &mut dyn Write) -> io::Result<()> {
 
 fn write_gaps(gaps: &Value, out: &mut dyn Write) -> io::Result<()> {
     if gaps["total"] == 0 {
-        return writeln!(out, "No gap since the start.");
+        return writeln!(out, "No gap is known.");
     }
     let mut rows = vec![heads(&[
         "#",
@@ -166,6 +166,6 @@ mod tests {
     #[test]
     fn no_gap_is_one_sentence() {
         let said = text(&json!({"total": 0, "open": [], "recent": []}), write_gaps);
-        assert_eq!(said, "No gap since the start.\n");
+        assert_eq!(said, "No gap is known.\n");
     }
 }

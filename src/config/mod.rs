@@ -38,6 +38,8 @@ pub struct Config {
     pub lifecycle: lifecycle::Config,
     /// The bounds of arbitration.
     pub arbitration: sequence::Config,
+    /// What is done about gaps.
+    pub gaps: sequence::Watch,
     /// What is left out or hashed.
     pub privacy: privacy::Config,
     /// The bounds of the journal.
@@ -85,6 +87,7 @@ impl Config {
             ("genesys", self.genesys.mistakes()),
             ("secret", self.secret.mistakes()),
             ("lifecycle", self.lifecycle.mistakes()),
+            ("gaps", self.gaps.mistakes()),
             ("journal", self.journal.mistakes()),
             ("admin", self.admin.mistakes()),
             ("privacy", self.privacy.mistakes()),

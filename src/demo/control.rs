@@ -88,7 +88,7 @@ impl Control {
             open: Vec<Claim>,
             recent: Vec<Claim>,
         }
-        let mut gaps: Gaps = self.get(&format!("{}/api/v1/gaps", self.bridge)).await?;
+        let mut gaps: Gaps = self.get(&format!("{}/api/v1/gaps?limit=1000", self.bridge)).await?;
         gaps.open.append(&mut gaps.recent);
         gaps.open.sort_by_key(|gap| gap.number);
         let named = gaps.open.len();

@@ -18,6 +18,8 @@ pub enum Kind {
     GapOpened,
     /// A gap ended, and what was done about it. For the whole sink.
     GapClosed,
+    /// What came of re-basing after a gap. For the whole sink.
+    GapRebased,
     /// An epoch began, and what is known of the last one. For the whole sink.
     Epoch,
     /// An event that this sink can never take was parked; this stands in its place, with its number.
@@ -26,13 +28,14 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Notification,
         Self::ObservationsSnapshot,
         Self::MembersSnapshot,
         Self::Gap,
         Self::GapOpened,
         Self::GapClosed,
+        Self::GapRebased,
         Self::Epoch,
         Self::Parked,
     ];
@@ -46,6 +49,7 @@ impl Kind {
             Self::Gap => "tieline.gap.v1",
             Self::GapOpened => "tieline.gap.opened.v1",
             Self::GapClosed => "tieline.gap.closed.v1",
+            Self::GapRebased => "tieline.gap.rebased.v1",
             Self::Epoch => "tieline.epoch.v1",
             Self::Parked => "tieline.parked.v1",
         }
@@ -59,7 +63,7 @@ impl Kind {
     /// Whether it goes to the control topic or subject, apart from every key; else it stands in the order of its key.
     pub const fn is_control(self) -> bool {
         match self {
-            Self::GapOpened | Self::GapClosed | Self::Epoch => true,
+            Self::GapOpened | Self::GapClosed | Self::GapRebased | Self::Epoch => true,
             Self::Notification
             | Self::ObservationsSnapshot
             | Self::MembersSnapshot
@@ -76,6 +80,7 @@ impl Kind {
             | Self::Gap
             | Self::GapOpened
             | Self::GapClosed
+            | Self::GapRebased
             | Self::Epoch
             | Self::Parked => false,
         }

@@ -15,6 +15,7 @@ mod proxy;
 mod queues;
 mod refusal;
 mod rest;
+mod snapshots;
 mod socket;
 pub mod tls;
 mod wire;
@@ -22,14 +23,17 @@ mod wire;
 pub use config::Config;
 pub use error::Error;
 pub use inquiry::{Inquiry, Offer, Plan, Trial};
+pub use snapshots::Snapshot;
 pub use wire::{Frame, read as read_frame};
 
 use crate::clock::Clock;
 use crate::event::{Notification, Topics};
-use crate::lifecycle::{ChannelId, Command, KeptChannel, Reply, SecretVersion, SessionId, TokenId};
+use crate::lifecycle::{
+    ChannelId, Command, KeptChannel, ReadId, Refusal, Reply, SecretVersion, SessionId, TokenId,
+};
 use crate::observation::Observation;
 use crate::secret::Secrets;
-use crate::time::Time;
+use crate::time::{Time, Timestamp};
 use handles::Handles;
 use handshake::Opener;
 use perform::Platform;
@@ -56,8 +60,25 @@ pub enum Incoming {
         /// What it said.
         notification: Notification,
     },
+    /// What came of `Command::ReadSnapshots`.
+    Snapshots {
+        /// Which request.
+        read: ReadId,
+        /// What is asked.
+        what: crate::lifecycle::Snapshot,
+        /// When the answer came.
+        received: Timestamp,
+        /// What REST showed, or why not.
+        shown: Result<Vec<Snapshot>, Refusal>,
+    },
     /// Something worth telling that decides nothing.
     Observation(Observation),
+}
+
+impl From<Reply> for Incoming {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply)
+    }
 }
 
 /// The platform, as the driver sees it. Dropping it abandons all requests and closes all sockets.
@@ -163,6 +184,20 @@ impl Genesys {
                     async move { platform.subscribe(session, token, channel, &topics).await };
                 self.answer(Some(session), subscribed);
             }
+            Command::ReadSnapshots { read, token, what, topics } => {
+                self.answer(None, async move {
+                    let shown = platform.read_snapshots(token, what, &topics).await;
+                    let received = platform.clock.timestamp();
+                    Incoming::Snapshots { read, what, received, shown }
+                });
+            }
+            // Its outcome counts also when the session loses its socket meanwhile: topics belong to the channel.
+            Command::Amend { session, token, channel, change } => {
+                self.answer(
+                    None,
+                    async move { platform.amend(session, token, channel, &change).await },
+                );
+            }
             Command::Connect { session, channel } => self.connect(session, channel),
             Command::Ping { session } => self.ping(session),
             Command::Close { session } => self.close(session),
@@ -174,7 +209,7 @@ impl Genesys {
     fn answer(
         &mut self,
         session: Option<SessionId>,
-        request: impl Future<Output = Reply> + Send + 'static,
+        request: impl Future<Output: Into<Incoming> + Send> + Send + 'static,
     ) {
         let platform = self.platform.clone();
         let (cancel, running) = match session {
@@ -192,9 +227,9 @@ impl Genesys {
                     left: said.left,
                     resets_in: said.resets_in,
                 });
-                for reply in said.into_iter().chain([reply]) {
+                for said in said.map(Incoming::Reply).into_iter().chain([reply.into()]) {
                     // A driver that has gone needs no reply.
-                    drop(platform.incoming.send(Incoming::Reply(reply)).await);
+                    drop(platform.incoming.send(said).await);
                 }
             };
             cancel.run_until_cancelled(told).await;

@@ -8,9 +8,12 @@ use super::handshake::{Opener, Socket};
 use super::queues;
 use super::refusal::refusal;
 use super::rest::{Channel, Rest};
+use super::snapshots::Snapshot;
 use crate::clock::Clock;
+use crate::event::Topic;
 use crate::lifecycle::{
-    ChannelId, FoundChannel, Reason, Refusal, Reply, SecretVersion, SessionId, TokenId,
+    self, Change, ChannelId, FoundChannel, Reason, Refusal, Reply, SecretVersion, SessionId,
+    TokenId,
 };
 use crate::secret::Secrets;
 use secrecy::SecretString;
@@ -68,19 +71,42 @@ impl Platform {
 
     pub(super) async fn list_topics(&self, token: TokenId) -> Reply {
         let Config { queues, topics, .. } = &self.config;
-        let mut listed = Vec::new();
+        let (mut listed, mut calls) = (Vec::new(), 0);
         if queues::need_listing(queues, topics) {
-            listed = match self.list_queues(token).await {
+            (listed, calls) = match self.list_queues(token).await {
                 Ok(listed) => listed,
                 Err(refusal) => return Reply::TopicsRefused { refusal },
             };
         }
         let (topics, unknown) = queues::expand(queues, topics, &listed);
-        Reply::TopicsListed { topics, unknown }
+        Reply::TopicsListed { topics, unknown, calls }
     }
 
-    async fn list_queues(&self, token: TokenId) -> Result<Vec<super::wire::Queue>, Refusal> {
+    async fn list_queues(
+        &self,
+        token: TokenId,
+    ) -> Result<(Vec<super::wire::Queue>, usize), Refusal> {
         self.rest.queues(&self.token(token)?).await
+    }
+
+    /// How these topics stand now.
+    pub(super) async fn read_snapshots(
+        &self,
+        token: TokenId,
+        what: lifecycle::Snapshot,
+        topics: &[Topic],
+    ) -> Result<Vec<Snapshot>, Refusal> {
+        let token = self.token(token)?;
+        match what {
+            lifecycle::Snapshot::Observations => self.rest.observations(&token, topics).await,
+            lifecycle::Snapshot::Members => {
+                let mut shown = Vec::with_capacity(topics.len());
+                for topic in topics {
+                    shown.push(self.rest.members(&token, topic).await?);
+                }
+                Ok(shown)
+            }
+        }
     }
 
     pub(super) async fn open_channel(&self, session: SessionId, token: TokenId) -> Reply {
@@ -122,11 +148,31 @@ impl Platform {
                 return Err(refusal(Reason::ChannelGone, detail));
             }
             let (token, channel) = (self.token(token)?, self.channel(channel)?);
-            self.rest.subscribe(&token, &channel.id, topics).await
+            self.rest.replace_topics(&token, &channel.id, topics).await
         };
         match subscribed.await {
             Ok(rejected) => Reply::Subscribed { session, rejected },
             Err(refusal) => Reply::Refused { session, refusal },
+        }
+    }
+
+    pub(super) async fn amend(
+        &self,
+        session: SessionId,
+        token: TokenId,
+        channel: ChannelId,
+        change: &Change,
+    ) -> Reply {
+        let amended = async {
+            let (token, own) = (self.token(token)?, self.channel(channel)?);
+            match change {
+                Change::Add(topics) => self.rest.add_topics(&token, &own.id, topics).await,
+                Change::Replace(topics) => self.rest.replace_topics(&token, &own.id, topics).await,
+            }
+        };
+        match amended.await {
+            Ok(rejected) => Reply::Amended { session, channel, rejected },
+            Err(refusal) => Reply::AmendRefused { session, channel, refusal },
         }
     }
 

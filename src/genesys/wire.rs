@@ -207,6 +207,7 @@ pub(super) struct QueuePage {
     #[serde(default)]
     pub(super) entities: Vec<Queue>,
     pub(super) page_count: Option<u32>,
+    pub(super) total: Option<usize>,
 }
 
 /// A queue.
@@ -215,6 +216,45 @@ pub(super) struct Queue {
     pub(super) id: String,
     #[serde(default)]
     pub(super) name: String,
+}
+
+/// The answer to a query for queues' observations; each result as it was spelt.
+#[derive(Debug, Deserialize)]
+pub(super) struct Observations {
+    #[serde(default)]
+    pub(super) results: Vec<Box<RawValue>>,
+}
+
+/// What a result is about.
+#[derive(Debug, Deserialize)]
+pub(super) struct Grouped<'a> {
+    #[serde(borrow)]
+    pub(super) group: Group<'a>,
+}
+
+/// The queue of a result.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Group<'a> {
+    #[serde(borrow)]
+    pub(super) queue_id: Cow<'a, str>,
+}
+
+/// One page of a queue's members.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MemberPage {
+    #[serde(default)]
+    pub(super) entities: Vec<Member>,
+    pub(super) next_uri: Option<String>,
+}
+
+/// A member of a queue: whether its person has joined it, which is to say takes its conversations.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Member {
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) joined: bool,
 }
 
 /// The catalogue of topics.

@@ -4,6 +4,7 @@ use super::frame::{self, Found};
 use super::record::{self, Placed, Said};
 use super::segment::Segment;
 use super::shared::Shared;
+use super::storage;
 use crate::event::{Event, Topics};
 use crate::sink::Record;
 use crate::time::Timestamp;
@@ -21,7 +22,15 @@ pub(super) struct Disk {
     at: Option<(Arc<Segment>, u64, u64)>,
     topics: Topics,
     block: Vec<u8>,
+    /// How often in a row it could not be read.
+    failures: u32,
+    /// Whether what cannot be read is taken for damaged at once.
+    is_impatient: bool,
 }
+
+/// So often the disk may fail before what it does not give counts as damaged: whoever reads pauses in between, since it may be away
+/// for a moment only.
+const FAILURES: u32 = 4;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -48,6 +57,11 @@ impl Batch {
 }
 
 impl Disk {
+    /// One that takes what cannot be read for damaged at once.
+    pub(super) fn impatient() -> Self {
+        Self { is_impatient: true, ..Self::default() }
+    }
+
     /// Reads up to `count` records for a sink from position `from` on, below `until`: more are in memory.
     pub(super) fn read(
         &mut self,
@@ -91,9 +105,15 @@ impl Disk {
         loop {
             let rest = usize::try_from(segment.end().saturating_sub(offset)).unwrap_or(usize::MAX);
             self.block.resize(wanted.min(rest), 0);
-            let read = segment.page.read_at(&mut self.block, offset)?;
+            let read = if self.failures < FAILURES && !self.is_impatient {
+                segment.page.read_at(&mut self.block, offset)
+            } else {
+                storage::read_around(&*segment.page, &mut self.block, offset)
+            };
+            let read = read.inspect_err(|_| self.failures += 1)?;
             self.block.truncate(read);
             let is_all = read >= rest || read < wanted;
+            self.failures = 0;
             let (at, missing) = self.parse(segment, place, part, is_all, batch);
             if let (0, Some(more)) = (at, missing) {
                 wanted = more;

@@ -332,3 +332,99 @@ async fn a_journal_that_another_process_goes_on_with_is_not_written_any_more() {
     assert!(journal.trouble().is_some(), "and does not try again");
     told.look(&mut readers[0], 0).await;
 }
+
+#[tokio::test]
+async fn a_disk_that_writes_and_keeps_nothing_takes_no_more_than_memory_may_hold() {
+    for config in [lazy(), small(Sync::Always)] {
+        let disk: Arc<Model> = Arc::default();
+        let (mut journal, mut readers, _) = open(&config, &disk, "boot", &["kafka"]);
+        let mut told = Told::default();
+        for number in 0..10 {
+            told.append(&mut journal, number);
+        }
+        disk.keep_nothing(true);
+        for number in 10..300 {
+            told.append(&mut journal, number);
+            told.hear_of_refused(&mut journal);
+            told.look(&mut readers[0], 0).await;
+            journal.flush();
+        }
+        assert!(journal.trouble().is_some(), "nothing new is accepted");
+        assert!(told.refused > 270, "{told:?}");
+        let unsynced = journal.shared.unsynced().len();
+        assert!(unsynced < 30 && disk.files().len() < 10, "{unsynced}, {:?}", disk.files());
+        disk.keep_nothing(false);
+        for _ in 0..3 {
+            journal.flush();
+            told.hear_of_refused(&mut journal);
+        }
+        assert_eq!(journal.trouble(), None, "it recovers by itself");
+        told.append(&mut journal, 300);
+        told.look_at_all(&mut readers[0]).await;
+        assert_eq!((told.pushed(), told.accepted + told.refused), (told.accepted, 301));
+        told.judge("a disk that keeps nothing");
+    }
+}
+
+#[tokio::test]
+async fn without_power_soon_after_a_start_no_number_of_the_life_before_is_given_again() {
+    for config in [lazy(), small(Sync::Always)] {
+        let whole: Arc<Model> = Arc::default();
+        play(&whole, &config, usize::MAX).await;
+        let before = whole.operations();
+        for cut in before..before + 40 {
+            for names_kept in [false, true] {
+                let disk: Arc<Model> = Arc::default();
+                let mut told = play(&disk, &config, usize::MAX).await;
+                disk.die_at(cut);
+                let second = play(&disk, &config, cut).await;
+                told.seen.extend(second.seen);
+                let left = disk.after_power_cut(names_kept, |_, _| false);
+                let (mut journal, mut readers, _) = open(&config, &left, "another", &["kafka"]);
+                let mut again = Told::default();
+                for number in 100..105 {
+                    again.append(&mut journal, number);
+                }
+                again.look_at_all(&mut readers[0]).await;
+                let mut used: BTreeMap<(String, String, u64), String> = BTreeMap::new();
+                for (epoch, key, number, body) in told.seen.values().chain(again.seen.values()) {
+                    let place = (epoch.clone(), key.clone(), *number);
+                    let known = used.entry(place).or_insert_with(|| body.clone());
+                    assert_eq!(known, body, "cut at {cut}: a number is used twice");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_placed_anew_is_not_refused_by_a_disk_that_is_full_meanwhile() {
+    let disk: Arc<Model> = Arc::default();
+    let mut told = Told::default();
+    let (mut journal, mut readers, _) = open(&lazy(), &disk, "boot", &["kafka"]);
+    for number in 0..10 {
+        told.append(&mut journal, number);
+    }
+    let before = journal.epoch();
+    // The file has room for its head alone.
+    let mut renewal = Box::pin(readers[0].renew(None));
+    let mut step = async |is_full: bool, rounds: usize| {
+        disk.room(is_full.then_some(0));
+        for _ in 0..rounds {
+            let waiting = tokio::time::timeout(Duration::ZERO, &mut renewal).await;
+            if waiting.is_ok() {
+                return true;
+            }
+            journal.flush();
+            assert_eq!(journal.take_refused(), [], "they were accepted");
+        }
+        false
+    };
+    assert!(!step(true, 20).await);
+    assert!(step(false, 20).await, "it goes on when there is room");
+    drop(renewal);
+    assert!(journal.epoch().as_str() > before.as_str());
+    told.look_at_all(&mut readers[0]).await;
+    assert_eq!(told.pushed(), 10);
+    told.judge("placed anew");
+}

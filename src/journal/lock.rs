@@ -36,9 +36,13 @@ impl Lock {
                 return Err(Error::Held { path, holder });
             }
         }
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{}", std::process::id())?;
+        // Held from here on. Who holds it is for people only: a full disk keeps nobody from delivering what is there.
+        let mut name = || -> std::io::Result<()> {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{}", std::process::id())
+        };
+        name().ok();
         Ok(Self { _file: file })
     }
 }

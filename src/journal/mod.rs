@@ -28,6 +28,8 @@ mod tail;
 mod writer;
 
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
 pub(crate) mod rehearsal;
@@ -322,6 +324,12 @@ impl Journal {
             segments: facts.segments,
             keys: facts.keys,
         }
+    }
+
+    /// Whether a sink would take a notification of that length now; false for one that is not ours.
+    pub fn has_room(&self, sink: &str, length: usize) -> bool {
+        let mut tails = self.shared.tails.iter().filter(|tail| tail.sink == sink);
+        self.shared.pending().trouble.is_none() && tails.any(|tail| tail.has_room(cost(length), 0))
     }
 
     /// Nothing more will be appended: readers deliver what is in hand and then see the end.

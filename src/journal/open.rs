@@ -90,7 +90,7 @@ impl Opening<'_> {
         if self.sinks.len() > SINKS_MAX {
             return Err(Error::Sinks(self.sinks.len()));
         }
-        let recovered = recovery::recover(&*storage)?;
+        let recovered = recovery::recover(&*storage, boot)?;
         let found = self.found(&recovered, boot);
         let sequencer = match recovered.segments.last() {
             Some(last) => recovery::numbers(last, self.sinks)?,

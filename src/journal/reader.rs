@@ -61,9 +61,9 @@ impl Reader {
         self.shared.epochs_after(self.tail().acknowledged())
     }
 
-    /// The last position that sinks may see.
-    pub fn end(&self) -> u64 {
-        self.shared.end()
+    /// The last position that lay in the journal when it was opened.
+    pub fn began(&self) -> u64 {
+        self.shared.began
     }
 
     /// Appends to `batch` up to `count` records of one epoch that were not sent, without taking them for sent. Cancel-safe.
@@ -189,21 +189,30 @@ impl Reader {
         }
     }
 
-    /// The sink holds more of the newest epoch than the journal, which is an old copy: a new epoch begins, and what came since the journal was
-    /// opened is placed anew in it. Waits until that is done. What lay in the copy the sink has.
+    /// The sink holds more of the newest epoch than the journal, or something of that younger one: the journal is an old copy. A new epoch
+    /// begins, younger than either, and what came since the journal was opened is placed anew in it. Waits until that is done. What lay
+    /// in the copy the sink has.
     ///
     /// # Errors
     /// When the disk cannot be read.
-    pub async fn renew(&mut self) -> io::Result<()> {
+    pub async fn renew(&mut self, younger: Option<&Epoch>) -> io::Result<()> {
         if let Some(newest) = self.epochs().pop() {
             self.skip_through(&newest, self.shared.began).await?;
         }
         let bit = 1 << self.sink;
-        self.shared.pending().behind |= bit;
+        {
+            let mut pending = self.shared.pending();
+            pending.behind |= bit;
+            if let Some(younger) = younger {
+                pending.younger = Some(younger.clone());
+            }
+        }
         self.shared.wake();
         while self.shared.pending().behind & bit != 0 {
             self.changed().await;
         }
+        // Some of it may have been damaged.
+        self.is_lossy = true;
         self.rewind();
         Ok(())
     }
@@ -215,18 +224,10 @@ impl Reader {
         let settled = first.unwrap_or(self.next) - 1;
         self.tail().acknowledge(settled);
         if self.is_lossy && first.is_none() {
-            self.forget_lost();
+            // What was counted and cannot be read will never be acknowledged.
+            self.is_lossy = !self.shared.forget_lost(self.sink, self.next);
         }
         self.show();
-    }
-
-    /// What was counted and cannot be read will never be acknowledged: with nothing else left, nothing waits.
-    fn forget_lost(&mut self) {
-        let pending = self.shared.pending();
-        if pending.entries.is_empty() && self.next > self.shared.end() {
-            self.tail().forget();
-            self.is_lossy = false;
-        }
     }
 
     fn show(&self) {

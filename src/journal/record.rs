@@ -228,6 +228,7 @@ const fn code(kind: Kind) -> u8 {
         Kind::GapClosed => 5,
         Kind::Epoch => 6,
         Kind::Parked => 7,
+        Kind::GapRebased => 8,
     }
 }
 

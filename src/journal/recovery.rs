@@ -6,7 +6,7 @@ use super::frame::{self, Found};
 use super::record::{self, Head, Said};
 use super::segment::Segment;
 use super::shared::cost;
-use super::storage::{Page, Storage};
+use super::storage::{self, Page, Storage};
 use super::{Error, Numbers};
 use crate::event::Epoch;
 use crate::sequence::Sequencer;
@@ -37,6 +37,8 @@ pub(super) struct Recovered {
     pub(super) lost: Vec<(u64, u64)>,
     /// A segment that others follow had no head.
     is_headless: bool,
+    /// Something damaged was passed over, and nothing that followed told whether events are missing there.
+    is_in_doubt: bool,
     /// When the last event was received.
     pub(super) received: Option<Timestamp>,
 }
@@ -62,8 +64,11 @@ struct Seen {
 /// More names of sinks than this are not kept apart: so many were never configured in one folder.
 const NAMES_MAX: usize = 32;
 
-/// Reads the folder, and cuts what is torn.
-pub(super) fn recover(storage: &dyn Storage) -> Result<Recovered, Error> {
+/// What is behind the name of a segment that cannot be understood and is kept for people.
+const DAMAGED: &str = ".damaged";
+
+/// Reads the folder, and cuts what is torn. `boot` is the system's, empty where it is not known.
+pub(super) fn recover(storage: &dyn Storage, boot: &str) -> Result<Recovered, Error> {
     let mut numbers: Vec<u64> = Vec::new();
     numbers.extend(storage.list()?.iter().filter_map(|name| Segment::number(name)));
     numbers.sort_unstable();
@@ -75,13 +80,24 @@ pub(super) fn recover(storage: &dyn Storage) -> Result<Recovered, Error> {
         let page = storage.open(&name)?;
         let block = read_all(&*page)?;
         let is_last = at + 1 == numbers.len();
-        let scan = Scan { number: *number, block: &block, is_last };
-        if !scan.run(&page, &mut recovered, &mut seen)? {
-            // Without its head nothing in it can be understood. A last one was never finished.
-            drop(page);
-            storage.remove(&name)?;
-            recovered.is_headless |= !is_last;
+        let scan = Scan { number: *number, block: &block, is_last, boot };
+        if scan.run(&page, &mut recovered, &mut seen)? {
+            continue;
         }
+        // Without its head nothing in it can be understood.
+        drop(page);
+        match scan.last_behind_damage() {
+            // It was never finished, so that nothing was ever written behind it.
+            None => storage.remove(&name)?,
+            Some(last) => {
+                storage.rename(&name, &format!("{name}{DAMAGED}"))?;
+                if is_last {
+                    recovered.expect(last);
+                    recovered.is_clean = false;
+                }
+            }
+        }
+        recovered.is_headless |= !is_last;
     }
     recovered.settle(&seen);
     Ok(recovered)
@@ -90,7 +106,7 @@ pub(super) fn recover(storage: &dyn Storage) -> Result<Recovered, Error> {
 fn read_all(page: &dyn Page) -> io::Result<Vec<u8>> {
     let length = usize::try_from(page.length()?).unwrap_or(usize::MAX);
     let mut block = vec![0; length];
-    let read = page.read_at(&mut block, 0)?;
+    let read = storage::read_around(page, &mut block, 0)?;
     block.truncate(read);
     Ok(block)
 }
@@ -114,14 +130,14 @@ pub(super) fn numbers(segment: &Segment, sinks: &[&str]) -> Result<Sequencer, Er
     loop {
         let (payload, next) = match frame::read(segment.number, &block, at) {
             Found::Frame { payload, next } => (payload, next),
-            Found::Damage => match frame::resume(segment.number, &block, at) {
+            Found::Damage | Found::More { .. } => match frame::resume(segment.number, &block, at) {
                 Some(next) => {
                     at = next;
                     continue;
                 }
                 None => return Ok(sequencer),
             },
-            Found::End | Found::More { .. } => return Ok(sequencer),
+            Found::End => return Ok(sequencer),
         };
         at = next;
         match record::read(payload, segment.sinks.len()) {
@@ -142,6 +158,8 @@ struct Scan<'a> {
     number: u64,
     block: &'a [u8],
     is_last: bool,
+    /// The system's, as it is now.
+    boot: &'a str,
 }
 
 impl Scan<'_> {
@@ -160,13 +178,14 @@ impl Scan<'_> {
         if into.segments.is_empty() {
             into.begin(&head);
         }
-        into.expect(head.position);
+        into.follow(head.position);
         let sinks: Vec<String> = head.sinks.iter().map(|(name, _)| name.clone()).collect();
         let places: Vec<usize> =
             head.sinks.iter().map(|(name, cursor)| into.sink(name, *cursor)).collect();
         let (epoch, first) = (Epoch::named(&head.epoch), head.position + 1);
         let segment = Segment::new(self.number, epoch, sinks, first, Arc::clone(page), at as u64);
         into.is_clean = false;
+        let is_same_boot = !self.boot.is_empty() && head.boot == self.boot;
         into.last = Some(head);
         let end = loop {
             match frame::read(self.number, self.block, at) {
@@ -182,11 +201,17 @@ impl Scan<'_> {
                     at = next;
                 }
                 Found::End => break at,
-                Found::More { .. } | Found::Damage => {
-                    match frame::resume(self.number, self.block, at) {
-                        Some(next) => at = next,
-                        None => break at,
-                    }
+                found @ (Found::More { .. } | Found::Damage) => {
+                    let is_damage = found == Found::Damage;
+                    let Some(next) = frame::resume(self.number, self.block, at) else {
+                        // What a process that was killed leaves of a write is its beginning. Anything else at the end of what the
+                        // system was given since its boot was something whole.
+                        let is_blank = self.block[at..].iter().all(|byte| *byte == 0);
+                        into.is_in_doubt |= is_damage && !is_blank && self.is_last && is_same_boot;
+                        break at;
+                    };
+                    into.is_in_doubt = true;
+                    at = next;
                 }
             }
         };
@@ -199,6 +224,30 @@ impl Scan<'_> {
         into.bytes += end as u64;
         into.segments.push(Arc::new(segment));
         Ok(true)
+    }
+
+    /// The last position among events that follow something unreadable; none where nothing follows it.
+    fn last_behind_damage(&self) -> Option<u64> {
+        let (mut at, mut is_behind, mut last) = (0, false, None);
+        loop {
+            match frame::read(self.number, self.block, at) {
+                Found::Frame { payload, next } => {
+                    if let (true, Some(Said::Event(placed))) = (is_behind, record::read(payload, 0))
+                    {
+                        last = last.max(Some(placed.position));
+                    }
+                    at = next;
+                }
+                Found::End => return last,
+                Found::More { .. } | Found::Damage => {
+                    is_behind = true;
+                    let Some(next) = frame::resume(self.number, self.block, at) else {
+                        return last;
+                    };
+                    at = next;
+                }
+            }
+        }
     }
 
     /// The head and where it ends; none where it is not whole.
@@ -275,8 +324,20 @@ impl Recovered {
         self.position = if self.is_headless { settled.min(head.position) } else { head.position };
     }
 
+    /// A segment follows `position`. It holds what comes then, also where an older one, which the disk may not have kept, has it
+    /// too or has it damaged.
+    fn follow(&mut self, position: u64) {
+        self.lost.retain_mut(|(first, last)| {
+            *last = position.min(*last);
+            first <= last
+        });
+        self.position = self.position.min(position);
+        self.expect(position);
+    }
+
     /// What comes next follows `position`: what lies between is lost.
     fn expect(&mut self, position: u64) {
+        self.is_in_doubt = false;
         if position > self.position {
             self.lost.push((self.position + 1, position));
             self.position = position;
@@ -305,8 +366,13 @@ impl Recovered {
                 sink.events += 1;
                 sink.bytes += event.cost;
             }
-            // A sink may have settled what the disk had not yet.
-            self.position = self.position.max(sink.cursor);
         }
+        // A sink may have settled what the disk had not yet.
+        let settled = self.sinks.iter().map(|sink| sink.cursor).max().unwrap_or(0);
+        if self.is_in_doubt {
+            // One at least: a gap that is not there is better than one that nobody sees.
+            self.expect(settled.max(self.position + 1));
+        }
+        self.position = self.position.max(settled);
     }
 }

@@ -8,6 +8,7 @@ use crate::size::Size;
 use crate::time::Time;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -83,6 +84,10 @@ struct State {
     dies_at: Option<usize>,
     /// How many bytes the files may have together.
     room: Option<usize>,
+    /// Waiting for the disk fails, while everything else goes well.
+    keeps_nothing: bool,
+    /// The bytes of a file that cannot be read.
+    unreadable: Option<(usize, Range<usize>)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -125,6 +130,17 @@ impl Model {
     /// So many bytes are all there is.
     pub(crate) fn room(&self, bytes: Option<usize>) {
         self.lock().room = bytes;
+    }
+
+    /// Whether every wait for the disk fails.
+    pub(crate) fn keep_nothing(&self, keeps_nothing: bool) {
+        self.lock().keeps_nothing = keeps_nothing;
+    }
+
+    /// These bytes of a file cannot be read.
+    pub(crate) fn spoil(&self, name: &str, bytes: Range<usize>) {
+        let mut state = self.lock();
+        state.unreadable = Some((state.names[name], bytes));
     }
 
     /// The names of the files.
@@ -231,6 +247,15 @@ impl Storage for Disk {
         Ok(Arc::new(Open(Arc::clone(&self.0), inode)))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.0.lock();
+        if state.operate()? {
+            let inode = state.names.remove(from).ok_or(ErrorKind::NotFound)?;
+            state.names.insert(to.to_owned(), inode);
+        }
+        Ok(())
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.0.lock();
         if state.operate()? {
@@ -277,6 +302,12 @@ impl Page for Open {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let state = self.0.lock();
+        let from = usize::try_from(offset).expect("small");
+        if state.unreadable.as_ref().is_some_and(|(file, bytes)| {
+            *file == self.1 && bytes.start < from + buffer.len() && from < bytes.end
+        }) {
+            return Err(ErrorKind::Other.into());
+        }
         let rest = state.files[self.1].shown.get(usize::try_from(offset).expect("small")..);
         let rest = rest.unwrap_or_default();
         let read = rest.len().min(buffer.len());
@@ -286,7 +317,11 @@ impl Page for Open {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.0.lock();
-        if state.operate()? {
+        let is_done = state.operate()?;
+        if state.keeps_nothing {
+            return Err(ErrorKind::Other.into());
+        }
+        if is_done {
             let file = &mut state.files[self.1];
             file.kept = file.shown.clone();
         }

@@ -5,8 +5,8 @@
 
 use super::disk::Disk;
 use super::opening::reason;
-use super::shared::Waiting;
-use super::writer::{Writer, unplaced};
+use super::shared::{Waiting, cost};
+use super::writer::{Unwritten, Writer, unplaced};
 use std::io;
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl Writer {
             self.ready_segment()?;
             self.renumbering = Some(Renumbering { sink, end });
         }
-        let (mut disk, shared) = (Disk::default(), Arc::clone(&self.shared));
+        let (mut disk, shared) = (Disk::impatient(), Arc::clone(&self.shared));
         while let Some(Renumbering { sink, end }) = self.renumbering {
             let tail = &shared.tails[sink];
             let from = tail.acknowledged().max(shared.began) + 1;
@@ -69,14 +69,20 @@ impl Writer {
             });
             // They are counted as waiting already, and go on to be.
             let moved: Vec<Waiting> = moved.collect();
-            if !moved.is_empty() {
-                self.write(moved);
-            }
-            tail.acknowledge(batch.next - 1);
-            let is_troubled = shared.pending().trouble.as_ref().is_some_and(|it| !it.mended);
-            if is_troubled {
+            let count = moved.len() as u64;
+            let bytes = moved.iter().map(|it| cost(it.entry.body.len())).sum();
+            if count > 0
+                && let Err(Unwritten { operation, error, .. }) = self.try_write(moved)
+            {
+                // They were accepted, and lie where they lay: they are moved once the disk takes them.
+                self.fail(operation, &error, Vec::new());
                 return Ok(false);
             }
+            if batch.lost > 0 {
+                shared.facts().lost.push((sink, batch.lost, batch.lost_from));
+            }
+            tail.hide(count, bytes);
+            tail.acknowledge(batch.next - 1);
         }
         Ok(shared.pending().behind == 0)
     }

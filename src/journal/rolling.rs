@@ -20,6 +20,17 @@ const CHUNK: usize = 64 << 10;
 /// A disk that takes no more than this is not taken for well again.
 const TRIAL: usize = 256 << 10;
 
+/// How far a calendar may have been set back, about.
+const AGE: Duration = Duration::from_secs(1 << 32);
+
+/// How a segment is begun.
+#[derive(Clone, Copy)]
+struct Care {
+    is_trial: bool,
+    /// Whether the disk has it before anything else is done.
+    is_kept: bool,
+}
+
 /// What a new epoch begins with.
 struct Renewal {
     epoch: Epoch,
@@ -48,8 +59,14 @@ impl Writer {
 
     /// Begins a segment. What the disk may lack of an abandoned one is written here anew. With `is_trial` it is made sure that the disk
     /// takes more than a few bytes.
+    ///
+    /// The first of a process, and one that follows another which failed, is waited for. Else a power cut could leave no trace of it, and
+    /// behind a clean end nobody would know that numbers were given since; and a disk that writes but never keeps would be written to
+    /// for ever.
     pub(super) fn roll(&mut self, is_trial: bool) -> io::Result<()> {
-        let mut again = if self.segment.is_none() { self.shared.unsynced() } else { Vec::new() };
+        let is_first = self.segment.is_none();
+        let care = Care { is_trial, is_kept: is_first };
+        let mut again = if is_first { self.shared.unsynced() } else { Vec::new() };
         // What is of an older epoch was kept by the disk, or is past helping.
         again.retain(|one| one.event.epoch == self.epoch);
         let renewal = self.renew.filter(|_| again.is_empty()).map(|reason| self.renewal(reason));
@@ -67,11 +84,14 @@ impl Writer {
         let known = renewal.as_ref().map_or(&self.sequencer, |renewal| &renewal.sequencer);
         let notices = renewal.as_ref().map_or(&[][..], |renewal| &renewal.notices);
         let (bytes, places) = laid_out(number, head, known, notices, &again);
-        let segment = self.begin(number, &epoch, position, &bytes, is_trial)?;
+        let segment = self.begin(number, &epoch, position, &bytes, care)?;
         for (position, offset) in places {
             segment.remember(position, offset);
         }
         self.segment = Some(segment);
+        if is_first {
+            self.shared.synced(self.position);
+        }
         if let Some(renewal) = renewal {
             self.take_up(renewal);
         }
@@ -85,7 +105,7 @@ impl Writer {
         epoch: &Epoch,
         position: u64,
         bytes: &[u8],
-        is_trial: bool,
+        care: Care,
     ) -> io::Result<Arc<Segment>> {
         let name = Segment::name(number);
         let page = self.storage.create(&name).inspect_err(|error| {
@@ -93,11 +113,15 @@ impl Writer {
         })?;
         self.next += 1;
         let tried = page.write_at(bytes, 0).and_then(|()| {
-            if !is_trial {
-                return Ok(());
+            if care.is_trial {
+                page.write_at(&[0; TRIAL], bytes.len() as u64)?;
+                page.cut(bytes.len() as u64)?;
             }
-            page.write_at(&[0; TRIAL], bytes.len() as u64)?;
-            page.cut(bytes.len() as u64)
+            if care.is_kept {
+                page.sync()?;
+                self.storage.sync_folder()?;
+            }
+            Ok(())
         });
         if let Err(error) = tried {
             // A head that is not whole counts for nothing; what cannot be removed now is removed at the next start.
@@ -114,8 +138,12 @@ impl Writer {
             bytes.len() as u64,
         );
         let segment = Arc::new(segment);
-        self.soil(&page, bytes.len() as u64);
-        self.dirt.folder = true;
+        if care.is_kept {
+            self.shared.facts().bytes += bytes.len() as u64;
+        } else {
+            self.soil(&page, bytes.len() as u64);
+            self.dirt.folder = true;
+        }
         self.cursors = self.shared.tails.iter().map(Tail::acknowledged).collect();
         self.shared.segments().push(Arc::clone(&segment));
         let mut facts = self.shared.facts();
@@ -150,12 +178,15 @@ impl Writer {
         Renewal { epoch, reason, sequencer, notices }
     }
 
-    /// A name behind that of the last epoch, even where the calendar was set back.
+    /// A name behind that of the last epoch, and of any that a sink knows, even where the calendar was set back.
     fn next_epoch(&mut self) -> Epoch {
+        let known = self.shared.pending().younger.clone();
+        let last = known.as_ref().map_or("", Epoch::as_str).max(self.epoch.as_str()).to_owned();
         let (mut began, mut step) = (self.clock.timestamp(), Duration::from_secs(1));
         loop {
             let epoch = Epoch::new(began, (self.salt)());
-            if epoch.as_str() > self.epoch.as_str() {
+            // What claims to be of another age of the world was not written by us.
+            if epoch.as_str() > last.as_str() || step > AGE {
                 return epoch;
             }
             began = began.after(step);

@@ -56,6 +56,8 @@ pub(super) struct Pending {
     pub(super) trouble: Option<Trouble>,
     /// A bit for each sink that holds more of the epoch than the journal.
     pub(super) behind: u8,
+    /// An epoch of another life of this journal that a sink knows: the next one is younger.
+    pub(super) younger: Option<Epoch>,
     /// Somebody waits for nothing but a word.
     asleep: bool,
 }
@@ -233,6 +235,12 @@ impl Shared {
         let settled = self.tails.iter().map(Tail::acknowledged).min().unwrap_or(u64::MAX);
         {
             let mut window = self.window();
+            for (sink, tail) in self.tails.iter().enumerate() {
+                let taken = written.iter().filter(|one| one.numbers[sink] > 0);
+                let taken = taken.map(|one| cost(one.event.body.len()));
+                let (events, bytes) = taken.fold((0, 0), |sum, cost| (sum.0 + 1, sum.1 + cost));
+                tail.reveal(events, bytes);
+            }
             window.end = last.event.position;
             window.bytes += written.iter().map(|one| cost(one.event.body.len())).sum::<u64>();
             window.items.extend(written.drain(..));
@@ -261,9 +269,14 @@ impl Shared {
         window.items.iter().filter(|one| one.event.position > window.synced).cloned().collect()
     }
 
-    /// The last position that sinks may see.
-    pub(super) fn end(&self) -> u64 {
-        self.window().end
+    /// A sink's reader holds nothing, has read up to `next`, and has found less than was counted. True when there is no more to find.
+    pub(super) fn forget_lost(&self, sink: usize, next: u64) -> bool {
+        let window = self.window();
+        let is_all = next > window.end;
+        if is_all {
+            self.tails[sink].forget();
+        }
+        is_all
     }
 
     /// Appends to `ahead` up to `count` records for a sink from position `next` on.

@@ -2,6 +2,7 @@
 //!
 //! Knows no format; one folder, flat names.
 
+use super::frame::HEAD;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -17,6 +18,8 @@ pub(super) trait Storage: fmt::Debug + Send + Sync {
     fn create(&self, name: &str) -> io::Result<Arc<dyn Page>>;
     /// Opens a file to read and to cut it.
     fn open(&self, name: &str) -> io::Result<Arc<dyn Page>>;
+    /// Gives a file another name, over any that has it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Waits until the disk has the folder's names.
@@ -35,6 +38,35 @@ pub(super) trait Page: fmt::Debug + Send + Sync {
     fn cut(&self, length: u64) -> io::Result<()>;
     /// How long it is.
     fn length(&self) -> io::Result<u64>;
+}
+
+/// What a disk fails to read at least: a page of the system's.
+const PIECE: usize = 4 << 10;
+
+/// Reads as `Page::read_at` does, and where the disk fails for some of it, the rest: what cannot be read is zeros, which are no frame.
+///
+/// # Errors
+/// When nothing of the file can be read, not even its beginning: then the disk is away, and may come back.
+pub(super) fn read_around(page: &dyn Page, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let error = match page.read_at(buffer, offset) {
+        Ok(read) => return Ok(read),
+        Err(error) => error,
+    };
+    let rest = usize::try_from(page.length()?.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let most = rest.min(buffer.len());
+    let (mut at, mut is_there) = (0, page.read_at(&mut [0; HEAD], 0).is_ok());
+    while at < most {
+        // Pieces end where the system's pages do.
+        let into_page = usize::try_from((offset + at as u64) % PIECE as u64).unwrap_or(0);
+        let end = most.min(at + PIECE - into_page);
+        let piece = &mut buffer[at..end];
+        match page.read_at(piece, offset + at as u64) {
+            Ok(_) => is_there = true,
+            Err(_) => piece.fill(0),
+        }
+        at = end;
+    }
+    if is_there { Ok(most) } else { Err(error) }
 }
 
 /// A folder of the file system; made when missing, readable by its owner alone, since bodies hold personal data.
@@ -76,6 +108,10 @@ impl Storage for Folder {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.0.join(from), self.0.join(to))
     }
 
     fn sync_folder(&self) -> io::Result<()> {

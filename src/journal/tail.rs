@@ -12,6 +12,9 @@ pub(super) struct Tail {
     acknowledged: AtomicU64,
     events: AtomicU64,
     bytes: AtomicU64,
+    /// Of these, what its reader may see: the rest is being written.
+    shown_events: AtomicU64,
+    shown_bytes: AtomicU64,
     /// Nothing more will be written for it.
     closed: AtomicBool,
     /// When what the reader holds unsent and unacknowledged was received, in microseconds; 0 for nothing.
@@ -28,6 +31,8 @@ impl Tail {
             acknowledged: AtomicU64::new(acknowledged),
             events: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            shown_events: AtomicU64::new(0),
+            shown_bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             unsent: AtomicU64::new(0),
             oldest: AtomicU64::new(0),
@@ -42,26 +47,48 @@ impl Tail {
         bytes == 0 || bytes + length <= self.bytes_max.saturating_add(reserve)
     }
 
+    /// One more was accepted, and is to be written.
     pub(super) fn add(&self, length: u64) {
         self.bytes.fetch_add(length, Ordering::AcqRel);
         self.events.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// So much of what was accepted could not be written.
+    pub(super) fn take_back(&self, events: u64, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.events.fetch_sub(events, Ordering::AcqRel);
+    }
+
+    /// So much of what was accepted is written.
+    pub(super) fn reveal(&self, events: u64, bytes: u64) {
+        self.shown_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.shown_events.fetch_add(events, Ordering::AcqRel);
+    }
+
+    /// So much of it has another place now, and was counted there again.
+    pub(super) fn hide(&self, events: u64, bytes: u64) {
+        self.shown_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.shown_events.fetch_sub(events, Ordering::AcqRel);
     }
 
     /// So much was found waiting.
     pub(super) fn restore(&self, events: u64, bytes: u64) {
         self.events.store(events, Ordering::Release);
         self.bytes.store(bytes, Ordering::Release);
+        self.reveal(events, bytes);
     }
 
+    /// So much is settled.
     pub(super) fn subtract(&self, events: u64, bytes: u64) {
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-        self.events.fetch_sub(events, Ordering::AcqRel);
+        self.hide(events, bytes);
+        self.take_back(events, bytes);
     }
 
-    /// Nothing waits: what was counted and is damaged will never come.
+    /// What the reader may see and does not find is damaged and will never come.
     pub(super) fn forget(&self) {
-        self.bytes.store(0, Ordering::Release);
-        self.events.store(0, Ordering::Release);
+        let bytes = self.shown_bytes.swap(0, Ordering::AcqRel);
+        let events = self.shown_events.swap(0, Ordering::AcqRel);
+        self.take_back(events, bytes);
     }
 
     pub(super) fn acknowledged(&self) -> u64 {
@@ -103,5 +130,24 @@ impl Tail {
             micros => Some(Timestamp::from_micros(micros)),
         };
         (read(&self.unsent), read(&self.oldest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_being_written_is_not_forgotten_with_what_is_lost() {
+        let tail = Tail::new("kafka", 1_000, 0);
+        tail.restore(2, 200);
+        // Accepted, and in the writer's hands.
+        tail.add(300);
+        tail.subtract(1, 100);
+        tail.forget();
+        assert_eq!((tail.events(), tail.bytes()), (1, 300));
+        tail.reveal(1, 300);
+        tail.subtract(1, 300);
+        assert_eq!((tail.events(), tail.bytes()), (0, 0));
     }
 }

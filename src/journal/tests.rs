@@ -326,7 +326,7 @@ async fn what_came_since_an_old_copy_was_opened_is_numbered_anew_for_a_sink_that
     journal.append(entry("a", "2"));
     journal.append(entry("a", "3"));
     let renewed = {
-        let mut renewal = std::pin::pin!(readers[0].renew());
+        let mut renewal = std::pin::pin!(readers[0].renew(None));
         loop {
             tokio::select! {
                 biased;
@@ -434,7 +434,7 @@ fn another_version_is_refused_and_not_touched() {
         bytes.clear();
         super::frame::write(1, bytes, |out| out.extend_from_slice(&[1, 9, 9, 9]));
     });
-    let error = super::recovery::recover(&*rehearsal::storage(&disk)).expect_err("unknown");
+    let error = super::recovery::recover(&*rehearsal::storage(&disk), "boot").expect_err("unknown");
     assert!(error.to_string().contains("format 9"), "{error}");
     assert_eq!(disk.files(), ["000000000001.log"]);
 }

@@ -69,6 +69,13 @@ pub(super) struct Writer {
     pub(super) retry_at: Time,
 }
 
+/// A batch that was not written, as it was before, and why.
+pub(super) struct Unwritten {
+    pub(super) operation: &'static str,
+    pub(super) error: io::Error,
+    pub(super) batch: Vec<Waiting>,
+}
+
 /// What the disk may not have yet.
 #[derive(Debug, Default)]
 pub(super) struct Dirt {
@@ -147,13 +154,20 @@ impl Writer {
         pending.entries.drain(..count).collect()
     }
 
-    pub(super) fn write(&mut self, batch: Vec<Waiting>) {
+    fn write(&mut self, batch: Vec<Waiting>) {
+        if let Err(Unwritten { operation, error, batch }) = self.try_write(batch) {
+            self.fail(operation, &error, batch);
+        }
+    }
+
+    /// Places, numbers and writes a batch, and shows it to the sinks; or none of it.
+    pub(super) fn try_write(&mut self, batch: Vec<Waiting>) -> Result<(), Unwritten> {
         if self.sequencer.keys() >= self.shared.config.keys_max {
             self.renew.get_or_insert(reason::KEYS);
         }
         let segment = match self.ready_segment() {
             Ok(segment) => segment,
-            Err(error) => return self.fail("open", &error, batch),
+            Err(error) => return Err(Unwritten { operation: "open", error, batch }),
         };
         let offset = segment.end();
         let (mut written, mut places) = (Vec::with_capacity(batch.len()), Vec::new());
@@ -171,7 +185,7 @@ impl Writer {
         }
         if let Err(error) = self.put(&segment) {
             let batch = self.take_back(written);
-            return self.fail("write", &error, batch);
+            return Err(Unwritten { operation: "write", error, batch });
         }
         for (position, offset) in places {
             segment.remember(position, offset);
@@ -181,8 +195,8 @@ impl Writer {
             if let Err(error) = done.result {
                 // No sink has seen it, and none will: what follows takes its place.
                 let batch = self.take_back(written);
-                self.distrust(&error);
-                return self.fail("sync", &error, batch);
+                self.abandon();
+                return Err(Unwritten { operation: "sync", error, batch });
             }
             self.shared.facts().synced(done.took);
         }
@@ -190,6 +204,7 @@ impl Writer {
         if self.shared.config.sync == Sync::Always {
             self.shared.synced(self.position);
         }
+        Ok(())
     }
 
     /// Writes the buffer behind what the segment has. After an error nothing of it counts.
@@ -258,7 +273,7 @@ impl Writer {
             for (sink, tail) in
                 tails.iter().enumerate().filter(|(sink, _)| waiting.is_taken_by(*sink))
             {
-                tail.subtract(1, length);
+                tail.take_back(1, length);
                 let (count, first) = &mut trouble.refused[sink];
                 *count += 1;
                 first.get_or_insert(waiting.entry.received);
@@ -380,14 +395,20 @@ impl Writer {
     }
 
     /// A failed wait for the disk: the system may have forgotten what it was to keep, and a second wait may say that all is well. So
-    /// what the disk may lack is written anew, from memory, to another file.
+    /// what the disk may lack is written anew, from memory, to another file. Where the disk does not keep that one either, nothing new is
+    /// accepted until it keeps one: memory must hold what it lacks.
     fn distrust(&mut self, error: &io::Error) {
         self.shared.facts().failed("sync", error.to_string());
-        self.segment = None;
-        self.dirt = Dirt::default();
+        self.abandon();
         if let Err(error) = self.roll(false) {
             self.fail("open", &error, Vec::new());
         }
+    }
+
+    /// Writes to the segment no more, and waits for nothing of it.
+    fn abandon(&mut self) {
+        self.segment = None;
+        self.dirt = Dirt::default();
     }
 
     /// Writes the cursors when they have moved and were not written for a while.

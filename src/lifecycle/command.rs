@@ -2,6 +2,7 @@
 //!
 //! Secrets never pass through here: tokens and channels are named by handles that only `genesys` can resolve.
 
+use super::{ReadId, ReadTopics, Snapshot};
 use crate::event::Topic;
 use crate::time::Time;
 use std::fmt;
@@ -80,6 +81,18 @@ pub enum Command {
         /// The whole list of topic ids, combined ones as they are subscribed to.
         topics: Arc<[Box<str>]>,
     },
+    /// Change the topics of a channel whose socket is open. Answered by `Amended` or `AmendRefused`, also when the session has
+    /// lost its socket meanwhile.
+    Amend {
+        /// For whom.
+        session: SessionId,
+        /// On whose authority.
+        token: TokenId,
+        /// Which channel.
+        channel: ChannelId,
+        /// What is to be changed.
+        change: Change,
+    },
     /// Open the socket. Answered by `Connected` or `Refused`; after `Connected`, frames follow until one `Lost`.
     Connect {
         /// For whom.
@@ -97,11 +110,32 @@ pub enum Command {
         /// Whose.
         session: SessionId,
     },
+    /// Read over REST how these topics stand now. Answered by the shell, which publishes what comes, through
+    /// `Lifecycle::handle_snapshots` or `handle_snapshots_refused`.
+    ReadSnapshots {
+        /// Names the request.
+        read: ReadId,
+        /// On whose authority.
+        token: TokenId,
+        /// What is asked.
+        what: Snapshot,
+        /// About which topics; their keys are queues.
+        topics: ReadTopics,
+    },
     /// Forget a channel's id and connectUri; the platform drops it by expiry.
     Forget {
         /// Which channel.
         channel: ChannelId,
     },
+}
+
+/// A change of a channel's topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// These join what the channel has.
+    Add(Arc<[Box<str>]>),
+    /// These replace what the channel has.
+    Replace(Arc<[Box<str>]>),
 }
 
 /// What came of a command, or what a socket said.
@@ -129,6 +163,8 @@ pub enum Reply {
         topics: Vec<Topic>,
         /// Queues of the configuration that the platform does not know.
         unknown: Vec<String>,
+        /// How many REST calls that took.
+        calls: usize,
     },
     /// The queues could not be listed.
     TopicsRefused {
@@ -171,6 +207,24 @@ pub enum Reply {
         session: SessionId,
         /// Topics that the platform refused; the rest are permitted.
         rejected: Vec<RejectedTopic>,
+    },
+    /// The channel's topics were changed.
+    Amended {
+        /// Whose.
+        session: SessionId,
+        /// On which channel.
+        channel: ChannelId,
+        /// Of what was asked for, the topics that the platform refused.
+        rejected: Vec<RejectedTopic>,
+    },
+    /// The channel's topics were not changed.
+    AmendRefused {
+        /// Whose.
+        session: SessionId,
+        /// On which channel.
+        channel: ChannelId,
+        /// Why, and how long to wait at least.
+        refusal: Refusal,
     },
     /// The socket is open.
     Connected {

@@ -47,7 +47,7 @@ impl Lifecycle {
     }
 
     /// Takes up channels that an earlier process has left; no more than a client can have.
-    pub fn adopt(&mut self, kept: &[KeptChannel], now: Time) {
+    pub fn take_up(&mut self, kept: &[KeptChannel], now: Time) {
         for kept in kept.iter().filter(|kept| now < kept.expires_at) {
             if self.own_channels() >= CHANNELS_PER_CLIENT || self.knows(kept.channel) {
                 continue;

@@ -67,7 +67,13 @@ const HASHED: [&str; 25] = [
 ];
 
 /// What one family alone calls by a name that is harmless elsewhere.
-const DROPPED_IN: [(&str, &str); 1] = [("v2.users.presence", "message")];
+/// A snapshot of a queue's members has the family of the topic that it re-bases.
+const DROPPED_IN: [(&str, &str); 4] = [
+    ("v2.users.presence", "message"),
+    ("v2.routing.queues.users", "members.**.name"),
+    ("v2.routing.queues.users", "members.**.username"),
+    ("v2.routing.queues.users", "members.**.email"),
+];
 
 /// The shipped rules, by family.
 pub(super) fn rules() -> Vec<(&'static str, Vec<Rule>)> {

@@ -1,19 +1,45 @@
 //! The gap ledger: which intervals may lack notifications, why, and what was done about it.
 //!
-//! Kept in memory and bounded. It names gaps; it neither finds nor fills them.
+//! Bounded. It names gaps; it neither finds nor fills them, and is kept on disk by `bridge`.
 
 use crate::time::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// How sure it is that notifications could not be heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Certainty {
     /// No session carried the topics.
     Certain,
     /// A session was there, but may not have heard everything.
     Possible,
+}
+
+impl Certainty {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Certain, Self::Possible];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Certain => "certain",
+            Self::Possible => "possible",
+        }
+    }
+}
+
+/// What came of re-basing after a gap, counted in topics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebased {
+    /// A snapshot was published.
+    pub snapshots: u64,
+    /// Live events kept overtaking the snapshot, or another gap asked again.
+    pub superseded: u64,
+    /// REST did not show it.
+    pub failed: u64,
+    /// There is no snapshot of such a topic: what was missed stays missed.
+    pub without: u64,
 }
 
 /// An interval in which notifications may have been missed.
@@ -38,8 +64,11 @@ pub struct Gap {
     pub seconds: Option<f64>,
     /// How many topics it concerns.
     pub topics: usize,
-    /// What was done about it; none while the gap is open.
+    /// How delivery came back; none while the gap is open.
     pub action: Option<&'static str>,
+    /// What came of re-basing; none until that is known, or where it was not tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebased: Option<Rebased>,
 }
 
 /// All open gaps and the latest closed ones.
@@ -56,6 +85,13 @@ impl Ledger {
     /// A ledger that keeps at most `closed_max` closed gaps. Open ones are always kept: a shard has at most one of each cause.
     pub fn new(closed_max: usize) -> Self {
         Self { gaps: VecDeque::new(), opened: 0, dropped: 0, closed_max }
+    }
+
+    /// A ledger as it was left: `gaps` by number, of `opened` that there have been.
+    pub fn restored(gaps: Vec<Gap>, opened: u64, closed_max: usize) -> Self {
+        let opened = gaps.last().map_or(0, |last| last.number).max(opened);
+        let dropped = opened - gaps.len() as u64;
+        Self { gaps: gaps.into(), opened, dropped, closed_max }
     }
 
     /// Opens a gap and returns its number.
@@ -79,6 +115,7 @@ impl Ledger {
             seconds: None,
             topics,
             action: None,
+            rebased: None,
         });
         self.opened
     }
@@ -112,6 +149,13 @@ impl Ledger {
         let closed = gap.clone();
         self.drop_oldest_closed();
         Some(closed)
+    }
+
+    /// Says what came of re-basing after a gap; false when the gap is no longer kept.
+    pub fn rebase(&mut self, number: u64, rebased: Rebased) -> bool {
+        let at = self.gaps.binary_search_by_key(&number, |gap| gap.number);
+        let gap = at.ok().and_then(|at| self.gaps.get_mut(at));
+        gap.map(|gap| gap.rebased = Some(rebased)).is_some()
     }
 
     /// All gaps that are kept, oldest first.

@@ -4,10 +4,14 @@
 
 mod arbiter;
 mod config;
+mod cover;
+mod feed;
 mod ledger;
 mod sequencer;
 
-pub use arbiter::{Arbiter, Leg, Verdict};
-pub use config::Config;
-pub use ledger::{Certainty, Gap, Ledger};
+pub use arbiter::{Arbiter, Leg, Score, Verdict};
+pub use config::{Config, Watch};
+pub use cover::{Cover, Interval};
+pub use feed::{Feed, Suspicion};
+pub use ledger::{Certainty, Gap, Ledger, Rebased};
 pub use sequencer::{Numbers, SINKS_MAX, Sequencer};

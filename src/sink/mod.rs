@@ -63,6 +63,8 @@ pub enum Verdict {
 pub struct Resume {
     /// The journal position of the last event of this epoch that the broker holds, when it can tell.
     pub last_position: Option<u64>,
+    /// The younger epoch of which it holds events, when it can tell: then nothing of this one will be taken any more.
+    pub younger: Option<Epoch>,
 }
 
 /// Takes events in order and says when they are safe.

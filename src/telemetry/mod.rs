@@ -37,7 +37,8 @@ impl Telemetry {
         let metrics = &self.metrics;
         match observation {
             Observation::TokenRefused { reason, retry_in, .. }
-            | Observation::PlanRefused { reason, retry_in, .. } => {
+            | Observation::PlanRefused { reason, retry_in, .. }
+            | Observation::SnapshotRefused { reason, retry_in, .. } => {
                 self.throttled(reason, *retry_in);
             }
             Observation::RetryScheduled { reason, retry_in, .. } => {
@@ -45,17 +46,20 @@ impl Telemetry {
                 self.throttled(reason, *retry_in);
             }
             Observation::RotationFinished { trigger, overlap, .. } => {
-                metrics.sessions.rotation(trigger, metrics::OUTCOMES[0]);
-                metrics.sessions.overlapped(trigger, *overlap);
+                metrics.sessions.rotated(trigger, *overlap);
             }
             Observation::RotationFailed { trigger, .. } => {
                 metrics.sessions.rotation(trigger, metrics::OUTCOMES[1]);
             }
-            Observation::GapOpened { cause, .. } => metrics.stream.gap_opened(cause),
-            Observation::GapClosed { from, to, .. } => {
-                let micros = to.as_micros().saturating_sub(from.as_micros());
-                let length = std::time::Duration::from_micros(micros);
-                metrics.stream.gap_closed(length);
+            Observation::GapOpened { cause, certainty, .. } => {
+                metrics.stream.gap_opened(cause, certainty);
+            }
+            Observation::Rebased { snapshots, superseded, failed, without, .. } => {
+                metrics.stream.rebased([*snapshots, *superseded, *failed, *without]);
+            }
+            Observation::FeedSuspected { .. } => metrics.stream.suspected(),
+            Observation::GapClosed { certainty, from, to, .. } => {
+                metrics.stream.gap_closed(certainty, to.since(*from));
             }
             Observation::FrameUnreadable { .. } => return metrics.stream.unreadable(),
             Observation::EventParked { sink, .. } => {
@@ -65,11 +69,7 @@ impl Telemetry {
             Observation::JournalFound { torn_bytes, .. } => metrics.journal.torn(*torn_bytes),
             Observation::JournalDamaged { events, .. } => metrics.journal.damaged(*events),
             Observation::EpochBegan { reason, .. } => metrics.journal.epoch(reason),
-            Observation::SinkFailed { sink, kind, .. } => {
-                if let Some(sink) = metrics.sink(sink) {
-                    sink.failed(kind);
-                }
-            }
+            Observation::SinkFailed { sink, kind, .. } => self.sink_failed(sink, kind),
             // States are shown from the status when somebody scrapes.
             Observation::SecretSeen { .. }
             | Observation::SecretSourceFailed { .. }
@@ -84,13 +84,19 @@ impl Telemetry {
             | Observation::SessionLost { .. }
             | Observation::QueueUnknown { .. }
             | Observation::TopicRejected { .. }
+            | Observation::TopicPermitted { .. }
             | Observation::RotationStarted { .. }
             | Observation::PlanMade { .. }
+            | Observation::PlanChanged { .. }
+            | Observation::TopicsAmended { .. }
+            | Observation::AmendRefused { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
+            | Observation::LedgerFailed { .. }
             | Observation::SinkReleased { .. }
             | Observation::SinkAdded { .. }
             | Observation::FilterErred { .. }
+            | Observation::MarkerRefused { .. }
             | Observation::Started { .. }
             | Observation::Listening { .. }
             | Observation::DoorsUnguarded { .. }
@@ -101,6 +107,12 @@ impl Telemetry {
             | Observation::Drained { .. } => {}
         }
         1
+    }
+
+    fn sink_failed(&self, sink: &str, kind: &'static str) {
+        if let Some(sink) = self.metrics.sink(sink) {
+            sink.failed(kind);
+        }
     }
 
     fn throttled(&self, reason: &'static str, wait: std::time::Duration) {

@@ -209,24 +209,91 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             detail,
             "the file of channels is of no use: {detail}; a restart makes new channels, of which a client has 20"
         ),
-        Observation::GapOpened { number, shard, cause, from } => warn!(
+        Observation::PlanChanged { joined, left, topics, shards } => info!(
+            event = "plan_changed",
+            joined = joined.len(),
+            left = left.len(),
+            joined_keys = first_of(joined),
+            left_keys = first_of(left),
+            topics,
+            shards,
+            "{} joined ({}), {} left ({}); now {topics} topics on {shards} channel(s)",
+            joined.len(),
+            first_of(joined),
+            left.len(),
+            first_of(left)
+        ),
+        Observation::TopicsAmended { session, shard, added, removed } => info!(
+            event = "topics_amended",
+            session,
+            shard,
+            added,
+            removed,
+            "{session} carries {added} subscription(s) more and {removed} less, on the same socket"
+        ),
+        Observation::AmendRefused { session, shard, detail, retry_in } => warn!(
+            event = "amend_refused",
+            session,
+            shard,
+            detail,
+            retry_in_seconds = retry_in.as_secs_f64(),
+            "the topics of {session} could not be changed: {detail}; it goes on with what it has, next attempt in {}",
+            Span(*retry_in)
+        ),
+        Observation::TopicPermitted { topic } => {
+            info!(event = "topic_permitted", topic = topic.name(), "the platform takes {topic} now")
+        }
+        Observation::GapOpened { number, shard, cause, certainty, from } => warn!(
             event = "gap_opened",
             number,
             shard,
             cause,
+            certainty,
             from = %from,
             "gap {number} opened on shard {shard} ({cause}): notifications may be missed from {from} on"
         ),
-        Observation::GapClosed { number, shard, cause, from, to, action } => warn!(
+        Observation::GapClosed { number, shard, cause, certainty, from, to, action } => warn!(
             event = "gap_closed",
             number,
             shard,
             cause,
+            certainty,
             from = %from,
             to = %to,
             action,
             "gap {number} on shard {shard} ({cause}) closed after {}: from {from} to {to}; {action}",
             Span(Duration::from_micros(to.as_micros().saturating_sub(from.as_micros())))
+        ),
+        Observation::Rebased { gap, snapshots, superseded, failed, without } => info!(
+            event = "rebased",
+            gap,
+            snapshots,
+            superseded,
+            failed,
+            without,
+            "after gap {gap}: {snapshots} topic(s) re-based, {superseded} overtaken by live events, {failed} failed; \
+             of {without} there is no snapshot"
+        ),
+        Observation::SnapshotRefused { what, reason, detail, retry_in, given_up } => warn!(
+            event = "snapshot_refused",
+            what,
+            reason,
+            detail,
+            retry_in_seconds = retry_in.as_secs_f64(),
+            given_up,
+            "no snapshot of {what} ({reason}): {detail}"
+        ),
+        Observation::FeedSuspected { shard, keys } => warn!(
+            event = "feed_suspected",
+            shard,
+            keys,
+            "a lively key of shard {shard} has fallen silent while its session is well ({keys} altogether): notifications may be \
+             missed; nothing is done about it but to say so"
+        ),
+        Observation::LedgerFailed { detail } => error!(
+            event = "ledger_failed",
+            detail,
+            "the gap ledger: {detail}; gaps may be forgotten over a restart until it can be written"
         ),
         Observation::FrameUnreadable { session, detail, bytes } => {
             if is_loud(nth) {
@@ -275,6 +342,17 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             } else {
                 debug!(event = "event_parked", sink, topic, number, reason, nth);
             }
+        }
+        Observation::MarkerRefused { sink, topic, number, reason } => {
+            let topic = topic.name();
+            error!(
+                event = "marker_refused",
+                sink,
+                topic,
+                number,
+                reason,
+                "sink {sink} cannot take the marker of parked event {number} of {topic} either: {reason}; that number is missing there, the event is among the dead letters"
+            );
         }
         Observation::FilterErred { sink, topic, problem, count } => {
             let topic = topic.name();
@@ -406,6 +484,19 @@ impl fmt::Display for Span {
             60..=3599 => write!(f, "{}m {}s", seconds / 60, seconds % 60),
             _ => write!(f, "{}h {}m", seconds / 3600, seconds % 3600 / 60),
         }
+    }
+}
+
+/// So many keys are named in a line.
+const KEYS_MAX: usize = 10;
+
+fn first_of(keys: &[String]) -> String {
+    match keys.split_at_checked(KEYS_MAX) {
+        Some((named, more)) if !more.is_empty() => {
+            format!("{} and {} more", named.join(", "), more.len())
+        }
+        Some(_) | None if keys.is_empty() => "none".to_owned(),
+        Some(_) | None => keys.join(", "),
     }
 }
 

@@ -106,7 +106,13 @@ fn trouble() -> Vec<Observation> {
             detail: text("connection reset"),
             lived: Duration::from_secs(7_380),
         },
-        Observation::GapOpened { number: 1, shard: 0, cause: "cut", from: BEGAN },
+        Observation::GapOpened {
+            number: 1,
+            shard: 0,
+            cause: "cut",
+            certainty: "certain",
+            from: BEGAN,
+        },
         Observation::Unready { reasons: vec![text("shard 0 is not subscribed")] },
         Observation::RetryScheduled {
             session: text("s2"),
@@ -119,6 +125,7 @@ fn trouble() -> Vec<Observation> {
             number: 1,
             shard: 0,
             cause: "cut",
+            certainty: "certain",
             from: BEGAN,
             to: Timestamp::from_micros(BEGAN.as_micros() + 180_000),
             action: "the same channel was taken up again",

@@ -135,7 +135,11 @@ async fn frames_that_make_no_sense_are_named_and_cost_nothing() {
     let topics = stand.config.topics(&stand.sim);
     let known: Vec<_> =
         stand.held().into_iter().filter(|event| topics.contains(&event.topic)).collect();
-    stand.judge(&known, &gaps, since).assert_seamless();
+    let verdict = stand.judge(&known, &gaps, since);
+    verdict.assert_kept();
+    // Any of them may have been a notification: one possible gap for the burst, in which nothing is missing.
+    let causes: Vec<&str> = gaps.iter().map(|gap| gap.cause.as_str()).collect();
+    assert_eq!((causes, verdict.missed.len()), (vec!["unreadable_frame"], 0), "{verdict:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ pub struct Held {
     pub id: String,
     pub topic: String,
     pub key: String,
+    pub kind: String,
     pub correlation_id: String,
     pub epoch: String,
     pub sequence: u64,
@@ -47,6 +48,7 @@ impl Held {
             id: text("id"),
             topic: text("topic"),
             key: text("partitionkey"),
+            kind: text("type"),
             correlation_id: text("correlationid"),
             epoch: text("epoch"),
             sequence: text("sequence").parse().unwrap(),
@@ -54,6 +56,21 @@ impl Held {
             time: text("time"),
             body: String::new(),
         }
+    }
+}
+
+impl Held {
+    /// Whether tieline says it, and not the platform.
+    pub fn is_own(&self) -> bool {
+        self.kind.starts_with("tieline.")
+    }
+
+    /// From when to when it says that events of its topic are missing, if it says that.
+    fn missing(&self) -> Option<(u64, u64)> {
+        let body: Value = serde_json::from_str(&self.body).ok()?;
+        let moment = |name: &str| body[name].as_str().map(micros);
+        (self.kind == "tieline.gap.v1").then_some(())?;
+        Some((moment("from")?, moment("to")?))
     }
 }
 
@@ -81,6 +98,8 @@ pub struct Verdict {
     pub emitted: usize,
     /// Those that the sink lacks within a named gap.
     pub missed: Vec<u64>,
+    /// Those of them that no record in the order of their topic tells of.
+    pub untold: Vec<u64>,
     /// Those that it lacks outside of all gaps.
     pub lost: Vec<u64>,
     /// Those that it holds more than once, with all their copies and where they were sent.
@@ -115,6 +134,9 @@ pub fn judge(
             Some(1) => {}
             Some(_) => verdict.doubled.push(story(emission, journal, held)),
             None if is_excused(emission.number, journal, gaps) => {
+                if !is_told(emission, journal, held) {
+                    verdict.untold.push(emission.number);
+                }
                 verdict.missed.push(emission.number);
             }
             None => verdict.lost.push(emission.number),
@@ -139,7 +161,7 @@ fn read_through(
 ) -> HashMap<u64, usize> {
     let mut copies: HashMap<u64, usize> = HashMap::new();
     let mut youngest: HashMap<&str, u64> = HashMap::new();
-    for event in held {
+    for event in held.iter().filter(|event| !event.is_own()) {
         let name = (event.topic.as_str(), event.correlation_id.as_str());
         let Some(emission) = by_name.get(&name) else {
             verdict.strange.push(format!("never emitted: {event:?}"));
@@ -172,14 +194,29 @@ fn number_by_number(held: &[Held], verdict: &mut Verdict) {
     }
 }
 
-/// Whether every moment at which an emission was sent, or would have been, lies in a gap.
-fn is_excused(number: u64, journal: &Journal, gaps: &[Gap]) -> bool {
+/// When an emission was sent, or would have been.
+fn sent(number: u64, journal: &Journal) -> Vec<u64> {
     let sent = journal.deliveries.iter().filter(|delivery| delivery.number == number);
     let mut sent: Vec<u64> = sent.map(|delivery| micros(&delivery.at)).collect();
     if sent.is_empty() {
         let released = journal.releases.iter().filter(|release| release.number == number);
         sent.extend(released.map(|release| micros(&release.at)));
     }
+    sent
+}
+
+/// Whether a consumer of its topic is told that an emission is missing, before it meets a younger event of that topic.
+fn is_told(emission: &Emission, journal: &Journal, held: &[Held]) -> bool {
+    let of_topic = || held.iter().filter(|event| event.topic == emission.topic);
+    let told: Vec<(u64, u64)> = of_topic().filter_map(Held::missing).collect();
+    sent(emission.number, journal)
+        .iter()
+        .all(|at| told.iter().any(|(from, to)| from.saturating_sub(READ_LAG) <= *at && *at <= *to))
+}
+
+/// Whether every moment at which an emission was sent, or would have been, lies in a gap.
+fn is_excused(number: u64, journal: &Journal, gaps: &[Gap]) -> bool {
+    let sent = sent(number, journal);
     let covers = |gap: &Gap, at: u64| {
         let to = gap.to.as_deref().map_or(u64::MAX, micros);
         micros(&gap.from).saturating_sub(READ_LAG) <= at && at <= to
@@ -191,6 +228,7 @@ impl Verdict {
     /// Every promise was kept, and there was something to keep.
     pub fn assert_kept(&self) -> &Self {
         let kept = self.lost.is_empty()
+            && self.untold.is_empty()
             && self.doubled.is_empty()
             && self.disordered.is_empty()
             && self.strange.is_empty();

@@ -230,6 +230,33 @@ mod kafka {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn exactly_once_is_explained_by_the_topics_that_transactions_lean_on_too() {
+        let mut stand = stand("explain-once").await;
+        stand.config.set("sink.kafka.delivery", "exactly_once");
+        stand.config.set("sink.kafka.cursor_topic", "explain-once.cursors");
+        let (_, said) = explain(&stand).await;
+        assert_in_table(&said);
+        let kafka = sink(&said, "kafka");
+        assert_eq!(kafka["level"], "exactly_once");
+        assert!(finding(kafka, "cursor").1.contains("does not exist yet"), "{kafka}");
+        // Whether this cluster has had a transaction depends on the other tests.
+        assert!(finding(kafka, "transaction_state").1.contains("__transaction_state"), "{kafka}");
+
+        create("explain-once.cursors", &[("cleanup.policy", "compact")]).await;
+        let (_, said) = explain(&stand).await;
+        let (effect, text) = finding(sink(&said, "kafka"), "cursor");
+        assert!(effect == "weakens" && text.contains("1 replica"), "{text}");
+
+        create("explain-once.forgetful", &[]).await;
+        stand.config.set("sink.kafka.cursor_topic", "explain-once.forgetful");
+        stand.config.set("sink.kafka.required", "exactly_once");
+        let (code, said) = explain(&stand).await;
+        let kafka = sink(&said, "kafka");
+        assert_eq!((code, &kafka["level"]), (Some(78), &"at_least_once".into()));
+        assert_eq!(finding(kafka, "cursor").0, "lowers");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn what_lessens_a_topic_ends_run_with_78_where_more_is_required() {
         create("explain-unclean", &[("unclean.leader.election.enable", "true")]).await;
         create("explain-compact", &[("cleanup.policy", "compact")]).await;

@@ -24,7 +24,7 @@ async fn waiting(bridge: &Bridge, events: u64) {
 }
 
 /// When the simulator had sent what a process that lives on has surely read and written by the time that this returns.
-async fn surely_read(stand: &Stand) -> String {
+pub async fn surely_read(stand: &Stand) -> String {
     let before = stand.state().await["time"].as_str().unwrap().to_owned();
     // The time it takes to emit more is time enough to read what was sent before.
     stand.emits(150).await;
@@ -38,6 +38,18 @@ async fn holds_all_sent_before(stand: &Stand, before: &str) -> Vec<Held> {
 
 /// The same for what was sent between the moments of each pair: what lay unread when a process was killed nobody had received.
 async fn holds_all_sent_within(stand: &Stand, lives: &[(String, String)]) -> Vec<Held> {
+    let due = sent_within(stand, lives);
+    eventually("the file holds all that was received", async || {
+        is_all_among(&due, &stand.held()).then_some(())
+    })
+    .await;
+    let held = stand.held();
+    each_once(&held);
+    held
+}
+
+/// Topic and correlation of what was sent between the moments of each pair.
+pub fn sent_within(stand: &Stand, lives: &[(String, String)]) -> Vec<(String, String)> {
     let journal = stand.sim.journal();
     let topics = stand.config.topics(&stand.sim);
     let sent: BTreeSet<u64> = journal
@@ -52,29 +64,32 @@ async fn holds_all_sent_within(stand: &Stand, lives: &[(String, String)]) -> Vec
         .map(|one| (one.topic.clone(), one.correlation_id.clone()))
         .collect();
     assert!(due.len() > 100, "{}", due.len());
-    eventually("the file holds all that was received", async || {
-        let held = stand.held();
-        let names: BTreeSet<(&str, &str)> =
-            held.iter().map(|one| (&*one.topic, &*one.correlation_id)).collect();
-        due.iter().all(|(topic, id)| names.contains(&(topic, id))).then_some(())
-    })
-    .await;
-    let held = stand.held();
+    due
+}
+
+/// Whether all of these are there.
+pub fn is_all_among(due: &[(String, String)], held: &[Held]) -> bool {
+    let names: BTreeSet<(&str, &str)> =
+        held.iter().map(|one| (&*one.topic, &*one.correlation_id)).collect();
+    due.iter().all(|(topic, id)| names.contains(&(topic, id)))
+}
+
+/// Nothing is there twice, and the numbers of each key have no hole.
+pub fn each_once(held: &[Held]) {
     let pushed = held.iter().filter(|one| !one.correlation_id.is_empty());
     let mut names = BTreeSet::new();
     for one in pushed {
         assert!(names.insert((&one.topic, &one.correlation_id)), "{one:?} is there twice");
     }
     let mut numbers: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for one in &held {
+    for one in held {
         let last = numbers.entry((&one.epoch, &one.key)).or_default();
         assert_eq!(one.sequence, *last + 1, "{one:?}");
         *last = one.sequence;
     }
-    held
 }
 
-fn epochs(held: &[Held]) -> usize {
+pub fn epochs(held: &[Held]) -> usize {
     held.iter().map(|one| &one.epoch).collect::<BTreeSet<_>>().len()
 }
 

@@ -17,6 +17,7 @@ mod demo;
 mod deployment;
 mod doors;
 mod explain;
+mod gaps;
 mod hanging;
 mod harness;
 mod journal;

@@ -41,7 +41,7 @@ async fn state_and_gaps_say_what_the_process_says() {
     for words in ["Is it live?              Yes.", "Whose fault is it?", "s1", "jsonl", "of 20"] {
         assert!(said.out.contains(words), "{words}\n{}", said.out);
     }
-    assert_eq!(say(&["gaps", "--url", &url]).await.out, "No gap since the start.\n");
+    assert_eq!(say(&["gaps", "--url", &url]).await.out, "No gap is known.\n");
     stand.control("close", json!({"mode": "rst"})).await;
     bridge.line(&["\"event\":\"gap_closed\""]).await;
     bridge.state("the gap is shown", |state| state["gaps"]["recent"][0]["cause"] == "cut").await;

@@ -249,9 +249,9 @@ function drawGaps() {
     cell(gap.to ? moment(gap.to) : make("span", { class: "alarm" }, "open")),
     cell(gap.to ? span(gap.seconds) : running("since", gap.from), { class: "n" }),
     cell(gap.certainty), cell(gap.action ?? "–", { class: "long" })));
-  labelled($("gaps"), rows.length ? rows : empty(8, "None since the start."));
+  labelled($("gaps"), rows.length ? rows : empty(8, "None is known."));
   const older = state.gaps.total - shown.length;
-  put($("gap-total"), `${number(state.gaps.total)} since the start${older > 0 ? `, ${number(older)} older ones not shown` : ""}`);
+  put($("gap-total"), `${number(state.gaps.total)} so far${older > 0 ? `, ${number(older)} older ones not shown` : ""}`);
 }
 
 function fact(name, value, small) {

@@ -6,6 +6,7 @@
 mod dead_letter;
 mod pace;
 mod parking;
+mod reach;
 
 #[cfg(test)]
 mod tests;
@@ -15,12 +16,13 @@ use crate::event::Epoch;
 use crate::journal::Reader;
 use crate::observation::Observation;
 use crate::sink::guarantee::Level;
-use crate::sink::{self, Disposition, Record, Sink, Verdict};
+use crate::sink::{self, Disposition, Record, Resume, Sink, Verdict};
 use crate::telemetry::metrics;
 use crate::time::Timestamp;
 use dead_letter::DeadLetters;
 use pace::Pace;
 use parking::Parking;
+use reach::Reach;
 use std::collections::VecDeque;
 use std::error::Error as _;
 use std::fmt;
@@ -31,6 +33,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How many records a sink is offered at once: JetStream's whole window, and enough to make the calls cheap.
 const BATCH: usize = 256;
+
+/// How long a sink may take to close once the drain's deadline has passed.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How long to wait before attempt `n` (from 0), jitter included.
 pub type Delay = Box<dyn FnMut(u32) -> Duration + Send>;
@@ -85,8 +90,11 @@ pub struct Publisher {
     doing: &'static str,
     /// The epoch that the sink was opened for.
     epoch: Option<Epoch>,
+    /// The last position that was ever offered to the sink.
+    offered: u64,
     /// What was refused and has no marker yet, and what was stored behind it.
     parking: Parking,
+    reach: Reach,
 }
 
 impl fmt::Debug for Setup {
@@ -109,6 +117,7 @@ impl Publisher {
     /// A publisher that has not opened its sink yet.
     pub fn new(setup: Setup) -> Self {
         Self {
+            reach: Reach::of(setup.sink.figures()),
             dead_letters: DeadLetters::new(&setup.data_dir, setup.reader.sink()),
             setup,
             attempt: 0,
@@ -116,6 +125,7 @@ impl Publisher {
             pace: Pace::default(),
             doing: "connect",
             epoch: None,
+            offered: 0,
             parking: Parking::default(),
         }
     }
@@ -128,7 +138,11 @@ impl Publisher {
     pub async fn run(mut self) -> Result<u64, Error> {
         let deadline = self.setup.deadline.clone();
         let ended = deadline.run_until_cancelled(self.publish()).await;
-        ended.transpose()?;
+        if ended.transpose()?.is_none() {
+            // What the sink has begun it ends now, so that nobody waits for that: a transaction holds up its readers. A broker that
+            // does not answer is not waited for.
+            drop(tokio::time::timeout(FAREWELL, self.setup.sink.close()).await);
+        }
         Ok(self.setup.reader.unacknowledged() as u64)
     }
 
@@ -161,6 +175,7 @@ impl Publisher {
     async fn open(&mut self) -> Result<bool, sink::Error> {
         self.in_flight.clear();
         self.pace.forget();
+        self.reach.begin();
         self.doing = "connect";
         self.parking.forget();
         self.setup.reader.rewind();
@@ -176,19 +191,12 @@ impl Publisher {
             };
             self.require().await?;
             self.epoch = Some(epoch.clone());
-            resumed_from = resume.last_position;
-            if let Some(position) =
-                resumed_from.filter(|position| *position > self.setup.reader.end())
-                && self.epoch == self.setup.reader.epochs().pop()
-            {
-                // Its positions were given before, to other events. The next attempt finds a new epoch.
-                self.setup.reader.renew().await.map_err(unreadable)?;
-                let detail = format!(
-                    "it holds events up to position {position}, and the journal does not: data_dir is an old copy"
-                );
-                return Err(sink::Error::retry("go on with the epoch", detail));
+            if self.epoch == self.setup.reader.epochs().pop() {
+                self.renew_behind(&resume).await?;
             }
-            if let Some(position) = resumed_from {
+            resumed_from = resume.last_position;
+            // Whoever holds something of a younger epoch holds all of this one.
+            if let Some(position) = resume.younger.map_or(resumed_from, |_| Some(u64::MAX)) {
                 // A refused event cannot hide among these: a sink that can resume stores nothing behind one until it was told.
                 let skipped = self.setup.reader.skip_through(&epoch, position).await;
                 let known = skipped.map_err(unreadable)?;
@@ -200,6 +208,23 @@ impl Publisher {
         self.setup.reader.rewind();
         self.observe(Observation::SinkReady { sink: self.setup.reader.sink(), resumed_from }).await;
         Ok(true)
+    }
+
+    /// Begins a new epoch where the sink holds what was never offered to it and did not lie in the journal when that was opened: those
+    /// positions were given before, to other events. The next attempt finds the new epoch.
+    async fn renew_behind(&mut self, resume: &Resume) -> Result<(), sink::Error> {
+        // Not the journal's end: it grows while the sink is being asked.
+        let known = self.setup.reader.began().max(self.offered);
+        let held = match (&resume.younger, resume.last_position) {
+            (Some(younger), _) => format!("events of epoch {younger}"),
+            (None, Some(position)) if position > known => {
+                format!("events up to position {position}")
+            }
+            (None, Some(_) | None) => return Ok(()),
+        };
+        self.setup.reader.renew(resume.younger.as_ref()).await.map_err(unreadable)?;
+        let detail = format!("it holds {held}, and the journal does not: data_dir is an old copy");
+        Err(sink::Error::retry("go on with the epoch", detail))
     }
 
     /// Gives up when the broker gives less than is required. What only could not be read is no reason.
@@ -243,6 +268,8 @@ impl Publisher {
             let offered = batch.len();
             if offered > 0 {
                 self.doing = "send";
+                let last = batch.last().map_or(0, |last| last.event.position);
+                self.offered = self.offered.max(last);
                 let now = self.setup.clock.timestamp();
                 let taken = self.setup.sink.submit(&batch).await?.min(offered);
                 self.setup.reader.advance(taken);
@@ -273,10 +300,22 @@ impl Publisher {
                 () = tokio::task::yield_now(), if has_more => {}
                 // 3 Something new.
                 () = self.setup.reader.changed(), if !is_full && !is_parking => {}
+                // 4 The brokers went away behind a library that connects again by itself, or came back.
+                is_out = self.reach.changed() => self.tell_reach(is_out).await,
             }
             if self.parking.is_busy() && self.in_flight.is_empty() {
                 self.mark_parked().await?;
             }
+        }
+    }
+
+    async fn tell_reach(&mut self, is_out: bool) {
+        let sink = self.setup.reader.sink();
+        if is_out {
+            let detail = "none of its brokers is connected; its library goes on trying".to_owned();
+            self.observe_failure("connect", detail, Duration::ZERO).await;
+        } else {
+            self.observe(Observation::SinkReady { sink, resumed_from: None }).await;
         }
     }
 

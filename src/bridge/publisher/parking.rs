@@ -5,7 +5,7 @@
 use super::Publisher;
 use crate::event::{Event, Kind, Marks};
 use crate::observation::Observation;
-use crate::sink::{self, Record};
+use crate::sink::{self, Record, Verdict};
 use crate::time::Timestamp;
 use serde::Serialize;
 use std::collections::{BTreeSet, VecDeque};
@@ -55,7 +55,7 @@ impl Parking {
     /// The sink has everything up to this position. Answers how many markers that are.
     pub(super) fn settle_through(&mut self, position: u64) -> usize {
         let before = self.written.len();
-        self.written = self.written.split_off(&(position + 1));
+        self.written = self.written.split_off(&position.saturating_add(1));
         before - self.written.len()
     }
 }
@@ -112,7 +112,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// Stores the markers. One that is refused as well is let go: its event is among the dead letters.
+    /// Stores the markers. One that is refused as well is let go: its event is among the dead letters, and the hole that is left in the
+    /// numbers is told.
     async fn mark(&mut self, markers: &[Record]) -> Result<(), sink::Error> {
         let (mut rest, mut decided, mut verdicts) = (markers, 0, Vec::new());
         while decided < markers.len() {
@@ -122,7 +123,15 @@ impl Publisher {
                 return Err(super::takes_nothing(self.setup.reader.sink()));
             }
             self.setup.sink.settle(&mut verdicts).await?;
-            decided += verdicts.drain(..).count();
+            for verdict in verdicts.drain(..) {
+                let marker = markers.get(decided);
+                decided += 1;
+                if let (Verdict::Refused { reason }, Some(marker)) = (verdict, marker) {
+                    let (topic, number) = (marker.event.topic.clone(), marker.number);
+                    let sink = self.setup.reader.sink();
+                    self.observe(Observation::MarkerRefused { sink, topic, number, reason }).await;
+                }
+            }
         }
         Ok(())
     }

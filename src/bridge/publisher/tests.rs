@@ -6,6 +6,7 @@ use crate::journal::{Journal, rehearsal};
 use crate::sink::Resume;
 use crate::sink::guarantee::{Guarantee, Level};
 use async_trait::async_trait;
+use std::cmp::Ordering;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio_util::task::TaskTracker;
@@ -33,9 +34,12 @@ impl Dice {
 struct Broker {
     /// Position, key and number of what it stored, in order.
     stored: Vec<(u64, String, u64)>,
+    /// The epochs of these.
+    epochs: Vec<Epoch>,
     /// The positions among them in whose place a marker stands.
     markers: Vec<u64>,
     opened: usize,
+    closed: usize,
 }
 
 #[derive(Debug)]
@@ -48,6 +52,8 @@ struct Scripted {
     resumes: bool,
     /// Positions that can never be stored.
     refused: Vec<u64>,
+    /// Whether it takes their markers.
+    marks: bool,
     in_flight: VecDeque<Record>,
     window: usize,
 }
@@ -58,7 +64,8 @@ impl Scripted {
     }
 
     fn refuses(&self, record: &Record) -> bool {
-        record.event.kind != Kind::Parked && self.refused.contains(&record.event.position)
+        let is_marked = record.event.kind == Kind::Parked && self.marks;
+        !is_marked && self.refused.contains(&record.event.position)
     }
 
     fn fault(&mut self, operation: &str) -> Result<(), sink::Error> {
@@ -79,12 +86,19 @@ fn failure(operation: &str, disposition: Disposition) -> sink::Error {
 
 #[async_trait]
 impl Sink for Scripted {
-    async fn open(&mut self, _: &Epoch) -> Result<Resume, sink::Error> {
+    async fn open(&mut self, epoch: &Epoch) -> Result<Resume, sink::Error> {
         self.in_flight.clear();
         self.broker().opened += 1;
         self.fault("open")?;
-        let last = self.broker().stored.last().map(|stored| stored.0);
-        Ok(Resume { last_position: last.filter(|_| self.resumes) })
+        let broker = self.broker();
+        let last = broker.epochs.last().zip(broker.stored.last()).filter(|_| self.resumes);
+        let mut resume = Resume::default();
+        match last.map(|(last, stored)| (last.as_str().cmp(epoch.as_str()), last, stored.0)) {
+            Some((Ordering::Equal, _, position)) => resume.last_position = Some(position),
+            Some((Ordering::Greater, last, _)) => resume.younger = Some(last.clone()),
+            Some((Ordering::Less, ..)) | None => {}
+        }
+        Ok(resume)
     }
 
     async fn submit(&mut self, records: &[Record]) -> Result<usize, sink::Error> {
@@ -118,6 +132,7 @@ impl Sink for Scripted {
                 }
                 let key = record.event.topic.key().to_owned();
                 self.broker().stored.push((position, key, record.number));
+                self.broker().epochs.push(record.event.epoch.clone());
             }
             // Stored, but the acknowledgement is lost on the way.
             self.fault("settle")?;
@@ -131,6 +146,7 @@ impl Sink for Scripted {
     }
 
     async fn close(&mut self) -> Result<(), sink::Error> {
+        self.broker().closed += 1;
         self.fault("close")
     }
 
@@ -151,7 +167,16 @@ struct Bench {
 }
 
 fn bench(make: impl FnOnce(Arc<Mutex<Broker>>) -> Box<dyn Sink>) -> Bench {
-    let (journal, mut readers) = rehearsal::journal(1 << 20, &["test"]);
+    let (journal, readers) = rehearsal::journal(1 << 20, &["test"]);
+    bench_on(journal, readers, make)
+}
+
+/// On a journal that exists.
+fn bench_on(
+    journal: Journal,
+    mut readers: Vec<Reader>,
+    make: impl FnOnce(Arc<Mutex<Broker>>) -> Box<dyn Sink>,
+) -> Bench {
     let broker = Arc::default();
     let metrics = metrics::Metrics::new("test", &["test"]);
     let metrics = metrics.sink("test").expect("just named").clone();
@@ -180,16 +205,23 @@ fn bench(make: impl FnOnce(Arc<Mutex<Broker>>) -> Box<dyn Sink>) -> Bench {
 fn scripted(seed: u64, faults: u64, resumes: bool, refused: &[u64]) -> Bench {
     let refused = refused.to_vec();
     bench(move |broker| {
-        Box::new(Scripted {
-            broker,
-            dice: Dice(seed * 2 + 1),
-            faults,
-            resumes,
-            refused,
-            in_flight: VecDeque::new(),
-            window: 7,
-        })
+        let script = script(broker);
+        Box::new(Scripted { dice: Dice(seed * 2 + 1), faults, resumes, refused, ..script })
     })
+}
+
+/// A broker that resumes and fails in nothing.
+fn script(broker: Arc<Mutex<Broker>>) -> Scripted {
+    Scripted {
+        broker,
+        dice: Dice(1),
+        faults: 0,
+        resumes: true,
+        refused: Vec::new(),
+        marks: true,
+        in_flight: VecDeque::new(),
+        window: 7,
+    }
 }
 
 fn append(journal: &mut Journal, numbers: std::ops::Range<u64>) {
@@ -452,4 +484,96 @@ async fn a_parked_event_leaves_a_marker_with_its_number_and_key() {
     let numbers: Vec<u64> =
         broker.stored.iter().filter(|stored| stored.1 == "b").map(|stored| stored.2).collect();
     assert_eq!(numbers, [1, 2], "the numbers of its key have no hole");
+}
+
+/// An old copy of a journal with five events, reopened, into which five more came while the sink was being asked how far it got.
+fn old_copy() -> (Journal, Vec<Reader>) {
+    let disk = Arc::default();
+    let config = rehearsal::config();
+    let (mut journal, ..) = rehearsal::open(&config, &disk, "boot", &["test"]);
+    append(&mut journal, 0..5);
+    drop(journal);
+    let (mut journal, readers, _) = rehearsal::open(&config, &disk, "boot", &["test"]);
+    append(&mut journal, 5..10);
+    (journal, readers)
+}
+
+/// Delivers what came into the copy to a broker that holds `held` of that epoch already; answers what it stored then.
+async fn delivered_from_an_old_copy(held: u64, epoch: Option<Epoch>) -> Vec<(u64, String, u64)> {
+    let (journal, readers) = old_copy();
+    let old = journal.epoch();
+    let epoch = epoch.unwrap_or_else(|| old.clone());
+    let Bench { mut journal, publisher, broker, observations, folder: _folder, .. } =
+        bench_on(journal, readers, |broker| Box::new(script(broker)));
+    {
+        let mut broker = broker.lock().expect("not poisoned");
+        broker.stored.extend((1..=held).map(|position| (position, "before".to_owned(), position)));
+        broker.epochs.extend((1..=held).map(|_| epoch.clone()));
+    }
+    let writer = async move {
+        while journal.epoch() == old {
+            journal.flush();
+            tokio::task::yield_now().await;
+        }
+        assert!(journal.epoch().as_str() > epoch.as_str());
+        drop(journal);
+        drop(observations);
+    };
+    let (ended, ()) = tokio::join!(publisher.run(), writer);
+    assert_eq!(ended.expect("a drained publisher"), 0);
+    let broker = broker.lock().expect("not poisoned");
+    broker
+        .stored
+        .iter()
+        .skip(held as usize)
+        .filter(|it| it.1 != "tieline.control")
+        .cloned()
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_holds_more_than_the_old_copy_is_found_out_although_the_copy_has_grown() {
+    // Positions 6 to 8 were given before, to other events: what came now must not be taken for these.
+    let stored = delivered_from_an_old_copy(8, None).await;
+    let numbers: Vec<u64> = stored.iter().map(|stored| stored.2).collect();
+    assert_eq!((stored.len(), numbers.iter().max()), (5, Some(&2)), "{stored:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_holds_a_younger_epoch_than_the_old_copy_gets_one_that_is_younger_still() {
+    let younger = Epoch::named("20990101T000000Z-00000001");
+    let stored = delivered_from_an_old_copy(3, Some(younger)).await;
+    assert_eq!(stored.len(), 5, "{stored:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_marker_that_is_refused_too_is_told_and_the_others_go_on() {
+    let bench =
+        bench(|broker| Box::new(Scripted { refused: vec![2], marks: false, ..script(broker) }));
+    let Bench { mut journal, publisher, observations: mut receiver, broker, folder, .. } = bench;
+    append(&mut journal, 0..5);
+    journal.close();
+    assert_eq!(publisher.run().await.expect("drained"), 0);
+    let told = Observation::MarkerRefused {
+        sink: "test",
+        topic: Topic::new("b"),
+        number: 1,
+        reason: "too large".into(),
+    };
+    let mut observations = std::iter::from_fn(|| receiver.try_recv().ok());
+    assert!(observations.any(|observation| observation == told));
+    assert_eq!(broker.lock().expect("not poisoned").stored.len(), 4);
+    let parked = folder.path().join("dead-letter.test.jsonl");
+    assert_eq!(std::fs::read_to_string(parked).expect("parked").lines().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_whose_drain_is_cut_short_may_end_what_it_has_begun() {
+    let mut bench = bench(|broker| Box::new(Scripted { faults: 100, ..script(broker) }));
+    append(&mut bench.journal, 0..4);
+    let running = TaskTracker::new().spawn(bench.publisher.run());
+    bench.observations.recv().await.expect("a failure");
+    bench.deadline.cancel();
+    assert_eq!(running.await.expect("no panic").expect("no error"), 4);
+    assert_eq!(bench.broker.lock().expect("not poisoned").closed, 1);
 }

@@ -61,7 +61,9 @@ pub struct Held {
     pub topic: String,
     /// The unit of order.
     pub key: String,
-    /// `metadata.CorrelationId`, which is unique in the simulator.
+    /// Whether it is tieline's own: it has a number, and the simulator never emitted it.
+    pub own: bool,
+    /// `metadata.CorrelationId`, which is unique in the simulator; empty in what is tieline's own.
     pub correlation_id: String,
     /// The life of the journal that numbered it.
     pub epoch: String,

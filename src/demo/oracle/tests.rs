@@ -311,6 +311,7 @@ fn emission(number: u64) -> Emission {
 
 fn held(emission: &Emission) -> Held {
     Held {
+        own: false,
         topic: emission.topic.clone(),
         key: emission.key.clone(),
         correlation_id: emission.correlation_id.clone(),

@@ -1,6 +1,6 @@
 //! The file: one structured CloudEvent a line.
 
-use super::{Held, number};
+use super::{Held, is_own, number};
 use anyhow::Context;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -10,6 +10,8 @@ use std::path::Path;
 
 #[derive(Deserialize)]
 struct Line {
+    #[serde(rename = "type")]
+    kind: String,
     topic: Option<String>,
     subject: String,
     correlationid: Option<String>,
@@ -38,10 +40,13 @@ fn parse(line: &str) -> anyhow::Result<Option<Held>> {
     let Some(topic) = line.topic else {
         return Ok(None);
     };
+    let own = is_own(&line.kind);
+    let named = line.correlationid.or_else(|| own.then(String::new));
     Ok(Some(Held {
+        own,
         topic,
         key: line.subject,
-        correlation_id: line.correlationid.context("an event has no correlationid")?,
+        correlation_id: named.context("an event has no correlationid")?,
         epoch: line.epoch,
         sequence: number(&line.sequence)?,
         late: line.late,
@@ -59,7 +64,7 @@ mod tests {
     #[test]
     fn every_line_is_an_event_unless_it_names_no_topic() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let own = r#"{"subject":"k","epoch":"e","sequence":"00000000000000000001","data":null}"#;
+        let own = r#"{"type":"t","subject":"k","epoch":"e","sequence":"00000000000000000001","data":null}"#;
         writeln!(file, "{EVENT}\n{own}").unwrap();
         let held = read(file.path()).unwrap();
         assert_eq!(held.len(), 1);

@@ -1,6 +1,6 @@
 //! Reads a sink's content as any consumer would: from its beginning, with a client of its own, and nothing from the bridge.
 //!
-//! What names no topic is no notification but tieline's own word, and is left out.
+//! What is tieline's own word (gaps, snapshots) is read too: it has a number like any other event.
 
 mod jsonl;
 #[cfg(feature = "kafka")]
@@ -30,10 +30,12 @@ fn binary(mut attributes: HashMap<String, String>, data: &[u8]) -> anyhow::Resul
     let mut take =
         |name: &str| attributes.remove(name).with_context(|| format!("an event has no {name}"));
     let sequence = take("sequence")?;
+    let own = is_own(&take("type")?);
     Ok(Some(Held {
+        own,
         topic,
         key: take("subject")?,
-        correlation_id: take("correlationid")?,
+        correlation_id: if own { String::new() } else { take("correlationid")? },
         epoch: take("epoch")?,
         sequence: number(&sequence)?,
         late: take("late").is_ok_and(|late| late == "true"),
@@ -44,6 +46,11 @@ fn binary(mut attributes: HashMap<String, String>, data: &[u8]) -> anyhow::Resul
 #[cfg(any(feature = "kafka", feature = "nats"))]
 fn body(data: &[u8]) -> anyhow::Result<Box<RawValue>> {
     serde_json::from_slice(data).context("an event's data are not JSON")
+}
+
+/// Whether an event of that type is tieline's own: a gap, a snapshot, an epoch.
+fn is_own(kind: &str) -> bool {
+    kind.starts_with("tieline.")
 }
 
 /// The padded number of an event.

@@ -15,9 +15,9 @@ impl World {
         self.told_states.clear();
         self.unfed.clear();
         self.gaps.clear();
-        self.was_covered = false;
+        self.begun.clear();
         self.lifecycle = Lifecycle::new(config(), seed);
-        self.lifecycle.adopt(&kept, self.now);
+        self.lifecycle.take_up(&kept, self.now);
     }
 
     /// Whether a channel is asked for whose answer the next process would never hear.

@@ -5,6 +5,8 @@ mod kept;
 mod platform;
 mod properties;
 mod reasons;
+mod redundant;
+mod topics;
 mod transcripts;
 mod world;
 

@@ -53,10 +53,12 @@ fn asked_after(at: At, reason: Reason, time: Duration) -> (World, Vec<&'static s
             Command::Subscribe { .. } => "subscribe",
             Command::Connect { .. } => "connect",
             Command::ListTopics { .. }
+            | Command::Amend { .. }
             | Command::ListChannels { .. }
             | Command::Ping { .. }
             | Command::Close { .. }
-            | Command::Forget { .. } => continue,
+            | Command::Forget { .. }
+            | Command::ReadSnapshots { .. } => continue,
         };
         if !names.contains(&name) {
             names.push(name);

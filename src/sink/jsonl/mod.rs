@@ -43,7 +43,7 @@ impl Sink for Jsonl {
             .unwrap_or_else(|panic| Err(io::Error::other(panic)))
             .map_err(|error| self.failed("open", error))?;
         self.output = Some(output);
-        Ok(Resume { last_position })
+        Ok(Resume { last_position, younger: None })
     }
 
     async fn submit(&mut self, records: &[Record]) -> Result<usize, Error> {

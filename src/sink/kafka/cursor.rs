@@ -6,7 +6,7 @@
 use super::Config;
 use super::topic::{ANSWER, Admin, Heard, refused, unreachable};
 use crate::event::Epoch;
-use crate::sink::Error;
+use crate::sink::{Error, Resume};
 use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -14,6 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -27,23 +28,49 @@ const LOOK: (Duration, u32) = (Duration::from_millis(50), 1_400);
 /// How much a topic that we create keeps before it is compacted: read within a second at each opening.
 const SEGMENT_BYTES: &str = "8388608";
 
-/// A cursor as its record holds it.
+/// A cursor as its record holds it: how far events are committed, and who is to go on.
+///
+/// The two differ for as long as what an older epoch left is delivered: its place must not be forgotten because a younger one
+/// has begun.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(super) struct Cursor {
-    /// The journal's epoch.
+    /// The youngest epoch of the process that wrote it; empty where an early version did.
+    #[serde(default)]
+    pub(super) writer: String,
+    /// The epoch of the last event that is committed.
     pub(super) epoch: String,
-    /// The position of the last event that is committed; 0 before the first.
+    /// The position of that event; 0 before the first, and then `epoch` says nothing.
     pub(super) position: u64,
 }
 
 impl Cursor {
-    pub(super) fn new(epoch: &Epoch, position: u64) -> Self {
-        Self { epoch: epoch.to_string(), position }
+    /// Nothing is committed yet.
+    pub(super) fn new(writer: &Epoch) -> Self {
+        Self { writer: writer.to_string(), epoch: writer.to_string(), position: 0 }
+    }
+
+    /// What it says to a process that asks about one epoch of its journal. Epochs sort by age, and are delivered in that order.
+    pub(super) fn resume(&self, epoch: &Epoch) -> Resume {
+        let mut resume = Resume::default();
+        if self.position == 0 {
+            return resume;
+        }
+        match self.epoch.as_str().cmp(epoch.as_str()) {
+            Ordering::Less => {}
+            Ordering::Equal => resume.last_position = Some(self.position),
+            Ordering::Greater => resume.younger = Some(Epoch::named(&self.epoch)),
+        }
+        resume
+    }
+
+    /// The youngest epoch that it knows of.
+    pub(super) fn youngest(&self) -> &str {
+        self.writer.as_str().max(self.epoch.as_str())
     }
 
     /// The value of the record.
     pub(super) fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a text and a number are valid JSON")
+        serde_json::to_vec(self).expect("texts and a number are valid JSON")
     }
 }
 
@@ -94,10 +121,19 @@ pub(super) fn read(config: &Config, id: &str) -> Result<Option<Cursor>, Error> {
     loop {
         match consumer.poll(ANSWER) {
             Some(Ok(message)) if message.key() == Some(id.as_bytes()) => {
-                found = message.payload().and_then(|value| serde_json::from_slice(value).ok());
+                found = message.payload().map(serde_json::from_slice::<Cursor>);
             }
             Some(Ok(_)) => {}
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
+            // What cannot be read may say that everything is committed: to go on without it could double all of it.
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                return found.transpose().map_err(|error| {
+                    let reason = format!(
+                        "its last record is no cursor ({error}); to begin without one, and send again what has no acknowledgement, \
+                         write a tombstone for that key"
+                    );
+                    Error::retry(format!("read the cursor of {id} in {topic}"), reason)
+                });
+            }
             Some(Err(error)) => return Err(failed(error)),
             None => {
                 let reason = consumer.context().last().unwrap_or_else(|| "no answer".into());
@@ -123,4 +159,40 @@ fn watermarks(config: &Config, consumer: &BaseConsumer<Heard>) -> Result<(i64, i
     consumer
         .fetch_watermarks(&config.cursor_topic, PARTITION, ANSWER)
         .map_err(|error| unreachable(config, consumer.context(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursor(epoch: &str, position: u64) -> Cursor {
+        Cursor { writer: "c".into(), epoch: epoch.into(), position }
+    }
+
+    #[test]
+    fn an_older_epochs_place_is_kept_when_a_younger_one_asks() {
+        let found = cursor("a", 7);
+        assert_eq!(found.resume(&Epoch::named("b")), Resume::default());
+        let known = Resume { last_position: Some(7), younger: None };
+        assert_eq!(found.resume(&Epoch::named("a")), known);
+    }
+
+    #[test]
+    fn a_younger_epochs_place_says_that_all_of_an_older_one_is_there() {
+        let younger = Resume { last_position: None, younger: Some(Epoch::named("b")) };
+        assert_eq!(cursor("b", 1).resume(&Epoch::named("a")), younger);
+        assert_eq!(cursor("b", 0).resume(&Epoch::named("a")), Resume::default(), "nothing is");
+    }
+
+    #[test]
+    fn whoever_declared_a_younger_epoch_is_known_by_it() {
+        let early = r#"{"epoch":"b","position":3}"#;
+        let early: Cursor = serde_json::from_str(early).expect("an early version's");
+        for found in [early, Cursor::new(&Epoch::named("b"))] {
+            assert_eq!(found.youngest(), "b", "{found:?}");
+        }
+        let cursor = cursor("a", 7);
+        let read: Cursor = serde_json::from_slice(&cursor.to_json()).expect("what was written");
+        assert_eq!(read, cursor);
+    }
 }

@@ -27,6 +27,9 @@ pub(super) fn guarantee(
         .collect();
 
     let mut guarantee = of_delivery(config.delivery);
+    if config.delivery == Delivery::ExactlyOnce {
+        of_transactions(&mut guarantee, config, &admin, metadata.topics());
+    }
     if ours.is_empty() {
         let topic = &config.topic;
         let how = if config.create {
@@ -72,6 +75,56 @@ fn of_delivery(delivery: Delivery) -> Guarantee {
     }
     guarantee.holds("acks", "acks=all: every replica in sync has an event before it counts");
     guarantee
+}
+
+/// The topic in which the brokers keep what became of each transaction.
+const TRANSACTIONS: &str = "__transaction_state";
+
+/// What transactions lean on: the topic of our cursors, and that of the brokers' own.
+fn of_transactions(
+    guarantee: &mut Guarantee,
+    config: &Config,
+    admin: &Admin<'_>,
+    topics: &[MetadataTopic],
+) {
+    let replicas = |name: &str| {
+        let topic = topics.iter().find(|topic| topic.name() == name)?;
+        topic.partitions().iter().map(|partition| partition.replicas().len()).min()
+    };
+    let name = &config.cursor_topic;
+    let settings = admin.describe(&[name]);
+    let policy = settings.iter().find_map(|topic| topic.get("cleanup.policy")?.value.clone());
+    match (replicas(name), policy) {
+        (None, _) => guarantee.unknown(
+            "cursor",
+            format!("topic {name}, which holds the cursor, does not exist yet, or may not be seen"),
+        ),
+        (Some(_), Some(policy)) if policy != "compact" => guarantee.lowers(
+            Level::AtLeastOnce,
+            "cursor",
+            format!("topic {name} has cleanup.policy {policy}, which forgets the cursor: then what is unacknowledged is sent again"),
+        ),
+        (Some(0 | 1), _) => guarantee.weakens(
+            "cursor",
+            format!("topic {name} has 1 replica: with that broker's disk the cursor is lost, and what is unacknowledged is sent again"),
+        ),
+        (Some(most), _) => {
+            guarantee.holds("cursor", format!("topic {name}, which holds the cursor, has {most} replicas"));
+        }
+    }
+    match replicas(TRANSACTIONS) {
+        None => guarantee.unknown(
+            "transaction_state",
+            format!("{TRANSACTIONS} is made at the cluster's first transaction, with transaction.state.log.replication.factor, or may not be seen"),
+        ),
+        Some(0 | 1) => guarantee.weakens(
+            "transaction_state",
+            format!("{TRANSACTIONS} has 1 replica: a broker killed in the moment of a commit may leave it open for ever, and nobody can read on"),
+        ),
+        Some(most) => {
+            guarantee.holds("transaction_state", format!("{TRANSACTIONS} has {most} replicas"));
+        }
+    }
 }
 
 /// Whether a topic of that name can be one of ours.

@@ -36,6 +36,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use topic::ensure;
+use transaction::Claim;
 
 impl Config {
     /// The sink, not yet open. `source` is the address of the platform's API.
@@ -50,10 +51,11 @@ impl Config {
             rendered: String::new(),
             link: None,
             epoch: None,
-            held: false,
+            youngest: None,
+            declared: None,
             limits: Limits::default(),
-            refused: BTreeMap::new(),
-            careful_until: None,
+            caution: Caution::default(),
+            cautions: BTreeMap::new(),
             figures: watch::Sender::default(),
             config: self,
         })
@@ -73,15 +75,25 @@ struct Kafka {
     /// The producer; `None` before `open` and after an error.
     link: Option<Link>,
     epoch: Option<Epoch>,
-    /// Whether transactions were written in this epoch.
-    held: bool,
+    /// The youngest epoch that was asked about.
+    youngest: Option<Epoch>,
+    /// The youngest that was written into a cursor.
+    declared: Option<Epoch>,
     /// Those of all topics that are known.
     limits: Limits,
+    caution: Caution,
+    /// Those of the other epochs, by their names: they are opened in turn until the older ones are delivered.
+    cautions: BTreeMap<String, Caution>,
+    figures: watch::Sender<BrokerFigures>,
+}
+
+/// What is remembered of an epoch's events from one producer to the next.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Caution {
     /// What the brokers refused and nobody was told yet, by position.
     refused: BTreeMap<u64, String>,
     /// The last event of which it is not known whether it was meant when a batch was refused.
     careful_until: Option<u64>,
-    figures: watch::Sender<BrokerFigures>,
 }
 
 /// How often to look for the room that librdkafka makes once it has forgotten what it delivered, and how often at most.
@@ -91,14 +103,19 @@ const ROOM: (Duration, u32) = (Duration::from_millis(1), 2_000);
 impl Sink for Kafka {
     async fn open(&mut self, epoch: &Epoch) -> Result<Resume, Error> {
         self.retire().await;
-        if self.epoch.as_ref() != Some(epoch) {
-            (self.held, self.careful_until) = (false, None);
-            self.refused.clear();
-            self.epoch = Some(epoch.clone());
+        if let Some(last) = self.epoch.replace(epoch.clone()).filter(|last| last != epoch) {
+            let caution = std::mem::take(&mut self.caution);
+            if caution != Caution::default() {
+                self.cautions.insert(last.to_string(), caution);
+            }
+            self.caution = self.cautions.remove(epoch.as_str()).unwrap_or_default();
+        }
+        // Epochs sort by age.
+        if self.youngest.as_ref().is_none_or(|youngest| youngest.as_str() < epoch.as_str()) {
+            self.youngest = Some(epoch.clone());
         }
         self.limits = Limits::default();
-        let last_position = self.connect().await?;
-        Ok(Resume { last_position })
+        self.connect().await
     }
 
     async fn submit(&mut self, records: &[Record]) -> Result<usize, Error> {
@@ -131,7 +148,7 @@ impl Sink for Kafka {
         };
         match link.settle(verdicts).await {
             Ok(position) => {
-                self.refused.retain(|refused, _| *refused > position);
+                self.caution.refused.retain(|refused, _| *refused > position);
                 link.refused.retain(|refused, _| *refused > position);
                 Ok(())
             }
@@ -162,28 +179,34 @@ impl Sink for Kafka {
 }
 
 impl Kafka {
-    /// Makes a link. Returns the position that the brokers are known to hold.
-    async fn connect(&mut self) -> Result<Option<u64>, Error> {
+    /// Makes a link. Returns what the brokers are known to hold.
+    async fn connect(&mut self) -> Result<Resume, Error> {
+        let claim = Claim {
+            epoch: self.epoch.clone().ok_or_else(not_open)?,
+            youngest: self.youngest.clone().ok_or_else(not_open)?,
+            declared: self.declared.clone(),
+        };
         let setup = Setup {
             config: self.config.clone(),
-            epoch: self.epoch.clone().ok_or_else(not_open)?,
+            claim,
             topic: self.constant.clone(),
             limits: self.limits,
-            careful: self.careful_until.is_some(),
-            held: self.held,
+            careful: self.caution.careful_until.is_some(),
             figures: self.figures.clone(),
         };
         let opened = spawn_blocking(move || Link::open(setup)).await;
-        let (link, position) = opened.unwrap_or_else(|panic| Err(Error::retry("open", panic)))?;
+        let (link, resume) = opened.unwrap_or_else(|panic| Err(Error::retry("open", panic)))?;
         self.limits = link.limits;
         self.link = Some(link);
-        self.held = true;
-        Ok(position)
+        if resume.younger.is_none() {
+            self.declared.clone_from(&self.youngest);
+        }
+        Ok(resume)
     }
 
     fn take(&mut self, record: &Record) -> Result<Taken, Error> {
         let link = self.link.as_mut().ok_or_else(not_open)?;
-        let refused = self.refused.get(&record.event.position);
+        let refused = self.caution.refused.get(&record.event.position);
         link.take(&self.rendered, &mut self.encoder, self.config.mode, record, refused)
     }
 
@@ -212,12 +235,14 @@ impl Kafka {
 
     /// Ends a careful time once all events are told that were suspected.
     async fn grow_bold(&mut self, next: Option<&Record>) -> Result<(), Error> {
-        let (Some(link), Some(until), Some(next)) = (&self.link, self.careful_until, next) else {
+        let until = self.caution.careful_until;
+        let (Some(link), Some(until), Some(next)) = (&self.link, until, next) else {
             return Ok(());
         };
-        if link.window.len() == 0 && next.event.position > until && self.refused.is_empty() {
+        let is_told = self.caution.refused.is_empty();
+        if link.window.len() == 0 && next.event.position > until && is_told {
             self.retire().await;
-            self.careful_until = None;
+            self.caution.careful_until = None;
             self.connect().await?;
         }
         Ok(())
@@ -228,8 +253,8 @@ impl Kafka {
         if let Some(link) = self.link.take() {
             // Ending waits for threads. A panic there has been reported and leaves nothing to do.
             if let Ok((refused, suspect)) = spawn_blocking(move || link.end()).await {
-                self.refused.extend(refused);
-                self.careful_until = self.careful_until.max(suspect);
+                self.caution.refused.extend(refused);
+                self.caution.careful_until = self.caution.careful_until.max(suspect);
             }
         }
     }

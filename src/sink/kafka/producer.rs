@@ -3,13 +3,12 @@
 use super::config::{Limits, WINDOW};
 use super::report::{CURSOR, Report, Reports};
 use super::topic::{ANSWER, ensure, refused, unreachable};
-use super::transaction::{Transactions, fenced, give_up, is_full};
+use super::transaction::{Claim, Transactions, fenced, give_up, is_full};
 use super::{Config, Delivery, cursor};
-use crate::event::Epoch;
 use crate::observation::BrokerFigures;
 use crate::sink::cloudevents::{Encoder, Mode, STRUCTURED};
 use crate::sink::window::Window;
-use crate::sink::{Error, Record, Verdict};
+use crate::sink::{Error, Record, Resume, Verdict};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -21,14 +20,12 @@ use tokio::sync::{mpsc, watch};
 /// What a link is made from.
 pub(super) struct Setup {
     pub(super) config: Config,
-    pub(super) epoch: Epoch,
+    pub(super) claim: Claim,
     /// The topic, where there is only one.
     pub(super) topic: Option<String>,
     pub(super) limits: Limits,
     /// Whether each event travels alone, so that a refusal is meant for nobody else.
     pub(super) careful: bool,
-    /// Whether this process has written transactions in this epoch before.
-    pub(super) held: bool,
     pub(super) figures: watch::Sender<BrokerFigures>,
 }
 
@@ -71,10 +68,10 @@ pub(super) enum Taken {
 }
 
 impl Link {
-    /// Reaches the brokers, makes sure of the topic where there is only one, and starts a producer. Returns the position that is
-    /// known to be stored, too. Blocks.
-    pub(super) fn open(setup: Setup) -> Result<(Self, Option<u64>), Error> {
-        let Setup { config, epoch, topic, mut limits, careful, held, figures } = setup;
+    /// Reaches the brokers, makes sure of the topic where there is only one, and starts a producer. Returns what is known to be stored,
+    /// too. Blocks.
+    pub(super) fn open(setup: Setup) -> Result<(Self, Resume), Error> {
+        let Setup { config, claim, topic, mut limits, careful, figures } = setup;
         if let Some(topic) = &topic {
             limits.add(ensure(&config, topic)?.batch_max());
         }
@@ -91,10 +88,10 @@ impl Link {
             let reached = producer.client().fetch_metadata(None, ANSWER);
             reached.map_err(|error| unreachable(&config, heard, error))?;
         }
-        let (mut transactions, mut position) = (None, None);
+        let (mut transactions, mut resume) = (None, Resume::default());
         if config.delivery == Delivery::ExactlyOnce {
-            let entered = Transactions::enter(&config, &producer, &epoch, held)?;
-            (transactions, position) = (Some(entered.0), entered.1);
+            let entered = Transactions::enter(&config, &producer, &claim)?;
+            (transactions, resume) = (Some(entered.0), entered.1);
             // The first cursor is settled.
             while reports.try_recv().is_ok() {}
         }
@@ -116,7 +113,7 @@ impl Link {
             suspects: false,
             document: Vec::new(),
         };
-        Ok((link, position))
+        Ok((link, resume))
     }
 
     /// Ends the producer: its queue is purged, so that nothing of it is sent behind its successor's back. Returns what the brokers
@@ -218,16 +215,15 @@ impl Link {
         })
     }
 
-    /// Refuses a record in its turn. In a transaction's sink nothing else may be in flight: were a later event committed, the
-    /// cursor would lie behind the refused one, and after a crash nobody would be told.
+    /// Refuses a record in its turn. Nothing follows it before it was told, so that its marker comes before the later events of its
+    /// key. In a transaction's sink nothing else may be in flight either: were an event committed with it, the cursor would lie behind
+    /// the refused one, and after a crash nobody would be told.
     fn refuse(&mut self, position: u64, reason: String) -> Taken {
-        if self.transactions.is_some() {
-            if self.window.len() > 0 {
-                self.hurry();
-                return Taken::NotYet;
-            }
-            self.is_closed = true;
+        if self.transactions.is_some() && self.window.len() > 0 {
+            self.hurry();
+            return Taken::NotYet;
         }
+        self.is_closed = true;
         self.window.refuse(reason);
         self.positions.push_back(position);
         Taken::Yes

@@ -13,7 +13,7 @@ use super::Config;
 use super::cursor::{self, Cursor};
 use super::report::{CURSOR, Reports};
 use crate::event::Epoch;
-use crate::sink::Error;
+use crate::sink::{Error, Resume};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
@@ -27,8 +27,13 @@ use tokio::time::{Sleep, sleep};
 /// How long the brokers may take to let us in: the first time a cluster sees a transaction it makes a topic for them.
 const ENTRY: Duration = Duration::from_secs(30);
 
-/// How long one call to commit may take; it is repeated for as long as the brokers are away.
+/// How long one call to commit may take.
 const COMMIT: Duration = Duration::from_secs(5);
+
+/// How often that is repeated before the link ends, so that it is told; the next link learns from the cursor what became of it. The
+/// pause doubles from the first to the last.
+const COMMITS: u32 = 8;
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// How long to try to tell the brokers that a transaction is given up, so that readers need not wait until it times out.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -42,6 +47,8 @@ type Producing = ThreadedProducer<Reports>;
 pub(super) struct Transactions {
     id: String,
     cursor_topic: String,
+    /// The epoch of what is sent.
+    epoch: Epoch,
     cursor: Cursor,
     open_for: Duration,
     phase: Phase,
@@ -56,40 +63,74 @@ enum Phase {
         /// Whether the cursor is on its way.
         written: bool,
     },
-    Committing(JoinHandle<Result<(), KafkaError>>),
+    Committing {
+        commit: JoinHandle<Result<(), KafkaError>>,
+        /// How often it was tried before.
+        attempt: u32,
+    },
     Failed,
 }
 
+/// Who wants to write.
+pub(super) struct Claim {
+    /// The epoch that is asked about.
+    pub(super) epoch: Epoch,
+    /// The youngest epoch of this process.
+    pub(super) youngest: Epoch,
+    /// The youngest that it has written into a cursor.
+    pub(super) declared: Option<Epoch>,
+}
+
+impl Claim {
+    /// Refuses a process that has written before and was followed by one of a younger epoch: it must stay out. One that begins may
+    /// take over, from whom it will.
+    fn check(&self, found: Option<&Cursor>, operation: &str) -> Result<(), Error> {
+        match (found, &self.declared) {
+            (Some(found), Some(declared)) if found.youngest() > declared.as_str() => {
+                let younger = found.youngest();
+                let reason = format!("another process has taken over with epoch {younger}");
+                Err(Error::retry(operation, reason))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Transactions {
-    /// Fences whoever used the name before, learns how far it got in this epoch, and leaves a cursor that says who writes now.
-    /// `held` says that this process has done so before in this epoch: then it stays out if a younger one has taken over. Blocks.
+    /// Fences whoever used the name before, learns how far it got, and leaves a cursor that says who writes now and forgets nothing of
+    /// that. Where a younger epoch is found, nothing is written: the journal is an old copy, or has a younger epoch itself. Blocks.
     pub(super) fn enter(
         config: &Config,
         producer: &Producing,
-        epoch: &Epoch,
-        held: bool,
-    ) -> Result<(Self, Option<u64>), Error> {
+        claim: &Claim,
+    ) -> Result<(Self, Resume), Error> {
         let id = config.transactional_id.clone().unwrap_or_default();
-        let operation = || format!("begin transactions as {id} at {}", config.brokers);
-        if held
-            && let Some(cursor) = cursor::read(config, &id)?
-            && cursor.epoch.as_str() > epoch.as_str()
-        {
-            let reason = format!("another process has taken over with epoch {}", cursor.epoch);
-            return Err(Error::retry(operation(), reason));
+        let operation = format!("begin transactions as {id} at {}", config.brokers);
+        if claim.declared.is_some() {
+            // Asked before, so that the younger one is not fenced each time that we try.
+            claim.check(cursor::read(config, &id)?.as_ref(), &operation)?;
         }
-        producer.init_transactions(ENTRY).map_err(|error| failed(&id, operation(), error))?;
-        // Only now: what was being committed is committed or not.
+        let begun = producer.init_transactions(ENTRY);
+        begun.map_err(|error| failed(&id, operation.clone(), error))?;
+        // Only now: what was being committed is committed or not, and who has come meanwhile is seen.
         let found = cursor::read(config, &id)?;
-        let position = found.filter(|found| found.epoch == epoch.as_str()).map(|it| it.position);
+        claim.check(found.as_ref(), &operation)?;
+        let resume = found.as_ref().map(|found| found.resume(&claim.epoch)).unwrap_or_default();
+        let writer = claim.youngest.to_string();
         let mut transactions = Self {
             cursor_topic: config.cursor_topic.clone(),
-            cursor: Cursor::new(epoch, position.unwrap_or(0)),
+            epoch: claim.epoch.clone(),
+            cursor: found
+                .filter(|found| found.position > 0)
+                .map_or_else(|| Cursor::new(&claim.youngest), |found| Cursor { writer, ..found }),
             open_for: config.transaction_open(),
             phase: Phase::Idle,
             outstanding: 0,
             id,
         };
+        if resume.younger.is_some() {
+            return Ok((transactions, resume));
+        }
         let entered = producer
             .begin_transaction()
             .and_then(|()| transactions.write_cursor(producer))
@@ -97,7 +138,7 @@ impl Transactions {
         transactions.outstanding = 0;
         let operation = format!("write the cursor to {}", config.cursor_topic);
         entered.map_err(|error| failed(&transactions.id, operation, error))?;
-        Ok((transactions, position.filter(|position| *position > 0)))
+        Ok((transactions, resume))
     }
 
     /// Whether another event may join, in a transaction that is begun if none is open.
@@ -109,13 +150,16 @@ impl Transactions {
                 Ok(true)
             }
             Phase::Open(_) => Ok(true),
-            Phase::Closing { .. } | Phase::Committing(_) | Phase::Failed => Ok(false),
+            Phase::Closing { .. } | Phase::Committing { .. } | Phase::Failed => Ok(false),
         }
     }
 
     /// The event at that position has joined.
     pub(super) fn sent(&mut self, position: u64) {
         self.outstanding += 1;
+        if self.cursor.epoch != self.epoch.as_str() {
+            self.cursor.epoch = self.epoch.to_string();
+        }
         self.cursor.position = position;
     }
 
@@ -164,15 +208,20 @@ impl Transactions {
                 }
             },
             Phase::Closing { written: true } if self.outstanding == 0 => {
-                self.phase = Phase::Committing(committing(producer));
+                self.phase =
+                    Phase::Committing { commit: committing(producer, Duration::ZERO), attempt: 0 };
                 Ok(())
             }
-            Phase::Committing(commit) => {
+            Phase::Committing { commit, attempt } => {
                 // A panic in the library's wrapper leaves the outcome open, and the next link will know.
                 let committed = commit.await.unwrap_or(Err(KafkaError::Canceled));
                 self.phase = match committed {
                     Ok(()) => Phase::Idle,
-                    Err(error) if is_retriable(&error) => Phase::Committing(committing(producer)),
+                    Err(error) if is_retriable(&error) && *attempt + 1 < COMMITS => {
+                        let pause = (PAUSE.0 * 2_u32.pow(*attempt)).min(PAUSE.1);
+                        let attempt = *attempt + 1;
+                        Phase::Committing { commit: committing(producer, pause), attempt }
+                    }
                     Err(error) => return Err(error),
                 };
                 Ok(())
@@ -209,9 +258,10 @@ pub(super) fn give_up(producer: &Producing) {
     drop(producer.abort_transaction(FAREWELL));
 }
 
-fn committing(producer: &Producing) -> JoinHandle<Result<(), KafkaError>> {
+fn committing(producer: &Producing, pause: Duration) -> JoinHandle<Result<(), KafkaError>> {
     let producer = producer.clone();
     spawn_blocking(move || {
+        thread::sleep(pause);
         // All reports are in, and librdkafka forgets their messages within moments. Its wrapper would look only each 100 ms.
         for _ in 0..1_000 {
             if producer.in_flight_count() == 0 {

@@ -85,7 +85,7 @@ impl Sink for Nats {
         }
         link.epoch = Some(epoch.clone());
         self.link = Some(link);
-        Ok(Resume { last_position: position })
+        Ok(Resume { last_position: position, younger: None })
     }
 
     async fn submit(&mut self, records: &[Record]) -> Result<usize, Error> {

@@ -18,13 +18,20 @@ pub const STATES: [&str; 8] = [
 ];
 
 /// What makes us replace a session that works.
-pub const TRIGGERS: [&str; 6] =
-    ["closing_notice", "secret", "token_expiry", "channel_expiry", "channel_lost", "operator"];
+pub const TRIGGERS: [&str; 7] = [
+    "closing_notice",
+    "secret",
+    "token_expiry",
+    "channel_expiry",
+    "topics",
+    "channel_lost",
+    "operator",
+];
 
 /// How an attempt to replace a session ended; a failed one is tried again.
 pub const OUTCOMES: [&str; 2] = ["completed", "failed"];
 
-/// Causes of a gap beside the reasons for which a session ends: the process did not run, or the journal was full, its disk failed,
+/// Causes of a certain gap beside the reasons for which a session ends: the process did not run, or the journal was full, its disk failed,
 /// or it is damaged.
 pub const OTHER_GAP_CAUSES: [&str; 4] =
     ["restart", "journal_full", "journal_disk", "journal_damaged"];
@@ -40,6 +47,21 @@ pub const FAILURES: [&str; 5] = ["connect", "send", "acknowledge", "park", "clos
 
 /// What is asked of the platform so often that it is counted against a bound: calls in a minute, handshakes in a second.
 pub const BUDGETS: [&str; 2] = ["rest", "handshakes"];
+
+/// Causes of a possible gap: the session is well, but may not have heard everything.
+pub const POSSIBLE_GAP_CAUSES: [&str; 2] = ["unreadable_frame", "feed_silent"];
+
+/// How sure a gap is.
+pub const CERTAINTIES: [&str; 2] = ["certain", "possible"];
+
+/// What re-basing made of a topic.
+pub const REBASED: [&str; 4] = ["snapshot", "superseded", "failed", "without"];
+
+/// The legs of a shard; without redundancy there is the first alone.
+pub const LEGS: [&str; 2] = ["1", "2"];
+
+/// What a leg showed beside another.
+pub const SIGHTS: [&str; 3] = ["won", "followed", "missed"];
 
 /// Whether the platform took a topic.
 pub const TOPIC_STATES: [&str; 2] = ["permitted", "rejected"];

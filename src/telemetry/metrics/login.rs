@@ -79,7 +79,7 @@ impl Login {
                 "tieline_throttled_total",
                 "Requests and handshakes that the platform answered with 429.",
             ),
-            throttled_wait: shelf.fractions(
+            throttled_wait: shelf.fraction(
                 "tieline_throttled_wait_seconds_total",
                 "How long was waited because the platform answered with 429.",
             ),

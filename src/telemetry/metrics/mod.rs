@@ -8,6 +8,7 @@ mod broker;
 mod disk;
 mod journal;
 mod labels;
+mod legs;
 mod login;
 mod process;
 mod session;
@@ -22,9 +23,11 @@ use std::collections::BTreeMap;
 pub use broker::Broker;
 pub use journal::Journal;
 pub use labels::{
-    BROKER_STATES, BUDGETS, EPOCH_REASONS, FAILURES, FAMILIES, JOURNAL_OPERATIONS,
-    OTHER_GAP_CAUSES, OUTCOMES, STATES, TOPIC_STATES, TRIGGERS,
+    BROKER_STATES, BUDGETS, CERTAINTIES, EPOCH_REASONS, FAILURES, FAMILIES, JOURNAL_OPERATIONS,
+    LEGS, OTHER_GAP_CAUSES, OUTCOMES, POSSIBLE_GAP_CAUSES, REBASED, SIGHTS, STATES, TOPIC_STATES,
+    TRIGGERS,
 };
+pub use legs::Legs;
 pub use login::{Login, Shown};
 pub use session::Sessions;
 pub use sink::{Backlog, Sink};
@@ -130,7 +133,7 @@ mod tests {
             "tieline_sessions{state=\"waiting\"} 0",
             "tieline_reconnects_total{reason=\"throttled\"} 0",
             "tieline_rotations_total{outcome=\"failed\",trigger=\"secret\"} 0",
-            "tieline_gaps_total{cause=\"journal_full\"} 0",
+            "tieline_gaps_total{cause=\"journal_full\",certainty=\"certain\"} 0",
             "tieline_notifications_total{family=\"other\"} 0",
             "tieline_events_delivered_total{sink=\"kafka\"} 0",
             "tieline_delivery_seconds_count{sink=\"jsonl\"} 0",

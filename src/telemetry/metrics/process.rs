@@ -31,7 +31,7 @@ impl Process {
             .set(whole(files_max().unwrap_or(0)));
         Self {
             cpu: Mutex::new(
-                shelf.fractions("process_cpu_seconds_total", "CPU time spent, user and system."),
+                shelf.fraction("process_cpu_seconds_total", "CPU time spent, user and system."),
             ),
             resident: shelf.gauge(
                 "process_resident_memory_bytes",

@@ -5,8 +5,8 @@
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    Counter, CounterVec, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 /// A registry of our own: nothing that a library registers globally appears in our scrapes.
@@ -28,8 +28,12 @@ impl Shelf {
     }
 
     /// A counter that moves in fractions.
-    pub(super) fn fractions(&self, name: &str, help: &str) -> Counter {
+    pub(super) fn fraction(&self, name: &str, help: &str) -> Counter {
         self.keep(Counter::new(name, help))
+    }
+
+    pub(super) fn fractions(&self, name: &str, help: &str, labels: &[&str]) -> CounterVec {
+        self.keep(CounterVec::new(Opts::new(name, help), labels))
     }
 
     pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {

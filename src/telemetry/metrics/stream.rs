@@ -1,10 +1,13 @@
 //! The stream: what was heard, what of it was doubled or late, and where notifications may have been missed.
 
-use super::labels::{FAMILIES, OTHER_GAP_CAUSES, family_of};
+use super::labels::{
+    CERTAINTIES, FAMILIES, OTHER_GAP_CAUSES, POSSIBLE_GAP_CAUSES, REBASED, family_of,
+};
+use super::legs::Legs;
 use super::shelf::{Shelf, whole};
 use crate::event::Topic;
 use crate::lifecycle::Reason;
-use prometheus::{Counter, Histogram, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{CounterVec, Histogram, IntCounter, IntCounterVec, IntGauge};
 use std::time::Duration;
 
 /// From a frame that is read and appended at once (tens of microseconds) to one that arbitration holds.
@@ -23,12 +26,17 @@ pub struct Stream {
     duplicates: IntCounter,
     possible_duplicates: IntCounter,
     late: IntCounter,
+    /// How the legs of redundant shards do beside each other.
+    pub legs: Legs,
     unreadable: IntCounter,
     journalled: Histogram,
     event_age: Histogram,
     gaps: IntCounterVec,
-    gap_seconds: Counter,
+    gap_seconds: CounterVec,
     gap_open: IntGauge,
+    rebased: IntCounterVec,
+    suspicions: IntCounter,
+    suspected: IntGauge,
 }
 
 impl Stream {
@@ -39,6 +47,7 @@ impl Stream {
             &["family"],
         );
         let metrics = Self {
+            legs: Legs::new(shelf),
             notifications: FAMILIES.map(|family| notifications.with_label_values(&[family])),
             duplicates: shelf.counter(
                 "tieline_duplicates_total",
@@ -68,20 +77,50 @@ impl Stream {
             ),
             gaps: shelf.counters(
                 "tieline_gaps_total",
-                "Intervals in which notifications may have been missed, by cause.",
-                &["cause"],
+                "Intervals in which notifications may have been missed, by cause and by how sure that is.",
+                &["cause", "certainty"],
             ),
-            gap_seconds: shelf
-                .fractions("tieline_gap_seconds_total", "The length of all gaps that have ended."),
+            gap_seconds: shelf.fractions(
+                "tieline_gap_seconds_total",
+                "The length of all gaps that have ended, by how sure they are.",
+                &["certainty"],
+            ),
             gap_open: shelf.gauge(
                 "tieline_gap_open",
                 "Gaps that have begun and not ended: notifications may be missed now.",
             ),
+            rebased: shelf.counters(
+                "tieline_rebased_topics_total",
+                "Topics that were in a gap, by what re-basing over REST made of them.",
+                &["outcome"],
+            ),
+            suspicions: shelf.counter(
+                "tieline_feed_suspicions_total",
+                "Times that a lively key fell silent while its session was well.",
+            ),
+            suspected: shelf.gauge(
+                "tieline_feed_suspected",
+                "Keys that were lively and are silent while their session is well.",
+            ),
         };
-        for cause in Reason::ALL.map(Reason::as_str).iter().chain(&OTHER_GAP_CAUSES) {
-            metrics.gaps.with_label_values(&[cause]);
-        }
+        metrics.begin();
         metrics
+    }
+
+    /// Every series of a closed set at 0.
+    fn begin(&self) {
+        for cause in Reason::ALL.map(Reason::as_str).iter().chain(&OTHER_GAP_CAUSES) {
+            self.gaps.with_label_values(&[cause, CERTAINTIES[0]]);
+        }
+        for cause in POSSIBLE_GAP_CAUSES {
+            self.gaps.with_label_values(&[cause, CERTAINTIES[1]]);
+        }
+        for certainty in CERTAINTIES {
+            self.gap_seconds.with_label_values(&[certainty]);
+        }
+        for outcome in REBASED {
+            self.rebased.with_label_values(&[outcome]);
+        }
     }
 
     /// A notification was heard.
@@ -121,13 +160,30 @@ impl Stream {
     }
 
     /// A gap began.
-    pub fn gap_opened(&self, cause: &'static str) {
-        self.gaps.with_label_values(&[cause]).inc();
+    pub fn gap_opened(&self, cause: &'static str, certainty: &'static str) {
+        self.gaps.with_label_values(&[cause, certainty]).inc();
     }
 
     /// A gap ended after so long.
-    pub fn gap_closed(&self, length: Duration) {
-        self.gap_seconds.inc_by(length.as_secs_f64());
+    pub fn gap_closed(&self, certainty: &'static str, length: Duration) {
+        self.gap_seconds.with_label_values(&[certainty]).inc_by(length.as_secs_f64());
+    }
+
+    /// Re-basing after a gap is over; counts in the order of `REBASED`.
+    pub fn rebased(&self, counts: [u64; REBASED.len()]) {
+        for (outcome, count) in REBASED.iter().zip(counts) {
+            self.rebased.with_label_values(&[outcome]).inc_by(count);
+        }
+    }
+
+    /// A lively key has fallen silent.
+    pub fn suspected(&self) {
+        self.suspicions.inc();
+    }
+
+    /// Shows how many keys are suspected.
+    pub fn show_suspected(&self, keys: u64) {
+        self.suspected.set(whole(keys));
     }
 
     /// Shows how many gaps are open.

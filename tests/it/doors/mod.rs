@@ -86,6 +86,30 @@ async fn gaps_are_told_open_ones_first() {
 }
 
 #[tokio::test]
+async fn gaps_are_turned_page_by_page_from_the_newest() {
+    let bridge = Bridge::start().await;
+    bridge.change(|status| {
+        let gap = status.gaps.recent[0].clone();
+        status.gaps.recent =
+            (1..=5).rev().map(|number| tieline::sequence::Gap { number, ..gap.clone() }).collect();
+    });
+    let mut seen = Vec::new();
+    let mut path = "/api/v1/gaps?limit=2".to_owned();
+    loop {
+        let page = bridge.get(&path).await.json();
+        let numbers = page["recent"].as_array().unwrap().iter().map(|gap| gap["number"].as_u64());
+        seen.push(numbers.map(Option::unwrap).collect::<Vec<_>>());
+        let Some(next) = page["next"].as_u64() else { break };
+        path = format!("/api/v1/gaps?limit=2&before={next}");
+    }
+    assert_eq!(seen, [vec![5, 4], vec![3, 2], vec![1]]);
+    for wrong in ["limit=0", "limit=x", "before=", "after=1"] {
+        let answer = bridge.get(&format!("/api/v1/gaps?{wrong}")).await;
+        assert_eq!(answer.code, 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn gauges_are_as_old_as_the_scrape() {
     let bridge = Bridge::start().await;
     let metrics = bridge.scrape().await;
@@ -120,11 +144,12 @@ async fn what_is_observed_is_counted() {
             trigger: "secret",
             overlap: Duration::from_secs(2),
         },
-        Observation::GapOpened { number: 2, shard: 0, cause: "cut", from },
+        Observation::GapOpened { number: 2, shard: 0, cause: "cut", certainty: "certain", from },
         Observation::GapClosed {
             number: 2,
             shard: 0,
             cause: "cut",
+            certainty: "certain",
             from: from.before(Duration::from_millis(1500)),
             to: from,
             action: "nothing to re-base",
@@ -156,8 +181,8 @@ async fn what_is_observed_is_counted() {
         ("tieline_throttled_wait_seconds_total", 3.0),
         ("tieline_overlap_seconds_sum{trigger=\"secret\"}", 2.0),
         ("tieline_rotations_total{outcome=\"completed\",trigger=\"secret\"}", 1.0),
-        ("tieline_gaps_total{cause=\"cut\"}", 1.0),
-        ("tieline_gap_seconds_total", 1.5),
+        ("tieline_gaps_total{cause=\"cut\",certainty=\"certain\"}", 1.0),
+        ("tieline_gap_seconds_total{certainty=\"certain\"}", 1.5),
         ("tieline_frames_unreadable_total", 1.0),
         ("tieline_sink_failures_total{kind=\"connect\",sink=\"kafka\"}", 1.0),
         ("tieline_events_parked_total{sink=\"kafka\"}", 1.0),

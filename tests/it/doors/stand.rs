@@ -191,6 +191,7 @@ pub(super) fn well(clock: Clock) -> Status {
     status.sessions = vec![Session {
         id: "s1".to_owned(),
         shard: 0,
+        leg: 1,
         state: "live",
         since: ago(300),
         last_frame: Some(ago(5)),
@@ -219,6 +220,7 @@ pub(super) fn well(clock: Clock) -> Status {
         seconds: Some(1.0),
         topics: 3,
         action: Some("the same channel was taken up again"),
+        rebased: None,
     }];
     status.sinks = vec![Sink {
         connected: true,

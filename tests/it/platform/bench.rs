@@ -187,6 +187,7 @@ impl Bench {
                     Incoming::Reply(reply) if is_it(&reply) => return reply,
                     Incoming::Reply(_)
                     | Incoming::Notification { .. }
+                    | Incoming::Snapshots { .. }
                     | Incoming::Observation(_) => {}
                 }
             }
@@ -208,7 +209,10 @@ impl Bench {
     pub async fn notification(&mut self) -> Notification {
         match self.incoming().await {
             Incoming::Notification { notification, .. } => notification,
-            other @ (Incoming::Reply(_) | Incoming::Observation(_)) => panic!("{other:?}"),
+            other
+            @ (Incoming::Reply(_) | Incoming::Snapshots { .. } | Incoming::Observation(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 
@@ -234,7 +238,7 @@ impl Bench {
     pub async fn topics(&mut self) -> (Vec<String>, Vec<String>) {
         let (token, _) = self.buy().await;
         let listed = self.answer(Command::ListTopics { token }).await;
-        taken!(listed, Reply::TopicsListed { topics, unknown } => {
+        taken!(listed, Reply::TopicsListed { topics, unknown, .. } => {
             let names = topics.iter().map(|topic| topic.name().to_owned());
             (names.collect(), unknown)
         })

@@ -3,6 +3,8 @@
 //! Here is what these tests share: records, and a publisher that sends again what was not acknowledged.
 
 mod conformance;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod killed;
 mod published;
 
 #[cfg(feature = "kafka")]
@@ -102,14 +104,16 @@ async fn continue_delivery(
 /// Opens the sink, again and again while the place is away, and counts as stored what it says it holds.
 async fn open(sink: &mut Box<dyn Sink>, records: &[Record], verdicts: &mut Vec<Verdict>) {
     let mut last = None;
+    // Nobody announces that a place is back.
+    let mut attempts = tokio::time::interval(Duration::from_millis(50));
     let opened = timeout(DEADLINE, async {
         loop {
+            attempts.tick().await;
             match sink.open(&epoch()).await {
                 Ok(resume) => return resume,
                 Err(error) => {
                     assert!(matches!(error.disposition, Disposition::Retry { .. }), "{error:?}");
                     last = Some(error);
-                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
         }

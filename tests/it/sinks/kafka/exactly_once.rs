@@ -235,3 +235,22 @@ async fn a_transaction_that_took_too_long_is_begun_again() {
     assert_complete::<Once>(&stored, &records);
     assert_eq!(stored.len(), records.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_with_a_transaction_open_commits_each_event_once() {
+    let place = tokio::task::spawn_blocking(Once::alone).await.unwrap();
+    let mut stand = killed::stand().await;
+    stand.config.set("sink.kafka.brokers", place.brokers());
+    stand.config.set("sink.kafka.topic", &*place.topic);
+    stand.config.set("sink.kafka.delivery", "exactly_once");
+    // Long enough that there is hardly a moment without one.
+    stand.config.set("sink.kafka.linger", "100ms");
+    let committed = async || {
+        let (brokers, topic) = (place.brokers(), place.topic.clone());
+        let read = move || read_topic(&brokers, &topic, false);
+        let stored = tokio::task::spawn_blocking(read).await.unwrap();
+        stored.into_iter().map(|(_, event)| event).collect()
+    };
+    let server = place.own.as_ref().unwrap();
+    killed::each_event_is_there_once(&stand, server, committed).await;
+}

@@ -1,6 +1,7 @@
 //! The Kafka sink against real brokers: conformance, partitions, limits, and topics that are not there.
 
 mod cluster;
+mod epochs;
 mod exactly_once;
 mod security;
 
@@ -241,14 +242,14 @@ async fn a_topic_that_takes_little_refuses_only_what_is_too_large_in_transaction
 }
 
 /// The limit is lowered behind the producer's back, which then sends batches that are refused as a whole.
-async fn finds_out_what_is_too_large<const ONCE: bool>() {
+async fn finds_out_what_is_too_large<const ONCE: bool>(with: fn(Box<dyn Sink>) -> Box<dyn Sink>) {
     let place = Broker::<false, ONCE>::new();
     let admin = create(&place.brokers(), &place.topic, "1000000").await;
     let mut records = noisy(500);
     // The library itself must not see it coming.
     let body: String = (0..25_000).map(|at| noise(7, at)).collect();
     Arc::make_mut(&mut records[100].event).body = format!("\"{body}\"").into();
-    let mut sink = place.sink();
+    let mut sink = with(place.sink());
     let first = deliver(&mut sink, &records[..10]).await;
     assert_eq!(first, vec![Verdict::Stored; 10]);
     let lower =
@@ -280,12 +281,12 @@ async fn finds_out_what_is_too_large<const ONCE: bool>() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_is_lowered_parks_no_innocent_event() {
-    finds_out_what_is_too_large::<false>().await;
+    finds_out_what_is_too_large::<false>(epochs::two).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_is_lowered_parks_no_innocent_event_in_transactions() {
-    finds_out_what_is_too_large::<true>().await;
+    finds_out_what_is_too_large::<true>(|sink| sink).await;
 }
 
 /// Makes a topic of one partition that takes so many bytes at once.

@@ -179,11 +179,30 @@ async fn the_chain_holds_where_the_server_has_forgotten_its_ids() {
     let records = records(1..=40);
     let mut sink = place.sink();
     deliver(&mut sink, &records[..20]).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let stream = context.get_stream(&place.name).await.unwrap();
+    let last = stream.get_last_raw_message_by_subject(">").await.unwrap();
+    let clock = tieline::clock::Clock::start();
+    crate::harness::eventually("the ids are too old to be remembered", async || {
+        let age =
+            i128::from(clock.timestamp().as_micros()) - last.time.unix_timestamp_nanos() / 1_000;
+        (age > 150_000).then_some(())
+    })
+    .await;
     place.crash();
     place.restart();
     continue_delivery(&mut sink, &records, vec![Verdict::Stored; 20], 20).await;
     assert_complete::<Binary>(&place.read().await, &records);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_with_a_window_in_flight_stores_each_event_once() {
+    let place = Binary::alone();
+    let mut stand = killed::stand().await;
+    stand.config.set("sink.nats.url", place.url());
+    stand.config.set("sink.nats.stream", &*place.name);
+    stand.config.set("sink.nats.subject", format!("{}.{{family}}.{{key}}", place.name));
+    let server = place.own.as_ref().unwrap();
+    killed::each_event_is_there_once(&stand, server, async || place.read().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,224 @@
+//! What consumers meet, in which order, and what the journal's bound makes of it.
+
+use super::*;
+use crate::bridge::gaps::Kept;
+use crate::event::{Event, Topic};
+use crate::journal::{Reader, rehearsal};
+use crate::privacy;
+use crate::sequence;
+use std::time::Duration;
+
+const SESSION: SessionId = SessionId(1);
+
+/// A stream with one session into a sink's journal that has room for about two events.
+fn full_after_two() -> (Stream, Reader) {
+    let arbitration = sequence::Config {
+        hold: Duration::from_secs(5),
+        window: Duration::from_secs(60),
+        window_events: 100,
+    };
+    let (journal, mut readers) = rehearsal::journal(1_000_000, &["kafka"]);
+    let metrics = Arc::new(Metrics::new("test", &["kafka"]));
+    let arbiter = Arbiter::new(&arbitration);
+    let gaps = Gaps::new(Kept::default(), 10, true, None);
+    let feed = Feed::new(Duration::ZERO);
+    let mut stream = Stream::new(Clock::start(), arbiter, journal, (gaps, feed), metrics);
+    stream.begin(SESSION, 0, 0, Time::START);
+    (stream, readers.remove(0))
+}
+
+fn hear(stream: &mut Stream, events: u64) {
+    for _ in 0..events {
+        let notification = Notification {
+            topic: Topic::new("a"),
+            body: " ".repeat(450_000).into(),
+            correlation_id: None,
+            received: Timestamp::from_micros(1),
+        };
+        stream.take(SESSION, notification, Time::START);
+    }
+}
+
+#[tokio::test]
+async fn a_sink_at_its_bound_makes_one_gap_that_names_it_and_ends_without_another_event() {
+    let (mut stream, mut reader) = full_after_two();
+    hear(&mut stream, 4);
+    for _ in 0..3 {
+        acknowledge(&mut reader, 1).await;
+        hear(&mut stream, 2);
+        stream.look(Time::START);
+    }
+    let gaps: Vec<_> = stream.ledger().list().collect();
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert_eq!((gaps[0].sink, gaps[0].to), (Some("kafka"), None));
+    let published = acknowledge(&mut reader, 2).await;
+    // Where events are missing the sink is told so, right before the next one.
+    use Kind::{Gap, Notification};
+    assert_eq!(published, [Gap, Notification, Gap, Notification]);
+    stream.look(Time::START);
+    assert_eq!(stream.ledger().open_gaps().count(), 0);
+    let counts: Vec<u64> = std::iter::from_fn(|| stream.poll_observation())
+        .filter_map(|told| {
+            if let Observation::JournalFull { count, .. } = told { Some(count) } else { None }
+        })
+        .collect();
+    assert_eq!(counts, [1, 5], "each refused event is counted");
+}
+
+/// Acknowledges so many notifications and what of ours lies before them. Answers what all of it was.
+async fn acknowledge(reader: &mut Reader, notifications: usize) -> Vec<Kind> {
+    let mut kinds = Vec::new();
+    while kinds.iter().filter(|kind| **kind == Kind::Notification).count() < notifications {
+        kinds.push(first(reader).await.kind);
+        reader.advance(1);
+        reader.acknowledge(1);
+    }
+    kinds
+}
+
+/// The first event that was not sent.
+async fn first(reader: &mut Reader) -> Arc<Event> {
+    let mut records = Vec::new();
+    reader.peek(1, &mut records).await.expect("memory can be read");
+    Arc::clone(&records.first().expect("an event").event)
+}
+
+async fn rest(reader: &mut Reader) -> Vec<Kind> {
+    let mut records = Vec::new();
+    reader.rewind();
+    reader.peek(100, &mut records).await.expect("memory can be read");
+    records.iter().map(|record| record.event.kind).collect()
+}
+
+const QUEUE: &str = "7f1d8a3e-4c52-4b0e-9d3a-0c5b6e1f2a4d";
+
+/// A stream of one live session with a queue's topics, into a journal with room.
+fn live(feed_silence: u64) -> (Stream, Reader, [Topic; 2]) {
+    let (mut stream, reader) = full_after_two();
+    stream.feed = Feed::new(Duration::from_secs(feed_silence));
+    let topics = ["analytics.queues.{}.observations", "routing.queues.{}.conversations"];
+    let topics = topics.map(|name| Topic::new(&format!("v2.{}", name.replace("{}", QUEUE))));
+    stream.plan(BTreeMap::from([(0, topics.to_vec())]));
+    (stream, reader, topics)
+}
+
+fn say(stream: &mut Stream, topic: &Topic, now: Time) {
+    let received = stream.clock.timestamp_of(now);
+    let (topic, body) = (topic.clone(), "{}".into());
+    let notification = Notification { topic, body, correlation_id: None, received };
+    stream.take(SESSION, notification, now);
+}
+
+#[tokio::test]
+async fn a_gap_is_met_where_events_are_missing_and_before_the_first_that_follows() {
+    let (mut stream, mut reader, topics) = live(0);
+    say(&mut stream, &topics[0], Time::START);
+    let lost = stream.clock.timestamp_of(Time::from_micros(1_000));
+    stream.open_gap(0, "cut", lost);
+    let later = Time::from_micros(2_000_000);
+    say(&mut stream, &topics[0], later);
+    let to = stream.clock.timestamp_of(later);
+    let closed = stream.close_gap(0, to, "resumed", later).expect("it was open");
+    assert_eq!((closed.number, closed.topics), (1, topics.to_vec()));
+    use Kind::{Gap, GapClosed, GapOpened, Notification};
+    let expected = [Notification, GapOpened, Gap, Notification, Gap, GapClosed];
+    assert_eq!(rest(&mut reader).await, expected);
+}
+
+#[tokio::test]
+async fn an_unreadable_frame_is_a_possible_gap_and_a_flood_of_them_is_one() {
+    let (mut stream, mut reader, _) = live(0);
+    let second = |second: u64| Time::from_micros(second * 1_000_000);
+    let complete = stream.clock.timestamp();
+    for at in [1, 2, 3, 11] {
+        stream.unreadable(SESSION, complete, second(at));
+        stream.look(second(at));
+    }
+    assert_eq!(stream.ledger().open_gaps().count(), 1);
+    let closed = stream.look(second(21));
+    assert_eq!(closed.len(), 1);
+    let gaps: Vec<_> = stream.ledger().list().collect();
+    assert_eq!(
+        (gaps.len(), gaps[0].cause, gaps[0].certainty.as_str()),
+        (1, UNREADABLE, "possible")
+    );
+    let told = rest(&mut reader).await;
+    assert_eq!(told.iter().filter(|kind| **kind == Kind::Gap).count(), 4, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_lively_queue_that_falls_silent_is_a_possible_gap_until_it_speaks() {
+    let (mut stream, mut reader, topics) = live(600);
+    let second = |second: u64| Time::from_micros(second * 1_000_000);
+    for at in 1..=40 {
+        say(&mut stream, &topics[1], second(at * 10));
+    }
+    stream.look(second(1_000));
+    assert_eq!(stream.ledger().open_gaps().count(), 0);
+    stream.look(second(1_001));
+    let gap = stream.ledger().open_gaps().next().expect("a suspicion").clone();
+    assert_eq!((gap.cause, gap.certainty.as_str(), gap.topics), (FEED_SILENT, "possible", 2));
+    say(&mut stream, &topics[1], second(1_100));
+    assert_eq!(stream.ledger().open_gaps().count(), 0);
+    let told = rest(&mut reader).await;
+    use Kind::{Gap, GapClosed, GapOpened, Notification};
+    assert_eq!(told[40..], [GapOpened, Gap, Gap, GapClosed, Notification]);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_a_live_event_has_overtaken_is_not_published() {
+    let (mut stream, mut reader, topics) = live(0);
+    let shown = |topic: &Topic| Snapshot { topic: topic.clone(), bodies: vec!["{}".into()] };
+    let what = lifecycle::Snapshot::Observations;
+    let received = stream.clock.timestamp();
+    stream.await_snapshots(&topics[..1]);
+    say(&mut stream, &topics[0], Time::START);
+    let stale = stream.publish_snapshots(what, vec![shown(&topics[0])], received);
+    assert_eq!(stale, topics[..1]);
+    stream.await_snapshots(&topics[..1]);
+    say(&mut stream, &topics[1], Time::START);
+    assert_eq!(stream.publish_snapshots(what, vec![shown(&topics[0])], received), []);
+    let expected = [Kind::Notification, Kind::Notification, Kind::ObservationsSnapshot];
+    assert_eq!(rest(&mut reader).await, expected);
+}
+
+#[tokio::test]
+async fn a_snapshot_is_published_without_what_may_not_leave_the_process() {
+    let (stream, mut reader, _) = live(0);
+    let rules =
+        "profile = \"off\"\n[drop]\n\"v2.routing.queues.users\" = [\"members.name\"]\n[hash]\n";
+    let rules: privacy::Config = toml::from_str(rules).expect("rules");
+    let mut stream = stream.guarded(Privacy::new(&rules, None));
+    let topic = Topic::new(&format!("v2.routing.queues.{QUEUE}.users"));
+    let bodies = vec![r#"{"members":[{"id":"u","name":"Ada Byron","joined":true}]}"#.into()];
+    stream.await_snapshots(std::slice::from_ref(&topic));
+    let received = stream.clock.timestamp();
+    let shown = vec![Snapshot { topic, bodies }];
+    assert_eq!(stream.publish_snapshots(lifecycle::Snapshot::Members, shown, received), []);
+    assert_eq!(first(&mut reader).await.body, r#"{"members":[{"id":"u","joined":true}]}"#);
+}
+
+#[test]
+fn the_tap_shows_what_the_journal_took_and_nothing_else() {
+    let (stream, _reader) = full_after_two();
+    let tap = Tap::default();
+    let mut stream = stream.tapped(tap.clone());
+    hear(&mut stream, 1);
+    let mut watcher = tap.watch();
+    hear(&mut stream, 5);
+    drop(stream);
+    let shown: Vec<u64> =
+        std::iter::from_fn(|| watcher.try_recv().ok()).map(|event| event.nth).collect();
+    assert_eq!(shown, [2], "not what came before, and not what found no room");
+}
+
+#[test]
+fn a_gap_that_is_open_at_the_end_is_told_with_its_count() {
+    let (mut stream, _reader) = full_after_two();
+    hear(&mut stream, 5);
+    stream.close_journal(Time::START);
+    assert_eq!(stream.ledger().open_gaps().count(), 0);
+    let last = std::iter::from_fn(|| stream.poll_observation());
+    let told = last.filter(|one| *one == Observation::JournalFull { sink: "kafka", count: 3 });
+    assert_eq!(told.count(), 1);
+}

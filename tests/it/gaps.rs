@@ -1,0 +1,248 @@
+//! Gaps as consumers meet them: named over restarts, told where events are missing, re-based where REST can show it.
+
+use crate::books::{Held, micros};
+use crate::harness::{SETTLE, Stand, brisk, eventually, quiet};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const RECORD: &str = "tieline.gap.v1";
+const REBASED: &str = "tieline.gap.rebased.v1";
+const MEMBERS: &str = "tieline.snapshot.queue.members.v1";
+const OBSERVATIONS: &str = "tieline.snapshot.queue.observations.v1";
+
+/// How much earlier than its last frame a gap may begin that a killed process left: the mark on disk runs so far behind.
+const MARK: u64 = 2_500_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_cut_a_snapshot_shows_what_the_platform_shows() {
+    let stand = Stand::new(brisk()).await;
+    let bridge = stand.ready().await;
+    let since = stand.emitted().await + 1;
+    stand.emits(50).await;
+    stand.control("close", json!({"mode": "rst"})).await;
+    stand.control("traffic", json!({"state": "pause"})).await;
+    let held = rebased(&stand, 1).await;
+    assert_valid(&held);
+    let told = body(of(&held, REBASED)[0]);
+    let queues = stand.sim_queues().await;
+    let count = queues.len() as u64;
+    let (shown, without) = (told["topics"]["snapshots"].clone(), told["topics"]["without"].clone());
+    assert_eq!((shown, without), (json!(2 * count), json!(count)), "{told}");
+
+    let rest = Rest::of(&stand).await;
+    for queue in &queues {
+        let last = |kind| of(&held, kind).into_iter().rfind(|event| event.key == *queue).unwrap();
+        let members = body(last(MEMBERS));
+        assert_eq!(joined(&members["members"]), joined(&rest.members(queue).await), "{queue}");
+        let observations = body(last(OBSERVATIONS));
+        assert_eq!(observations["results"], rest.observations(queue).await, "{queue}");
+    }
+    let verdict = stand.balance(bridge, since).await;
+    verdict.assert_kept();
+    assert_eq!(verdict.gaps.len(), 1, "{verdict:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_may_not_ask_says_so_once_and_the_gap_does_too() {
+    let stand = Stand::new(quiet()).await;
+    let bridge = stand.ready().await;
+    stand.control("throttle", json!({"what": "rest", "status": 403, "for_ms": 60_000})).await;
+    for gap in 1..=2_usize {
+        stand.control("close", json!({"mode": "rst"})).await;
+        let held = rebased(&stand, gap).await;
+        let told = body(of(&held, REBASED)[gap - 1]);
+        let queues = stand.sim_queues().await.len();
+        assert_eq!(told["topics"]["failed"], json!(2 * queues), "{told}");
+    }
+    for what in ["observations", "members"] {
+        let words = ["\"event\":\"snapshot_refused\"", &format!("\"what\":\"{what}\"")];
+        assert_eq!(bridge.count(&words), 1, "{what}");
+    }
+    bridge.finish(&stand).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_leaves_one_gap_that_the_next_one_names() {
+    let stand = Stand::new(brisk()).await;
+    let first = stand.ready().await;
+    let since = stand.emitted().await + 1;
+    stand.emits(100).await;
+    // The mark on disk follows each second.
+    stand.marked().await;
+    first.signal("KILL").await;
+    first.ended().await;
+    let dead = stand.emitted().await;
+    stand.emits(20).await;
+
+    let second = stand.ready().await;
+    stand.emits(50).await;
+    let verdict = stand.balance(second, since).await;
+    assert_eq!(verdict.lost, Vec::<u64>::new(), "{verdict:#?}");
+    assert_eq!(verdict.untold, Vec::<u64>::new(), "{verdict:#?}");
+    assert!(verdict.missed.iter().any(|number| *number > dead), "{verdict:#?}");
+    let [gap] = verdict.gaps.as_slice() else { panic!("{verdict:#?}") };
+    assert_eq!((gap.cause.as_str(), gap.action.as_deref()), ("restart", Some("resubscribed")));
+    let journal = stand.sim.journal();
+    let [one, other] = journal.sessions.as_slice() else { panic!("{:?}", journal.sessions) };
+    let last = journal.deliveries.iter().map(|sent| micros(&sent.at));
+    let last = last.filter(|at| *at < micros(&other.opened)).max().unwrap();
+    let (from, to) = (micros(&gap.from), micros(gap.to.as_deref().unwrap()));
+    assert!(from <= last && last <= from + MARK, "{gap:?} begins elsewhere than {last}, {one:?}");
+    let settled = u64::try_from(SETTLE.as_micros()).unwrap() + 2_500_000;
+    assert!(to <= micros(&other.opened) + settled, "{gap:?} ends late: {other:?}");
+    assert_valid(&stand.held());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_dies_with_an_open_gap_finds_it_again() {
+    let stand = Stand::new(brisk()).await;
+    let first = stand.ready().await;
+    let since = stand.emitted().await + 1;
+    stand.emits(50).await;
+    let refusal = json!({"what": "handshake", "status": 503, "for_ms": 4_000});
+    stand.control("throttle", refusal).await;
+    stand.control("close", json!({"mode": "rst"})).await;
+    stand.kept("\"cause\":\"cut\"").await;
+    first.signal("KILL").await;
+    first.ended().await;
+
+    let second = stand.ready().await;
+    stand.emits(50).await;
+    let verdict = stand.balance(second, since).await;
+    assert_eq!(verdict.lost, Vec::<u64>::new(), "{verdict:#?}");
+    let [gap] = verdict.gaps.as_slice() else { panic!("{verdict:#?}") };
+    assert_eq!((gap.cause.as_str(), gap.number), ("cut", 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_restart_is_a_gap_and_a_first_start_is_none() {
+    let stand = Stand::new(brisk()).await;
+    let first = stand.ready().await;
+    let since = stand.emitted().await + 1;
+    stand.emits(20).await;
+    stand.marked().await;
+    assert_eq!(first.gaps().await.len(), 0);
+    first.finish(&stand).await;
+    let second = stand.ready().await;
+    stand.emits(20).await;
+    let verdict = stand.balance(second, since).await;
+    assert_eq!(verdict.lost, Vec::<u64>::new(), "{verdict:#?}");
+    let causes: Vec<&str> = verdict.gaps.iter().map(|gap| gap.cause.as_str()).collect();
+    assert_eq!(causes, ["restart"]);
+}
+
+/// The events in the file once re-basing after so many gaps is over.
+async fn rebased(stand: &Stand, gaps: usize) -> Vec<Held> {
+    eventually("re-basing is over", async || {
+        let held = stand.held();
+        (of(&held, REBASED).len() >= gaps).then_some(held)
+    })
+    .await
+}
+
+fn of<'a>(held: &'a [Held], kind: &str) -> Vec<&'a Held> {
+    held.iter().filter(|event| event.kind == kind).collect()
+}
+
+fn body(event: &Held) -> Value {
+    serde_json::from_str(&event.body).unwrap()
+}
+
+fn joined(members: &Value) -> BTreeMap<String, bool> {
+    let members = members.as_array().unwrap().iter();
+    members
+        .map(|one| (one["id"].as_str().unwrap().to_owned(), one["joined"].as_bool().unwrap()))
+        .collect()
+}
+
+/// Every event of tieline's own obeys the schema of its type, and stands where its kind belongs.
+fn assert_valid(held: &[Held]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/contract/schemas");
+    let own: Vec<&Held> = held.iter().filter(|event| event.is_own()).collect();
+    assert!(own.iter().any(|event| event.kind == RECORD), "nothing was told");
+    for event in own {
+        let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+        let path = folder.join(format!("{}.json", event.kind));
+        let schema = compiler.compile(path.to_str().unwrap(), &mut schemas).unwrap();
+        let told = body(event);
+        let checked = schemas.validate(&told, schema);
+        assert!(checked.is_ok(), "{event:?}: {}", checked.unwrap_err());
+        let is_control = event.key == "tieline.control";
+        let wanted = event.kind.starts_with("tieline.gap.") && event.kind != RECORD;
+        assert_eq!(is_control, wanted, "{event:?}");
+    }
+}
+
+/// The platform's own answers, asked for by the test itself.
+struct Rest {
+    http: reqwest::Client,
+    api: String,
+    token: String,
+}
+
+impl Rest {
+    async fn of(stand: &Stand) -> Self {
+        let (http, api) = (reqwest::Client::new(), stand.sim.api_url().to_owned());
+        let request = http
+            .post(format!("{api}/oauth/token"))
+            .basic_auth(stand.sim.client_id(), Some(stand.sim.client_secret()))
+            .form(&[("grant_type", "client_credentials")]);
+        let text = request.send().await.unwrap().bytes().await.unwrap();
+        let reply: Value = serde_json::from_slice(&text).unwrap();
+        let token = reply["access_token"].as_str().unwrap().to_owned();
+        Self { http, api, token }
+    }
+
+    async fn members(&self, queue: &str) -> Value {
+        let url = format!("{}/api/v2/routing/queues/{queue}/members?pageSize=500", self.api);
+        let reply = self.http.get(url).bearer_auth(&self.token).send().await.unwrap();
+        let page: Value = serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap();
+        page["entities"].clone()
+    }
+
+    async fn observations(&self, queue: &str) -> Value {
+        let url = format!("{}/api/v2/analytics/queues/observations/query", self.api);
+        let metrics = [
+            "oActiveUsers",
+            "oAlerting",
+            "oInteracting",
+            "oMemberUsers",
+            "oOffQueueUsers",
+            "oOnQueueUsers",
+            "oUserPresences",
+            "oUserRoutingStatuses",
+            "oWaiting",
+        ];
+        let predicate = json!({"type": "dimension", "dimension": "queueId", "value": queue});
+        let query =
+            json!({"filter": {"type": "or", "predicates": [predicate]}, "metrics": metrics});
+        let request = self.http.post(url).bearer_auth(&self.token).json(&query);
+        let text = request.send().await.unwrap().bytes().await.unwrap();
+        serde_json::from_slice::<Value>(&text).unwrap()["results"].clone()
+    }
+}
+
+impl Stand {
+    /// The ids of all queues, from the topics that are subscribed to.
+    async fn sim_queues(&self) -> Vec<String> {
+        let topics = self.config.topics(&self.sim);
+        let users = topics.iter().filter_map(|topic| topic.strip_suffix(".users"));
+        users.map(|topic| topic.rsplit_once('.').unwrap().1.to_owned()).collect()
+    }
+
+    /// Waits until the process has left word of what it heard.
+    async fn marked(&self) {
+        let path = self.config.path("data/heard.json");
+        eventually("what was heard is on disk", async || path.exists().then_some(())).await;
+    }
+
+    /// Waits until the ledger on disk says that.
+    async fn kept(&self, words: &str) {
+        let path = self.config.path("data/gaps.json");
+        eventually("the gap is on disk", async || {
+            std::fs::read_to_string(&path).unwrap_or_default().contains(words).then_some(())
+        })
+        .await;
+    }
+}
