@@ -201,13 +201,11 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         }
         Observation::ChannelsFound { channels } => info!(
             event = "channels_found",
-            channels,
-            "channels that an earlier process has left, and that are used before any is made: {channels}"
+            channels, "channels of an earlier process, used before any is made: {channels}"
         ),
         Observation::ChannelsUnkept { detail } => warn!(
             event = "channels_unkept",
-            detail,
-            "the file of channels is of no use: {detail}; a restart makes new channels, of which a client has 20"
+            detail, "the file of channels is of no use: {detail}; a restart makes new ones"
         ),
         Observation::PlanChanged { joined, left, topics, shards } => info!(
             event = "plan_changed",
