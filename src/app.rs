@@ -175,7 +175,9 @@ impl Workshop {
             "the keeper of secrets"
         }));
         let config = self.config.genesys.clone();
-        Ok(Genesys::new(config, secrets, clock, heard, tracker.clone())?)
+        let mut genesys = Genesys::new(config, secrets, clock, heard, tracker.clone())?;
+        genesys.keep_channels(&self.config.data_dir);
+        Ok(genesys)
     }
 
     /// The gap ledger as the last process left it, and what suspects silent feeds; the time since then is a gap.

@@ -47,6 +47,10 @@ pub enum Observation {
     ChannelsRefused { reason: &'static str, detail: String, retry_in: Option<Duration> },
     /// A session waits for a channel, and no other delivers in its place.
     ChannelAwaited { session: String, shard: u16, detail: String },
+    /// An earlier process has left so many channels of this client, which are used before any is made.
+    ChannelsFound { channels: usize },
+    /// The file of channels could not be read or written, or it is another client's.
+    ChannelsUnkept { detail: String },
 
     // --- session ---
     /// A session entered a state.

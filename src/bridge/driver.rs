@@ -107,6 +107,8 @@ impl Driver {
                 (reported, report_at) = (now, now + REPORT_EVERY);
                 self.look(now);
                 self.stream.show_legs();
+                // Sessions also give channels up, or take one, by time alone.
+                self.genesys.note_channels(self.lifecycle.kept());
                 self.show(now);
             }
             let due = [self.lifecycle.poll_timeout(), self.stream.poll_timeout()];
@@ -298,8 +300,12 @@ impl Driver {
     fn reply(&mut self, reply: Reply, now: Time) {
         let connected =
             if let Reply::Connected { session } = &reply { Some(*session) } else { None };
-        self.report.note_reply(&reply);
+        self.note(&reply, now);
+        let is_heard = matches!(reply, Reply::Heard { .. });
         self.lifecycle.handle_reply(reply, now);
+        if !is_heard {
+            self.genesys.note_channels(self.lifecycle.kept());
+        }
         // What the reply asks for comes first: a session that closes leaves the stream before another joins it.
         self.execute(now);
         if let Some(session) = connected
@@ -307,6 +313,14 @@ impl Driver {
         {
             self.stream.begin(session, shard, leg, now);
         }
+    }
+
+    /// Takes note of what only a reply tells.
+    fn note(&mut self, reply: &Reply, now: Time) {
+        if let Reply::TokenGranted { token, .. } = reply {
+            self.lifecycle.take_up(&self.genesys.recall_channels(*token), now);
+        }
+        self.report.note_reply(reply);
     }
 
     /// The shard and the leg of a session whose socket is open.
@@ -409,6 +423,7 @@ impl Driver {
         if !heard.is_empty() {
             self.stream.mark_last(&heard);
         }
+        self.genesys.note_channels(self.lifecycle.kept());
         self.lifecycle.close();
         self.flush(now);
         self.stream.close_journal(now);

@@ -9,6 +9,7 @@ mod error;
 mod handles;
 mod handshake;
 mod inquiry;
+mod kept;
 mod perform;
 mod proxy;
 mod queues;
@@ -27,7 +28,9 @@ pub use wire::{Frame, read as read_frame};
 
 use crate::clock::Clock;
 use crate::event::{Notification, Topics};
-use crate::lifecycle::{ChannelId, Command, ReadId, Refusal, Reply, SecretVersion, SessionId};
+use crate::lifecycle::{
+    ChannelId, Command, KeptChannel, ReadId, Refusal, Reply, SecretVersion, SessionId, TokenId,
+};
 use crate::observation::Observation;
 use crate::secret::Secrets;
 use crate::time::{Time, Timestamp};
@@ -37,6 +40,7 @@ use perform::Platform;
 use rest::Rest;
 use std::collections::HashMap;
 use std::future::Future;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -81,6 +85,7 @@ impl From<Reply> for Incoming {
 #[derive(Debug)]
 pub struct Genesys {
     platform: Arc<Platform>,
+    keeper: Option<kept::Keeper>,
     sessions: HashMap<SessionId, Session>,
     tracker: TaskTracker,
     cancel: CancellationToken,
@@ -127,6 +132,7 @@ impl Genesys {
         tracker.spawn(async move { ended.run_until_cancelled(relay).await });
         Ok(Self {
             platform,
+            keeper: None,
             sessions: HashMap::new(),
             tracker,
             _end: cancel.clone().drop_guard(),
@@ -137,6 +143,27 @@ impl Genesys {
     /// From the next listing on these queues and topics are wanted.
     pub fn choose(&self, choice: Choice) {
         *self.platform.choice.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(choice);
+    }
+
+    /// Keeps the client's channels in that folder from now on, and reads which an earlier process has left there.
+    pub fn keep_channels(&mut self, folder: &Path) {
+        let incoming = self.platform.incoming.clone();
+        let (keeper, writing) = kept::Keeper::open(folder, &self.platform, incoming);
+        self.tracker.spawn(writing);
+        self.keeper = Some(keeper);
+    }
+
+    /// The channels of the client that bought this token, as an earlier process has left them; each is told once.
+    pub fn recall_channels(&mut self, token: TokenId) -> Vec<KeptChannel> {
+        let Some(keeper) = &mut self.keeper else { return Vec::new() };
+        keeper.recall(token, &self.platform)
+    }
+
+    /// Has these channels written down, if they are others than before.
+    pub fn note_channels(&mut self, channels: Vec<KeptChannel>) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.note(channels, &self.platform);
+        }
     }
 
     /// Begins to carry out a command, and returns at once.

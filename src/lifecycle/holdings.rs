@@ -47,7 +47,7 @@ impl Lifecycle {
     }
 
     /// Whether the channel is one of ours already: a list may name it before the answer that makes it known comes.
-    fn knows(&self, channel: ChannelId) -> bool {
+    pub(super) fn knows(&self, channel: ChannelId) -> bool {
         let held = self.sessions().filter_map(|session| session.channel);
         held.chain(self.retired.iter().copied()).any(|known| known.id == channel)
     }

@@ -18,6 +18,7 @@ mod command;
 mod config;
 mod coverage;
 mod holdings;
+mod kept;
 mod listing;
 mod login;
 mod machine;
@@ -38,6 +39,7 @@ pub use command::{
     SecretVersion, SessionId, ShardId, TokenId,
 };
 pub use config::Config;
+pub use kept::KeptChannel;
 pub use login::{Login, Token};
 pub use machine::Lifecycle;
 pub use output::Note;

@@ -47,7 +47,7 @@ impl Telemetry {
                 self.throttled(reason, *retry_in);
             }
             Observation::RotationFinished { trigger, overlap, .. } => {
-                metrics.sessions.rotated(trigger, *overlap);
+                self.rotated(trigger, *overlap)
             }
             Observation::RotationFailed { trigger, .. } => {
                 metrics.sessions.rotation(trigger, metrics::OUTCOMES[1]);
@@ -63,9 +63,7 @@ impl Telemetry {
                 metrics.stream.gap_closed(certainty, to.since(*from));
             }
             Observation::FrameUnreadable { .. } => return metrics.stream.unreadable(),
-            Observation::EventParked { sink, .. } => {
-                return metrics.sink(sink).map_or(1, metrics::Sink::parked);
-            }
+            Observation::EventParked { sink, .. } => return self.parked(sink),
             Observation::JournalFailed { operation, .. } => metrics.journal.failed(operation),
             Observation::JournalFound { torn_bytes, .. } => metrics.journal.torn(*torn_bytes),
             Observation::JournalDamaged { events, .. } => metrics.journal.damaged(*events),
@@ -81,6 +79,8 @@ impl Telemetry {
             | Observation::TokenGranted { .. }
             | Observation::CredentialsRejected { .. }
             | Observation::CredentialsAccepted { .. }
+            | Observation::ChannelsFound { .. }
+            | Observation::ChannelsUnkept { .. }
             | Observation::SessionEntered { .. }
             | Observation::SessionLost { .. }
             | Observation::QueueUnknown { .. }
@@ -114,6 +114,14 @@ impl Telemetry {
             | Observation::Drained { .. } => {}
         }
         1
+    }
+
+    fn rotated(&self, trigger: &'static str, overlap: std::time::Duration) {
+        self.metrics.sessions.rotated(trigger, overlap);
+    }
+
+    fn parked(&self, sink: &str) -> u64 {
+        self.metrics.sink(sink).map_or(1, metrics::Sink::parked)
     }
 
     fn sink_failed(&self, sink: &str, kind: &'static str) {

@@ -33,6 +33,7 @@ mod privacy;
 mod proxies;
 mod reconnect;
 mod reload;
+mod restarts;
 mod rotation;
 mod routes;
 mod secrets;

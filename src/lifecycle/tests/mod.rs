@@ -1,6 +1,7 @@
 //! The lifecycle against a model of the platform, in virtual time.
 
 mod herd;
+mod kept;
 mod platform;
 mod properties;
 mod reasons;

@@ -157,6 +157,14 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         Observation::PlanMade { topics, shards } => {
             info!(event = "plan_made", topics, shards, "{topics} topics on {shards} channel(s)")
         }
+        Observation::ChannelsFound { channels } => info!(
+            event = "channels_found",
+            channels, "channels of an earlier process, used before any is made: {channels}"
+        ),
+        Observation::ChannelsUnkept { detail } => warn!(
+            event = "channels_unkept",
+            detail, "the file of channels is of no use: {detail}; a restart makes new ones"
+        ),
         Observation::PlanChanged { joined, left, topics, shards } => info!(
             event = "plan_changed",
             joined = joined.len(),
