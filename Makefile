@@ -45,17 +45,15 @@ properties: packages ## Look for counter-examples with fresh seeds: make propert
 	done; \
 	echo "$$runs seeds, $(CASES) cases of each property from each: no counter-example"
 
-# What `make fuzz` looks at, and with how many processes at a time.
-TARGETS ?= frame configuration cursor segments records
-JOBS ?= 2
-# Coverage of every branch, for a compiler that has no nightly flag: what cargo-fuzz sets, without a sanitizer.
-COVERAGE := --cfg fuzzing -Cdebug-assertions -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
-  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-  -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
-
-fuzz: packages ## Feed every way in with bytes that coverage chooses: make fuzz FOR=3600 TARGETS='frame records'
-	@cd fuzz && RUSTFLAGS='$(COVERAGE)' cargo build --locked --release --target "$$(rustc --print host-tuple)"
-	@fuzz/run.sh $$(( $(FOR) / $(words $(TARGETS)) )) $(JOBS) $(TARGETS)
+fuzz: packages ## Feed every way in with mutations from fresh seeds: make fuzz FOR=3600
+	@cargo test --locked --package tieline --test fuzz --no-run
+	@ends=$$((SECONDS + $(FOR))); runs=0; \
+	while [ $$runs = 0 ] || [ $$SECONDS -lt $$ends ]; do \
+	  seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); runs=$$((runs + 1)); \
+	  again="TIELINE_FUZZ_SEED=$$seed TIELINE_FUZZ_TIMES=5 cargo test --package tieline --test fuzz"; \
+	  env $$again --quiet || { echo "repeat it with: $$again"; exit 1; }; \
+	done; \
+	echo "$$runs seeds: nothing panicked, and nothing took more memory than it may"
 
 bench: packages ## Measure (eight minutes after the build); the figures and how they were taken are in docs/performance.md
 	cargo bench --locked --package tieline

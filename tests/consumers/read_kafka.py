@@ -9,15 +9,15 @@ import json
 import sys
 import time
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition, OFFSET_BEGINNING
+from confluent_kafka import Consumer, KafkaException, TopicPartition, OFFSET_BEGINNING
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--brokers", required=True)
     parser.add_argument("--topic", required=True)
-    parser.add_argument("--count", type=int, required=True, help="stop after so many records; 0: after those that are there now")
-    parser.add_argument("--timeout", type=float, default=120, help="seconds")
+    parser.add_argument("--count", type=int, required=True, help="stop after so many records")
+    parser.add_argument("--timeout", type=float, default=30, help="seconds")
     args = parser.parse_args()
 
     deadline = time.monotonic() + args.timeout
@@ -27,22 +27,18 @@ def main():
             "group.id": "tieline-reader",
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
-            "enable.partition.eof": True,
         }
     )
     partitions = partitions_of(consumer, args.topic, deadline)
     consumer.assign([TopicPartition(args.topic, partition, OFFSET_BEGINNING) for partition in partitions])
 
-    count, at_end = 0, set()
-    while count < args.count or (args.count == 0 and len(at_end) < len(partitions)):
+    count = 0
+    while count < args.count:
         left = deadline - time.monotonic()
         if left <= 0:
             sys.exit(f"read {count} of {args.count} records from {args.topic} within {args.timeout:g} s")
         message = consumer.poll(left)
         if message is None:
-            continue
-        if message.error() and message.error().code() == KafkaError._PARTITION_EOF:
-            at_end.add(message.partition())
             continue
         if message.error():
             raise KafkaException(message.error())

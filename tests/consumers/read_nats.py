@@ -20,14 +20,13 @@ async def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--stream", required=True)
-    parser.add_argument("--count", type=int, required=True, help="stop after so many messages; 0: after those that are there now")
-    parser.add_argument("--timeout", type=float, default=120, help="seconds")
+    parser.add_argument("--count", type=int, required=True, help="stop after so many messages")
+    parser.add_argument("--timeout", type=float, default=30, help="seconds")
     args = parser.parse_args()
 
     deadline = time.monotonic() + args.timeout
     connection = await connect(args.url, args.timeout)
     await wait_for_stream(connection, args.stream, deadline)
-    wanted = args.count or (await connection.jetstream().stream_info(args.stream)).state.messages
     # An ordered reader from the first message; it waits for those that are still to come.
     subscription = await connection.jetstream().subscribe(
         ">",
@@ -37,12 +36,12 @@ async def main():
     )
 
     count = 0
-    while count < wanted:
+    while count < args.count:
         left = deadline - time.monotonic()
         try:
             message = await subscription.next_msg(timeout=max(left, 0.001))
         except TimeoutError:
-            sys.exit(f"read {count} of {wanted} messages from {args.stream} within {args.timeout:g} s")
+            sys.exit(f"read {count} of {args.count} messages from {args.stream} within {args.timeout:g} s")
         print(json.dumps(describe(message)), flush=True)
         count += 1
     await connection.close()

@@ -1,7 +1,7 @@
 //! Bytes that nobody vouches for, a bounded time: the corpus and mutations of it, the same ones each time. Nothing panics, and nothing takes
 //! more memory than its input accounts for.
 //!
-//! A binary of its own, because memory is counted for the whole process. `make fuzz` looks for more, guided by coverage, and what it
+//! A binary of its own, because memory is counted for the whole process. `make fuzz` looks for more from fresh seeds, and what it
 //! finds becomes part of the corpus.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]

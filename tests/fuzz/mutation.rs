@@ -1,6 +1,6 @@
 //! Changes an input at random, as a seed decides: bytes, stretches, and what breaks parsers more often than chance would.
 //!
-//! Knows no format. Coverage is not looked at: `fuzz/` does that.
+//! Knows no format. Coverage is not looked at.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

@@ -2,7 +2,7 @@
 //! a sink finds, the journal's folder.
 //!
 //! Each checks what must hold whatever the bytes are. Knows neither where they come from nor how many there are: `main.rs` hands in a
-//! bounded number, `fuzz/` as many as time allows.
+//! bounded number of them.
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;

@@ -28,23 +28,6 @@ pub async fn kafka(brokers: &str, topic: &str, count: &str) -> Vec<Message> {
     lines.iter().map(|line| Message::read(line, "ce_")).collect()
 }
 
-/// All that a stream holds now.
-pub async fn all_of_nats(url: &str, stream: &str) -> Vec<Held> {
-    events(nats(url, stream, ALL).await)
-}
-
-/// All that is committed in a topic now.
-pub async fn all_of_kafka(brokers: &str, topic: &str) -> Vec<Held> {
-    events(kafka(brokers, topic, ALL).await)
-}
-
-/// The count that means all there is.
-const ALL: &str = "0";
-
-fn events(messages: Vec<Message>) -> Vec<Held> {
-    messages.into_iter().map(|message| message.event).collect()
-}
-
 impl Message {
     fn read(line: &Value, prefix: &str) -> Self {
         let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();

@@ -186,22 +186,15 @@ async fn a_sink_that_is_gone_is_released_and_one_that_comes_begins_at_the_end() 
 }
 
 /// A small file system of its own.
-pub struct Tmpfs(PathBuf);
+struct Tmpfs(PathBuf);
 
 impl Tmpfs {
     /// None where mounting is not allowed; the journal's own tests fill a model of a disk there too.
-    pub fn mount(path: &Path, size: &str) -> Option<Self> {
+    fn mount(path: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(path).unwrap();
         let mut mount = std::process::Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(path);
         mount.status().is_ok_and(|done| done.success()).then(|| Self(path.to_owned()))
-    }
-}
-
-#[cfg(all(feature = "kafka", feature = "nats"))]
-impl Tmpfs {
-    pub fn path(&self) -> &Path {
-        &self.0
     }
 }
 

@@ -7,8 +7,6 @@ mod bad_input;
 mod books;
 mod browser;
 mod catalogue;
-#[cfg(all(feature = "kafka", feature = "nats"))]
-mod chaos;
 mod check;
 #[cfg(all(feature = "kafka", feature = "nats"))]
 mod consumers;
@@ -41,6 +39,5 @@ mod servers;
 mod shipped;
 mod shutdown;
 mod sinks;
-mod soak;
 mod supply;
 mod watching;

@@ -9,10 +9,8 @@ pub use config::Config;
 
 use crate::books::{self, Gap, Held, Verdict};
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tieline_sim::journal::Journal;
 use tieline_sim::{Options, Sim};
@@ -23,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Nothing that is waited for takes so long, also on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(45);
 
 /// How often a condition is looked at that nobody announces.
 const LOOK: Duration = Duration::from_millis(20);
@@ -198,8 +196,6 @@ pub struct Bridge {
     admin: String,
     http: reqwest::Client,
     said: watch::Receiver<Vec<String>>,
-    /// How often each event of the log was told, for runs that tell so much that nobody can search it again and again.
-    told: Arc<Told>,
     readers: JoinSet<()>,
 }
 
@@ -217,14 +213,12 @@ impl Bridge {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn().unwrap();
         let (say, said) = watch::channel(Vec::new());
-        let told = Arc::new(Told::default());
         let mut readers = JoinSet::new();
-        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        readers.spawn(listen(out, say.clone(), Arc::clone(&told)));
-        readers.spawn(listen(err, say, Arc::clone(&told)));
+        readers.spawn(listen(child.stdout.take().unwrap(), say.clone()));
+        readers.spawn(listen(child.stderr.take().unwrap(), say));
         let pid = child.id().unwrap();
         let http = reqwest::Client::new();
-        Self { child, pid, admin: String::new(), http, said, told, readers }
+        Self { child, pid, admin: String::new(), http, said, readers }
     }
 
     pub const fn pid(&self) -> u32 {
@@ -269,25 +263,6 @@ impl Bridge {
     pub fn count(&self, words: &[&str]) -> usize {
         let said = self.said.borrow();
         said.iter().filter(|line| words.iter().all(|word| line.contains(word))).count()
-    }
-
-    /// How often this event was told by now.
-    pub fn told(&self, event: &str) -> usize {
-        self.told.0.lock().unwrap().get(event).copied().unwrap_or_default()
-    }
-
-    /// Waits until this event was told so often.
-    pub async fn tells(&self, event: &str, count: usize) {
-        let told = async || (self.told(event) >= count).then_some(());
-        self.until(&format!("{event}, {count} times"), told).await;
-    }
-
-    /// Every line that tells this event.
-    pub fn lines_of(&self, event: &str) -> Vec<Value> {
-        let name = format!("\"event\":\"{event}\"");
-        let said = self.said.borrow();
-        let lines = said.iter().filter(|line| line.contains(&name));
-        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// All that was said above `debug`, for the words of a failure.
@@ -455,23 +430,9 @@ async fn looked<T>(look: impl AsyncFn() -> Option<T>) -> T {
     }
 }
 
-/// Events of the log by name.
-#[derive(Default)]
-struct Told(Mutex<HashMap<String, usize>>);
-
-impl Told {
-    fn note(&self, line: &str) {
-        let name = line.split_once("\"event\":\"").and_then(|(_, rest)| rest.split('"').next());
-        if let Some(name) = name {
-            *self.0.lock().unwrap().entry(name.to_owned()).or_default() += 1;
-        }
-    }
-}
-
-async fn listen(stream: impl AsyncRead + Unpin, say: watch::Sender<Vec<String>>, told: Arc<Told>) {
+async fn listen(stream: impl AsyncRead + Unpin, say: watch::Sender<Vec<String>>) {
     let mut lines = BufReader::new(stream).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        told.note(&line);
         say.send_modify(|said| said.push(line));
     }
 }
