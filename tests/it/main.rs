@@ -25,7 +25,6 @@ mod logs;
 mod mistakes;
 mod page;
 mod people;
-mod plan;
 mod platform;
 mod privacy;
 mod proxies;
