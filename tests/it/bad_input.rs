@@ -247,13 +247,16 @@ async fn down_at_the_start(kind: &str, key: &str, scheme: &str) {
     stand.control("traffic", json!({"state": "pause"})).await;
     stand.delivered_all(since).await;
     let held = stand.held();
-    let count = held.len().to_string();
+    let of_queues = held.iter().filter(|event| !event.is_control()).count();
     let stored = match kind {
         "nats" => {
             let url = server.field("url");
-            crate::consumers::nats(&url, "GENESYS", &count).await
+            crate::consumers::nats(&url, "GENESYS", &held.len().to_string()).await
         }
-        _ => crate::consumers::kafka(&address.to_string(), "genesys.events", &count).await,
+        _ => {
+            let (brokers, count) = (address.to_string(), of_queues.to_string());
+            crate::consumers::kafka(&brokers, "genesys.events", &count).await
+        }
     };
     bridge.finish(&stand).await;
     let stored: Vec<_> = stored.into_iter().map(|message| message.event).collect();

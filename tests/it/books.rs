@@ -65,6 +65,11 @@ impl Held {
         self.kind.starts_with("tieline.")
     }
 
+    /// Whether it stands where only tieline's own words are, beside the events of queues.
+    pub fn is_control(&self) -> bool {
+        self.key == "tieline.control"
+    }
+
     /// From when to when it says that events of its topic are missing, if it says that.
     fn missing(&self) -> Option<(u64, u64)> {
         let body: Value = serde_json::from_str(&self.body).ok()?;

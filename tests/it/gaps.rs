@@ -239,7 +239,7 @@ fn assert_valid(held: &[Held]) {
         let told = body(event);
         let checked = schemas.validate(&told, schema);
         assert!(checked.is_ok(), "{event:?}: {}", checked.unwrap_err());
-        let is_control = event.key == "tieline.control";
+        let is_control = event.is_control();
         let wanted =
             event.kind == EPOCH || (event.kind.starts_with("tieline.gap.") && event.kind != RECORD);
         assert_eq!(is_control, wanted, "{event:?}");

@@ -63,8 +63,24 @@ async fn state_shows_everything_but_no_secret() {
     assert_eq!(
         keys,
         [
-            "as_of", "budgets", "channels", "draining", "epoch", "gaps", "login", "now", "ready",
-            "reasons", "sessions", "shards", "sinks", "started", "stream", "topics", "verdict",
+            "as_of",
+            "budgets",
+            "channels",
+            "configuration",
+            "draining",
+            "epoch",
+            "gaps",
+            "login",
+            "now",
+            "ready",
+            "reasons",
+            "sessions",
+            "shards",
+            "sinks",
+            "started",
+            "stream",
+            "topics",
+            "verdict",
             "version"
         ]
     );

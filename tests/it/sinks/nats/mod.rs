@@ -119,9 +119,9 @@ impl<const STRUCTURED: bool> Place for Broker<STRUCTURED> {
             let topic = Topic::new(&event.attributes["topic"]);
             let family = topic.kind().replace("com.genesys.cloud.", "");
             if event.key.is_ascii() {
-                let expected = match event.attributes["type"].as_str() {
-                    "tieline.gap.closed.v1" => format!("{}.control", self.name),
-                    _ => format!("{}.{family}.{}", self.name, event.key),
+                let expected = match event.key == Topic::control().key() {
+                    true => format!("{}.control", self.name),
+                    false => format!("{}.{family}.{}", self.name, event.key),
                 };
                 assert_eq!(message.subject.as_str(), expected);
             }
