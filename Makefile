@@ -15,7 +15,7 @@ CHECK_JSONSCHEMA := check-jsonschema==0.39.0
 GRAFANA_SDK := grafana-foundation-sdk==1769699998!10.1.0
 KUBERNETES_VALIDATE := kubernetes-validate==1.37.0
 
-.PHONY: help demo test properties bench fmt servers packages pictures dashboard $(CHECKS)
+.PHONY: help demo test properties fuzz bench fmt servers packages pictures dashboard $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,16 @@ properties: packages ## Look for counter-examples with fresh seeds: make propert
 	  env $$again --quiet || { echo "repeat it with: $$again"; exit 1; }; \
 	done; \
 	echo "$$runs seeds, $(CASES) cases of each property from each: no counter-example"
+
+fuzz: packages ## Feed every way in with mutations from fresh seeds: make fuzz FOR=3600
+	@cargo test --locked --package tieline --test fuzz --no-run
+	@ends=$$((SECONDS + $(FOR))); runs=0; \
+	while [ $$runs = 0 ] || [ $$SECONDS -lt $$ends ]; do \
+	  seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); runs=$$((runs + 1)); \
+	  again="TIELINE_FUZZ_SEED=$$seed TIELINE_FUZZ_TIMES=5 cargo test --package tieline --test fuzz"; \
+	  env $$again --quiet || { echo "repeat it with: $$again"; exit 1; }; \
+	done; \
+	echo "$$runs seeds: nothing panicked, and nothing took more memory than it may"
 
 bench: packages ## Measure (eight minutes after the build); the figures and how they were taken are in docs/performance.md
 	cargo bench --locked --package tieline

@@ -6,13 +6,14 @@ use crate::admin::{self, Doors};
 use crate::bridge::{self, Driver, Ending, Gaps, Keeper, Kept, Publisher, Report, Setup, Stall};
 use crate::bridge::{Status, Stream, Tap};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Loaded, Text};
 use crate::exit::Exit;
 use crate::genesys::{self, Genesys, Incoming};
 use crate::journal::{Found, Journal, Opening, Reader};
 use crate::lifecycle::{Backoff, Lifecycle};
 use crate::observation::{BrokerFigures, Observation};
 use crate::privacy::Privacy;
+use crate::reload::Desk;
 use crate::route::Routes;
 use crate::secret::Secrets;
 use crate::sequence::{Arbiter, Feed};
@@ -20,6 +21,7 @@ use crate::sink::Sink;
 use crate::sink::cloudevents::Encoder;
 use crate::sink::guarantee::Level;
 use crate::telemetry::Telemetry;
+use crate::telemetry::logging::Knob;
 use crate::telemetry::metrics::Metrics;
 use anyhow::Context;
 use rand::rngs::StdRng;
@@ -55,6 +57,8 @@ pub struct App {
     servants: JoinSet<&'static str>,
     /// The order to replace every session.
     rotate: Arc<Notify>,
+    /// What reading the configuration again needs.
+    desk: Desk,
     /// Events without acknowledgement of publishers that have ended.
     unacknowledged: u64,
     tracker: TaskTracker,
@@ -171,7 +175,9 @@ impl Workshop {
             "the keeper of secrets"
         }));
         let config = self.config.genesys.clone();
-        Ok(Genesys::new(config, secrets, clock, heard, tracker.clone())?)
+        let mut genesys = Genesys::new(config, secrets, clock, heard, tracker.clone())?;
+        genesys.keep_channels(&self.config.data_dir);
+        Ok(genesys)
     }
 
     /// The gap ledger as the last process left it, and what suspects silent feeds; the time since then is a gap.
@@ -249,8 +255,8 @@ impl App {
         workshop.telemetry.record(&Observation::Started { version, epoch });
         let (show, status) = watch::channel(Arc::new(first.clone()));
         let admin = workshop.open_doors(status.clone()).await?;
-        let (observe, observed) = mpsc::channel(OBSERVED);
-        let (heard, incoming) = mpsc::channel(INCOMING);
+        let ((observe, observed), (heard, incoming)) =
+            (mpsc::channel(OBSERVED), mpsc::channel(INCOMING));
         let genesys = workshop.genesys(observe.clone(), heard)?;
         let gaps = workshop.gaps(&mut journal, &found, observe.clone());
         let mut publishers = JoinSet::new();
@@ -264,13 +270,12 @@ impl App {
         let seed = workshop.rng.random();
         let Workshop { config, clock, metrics, telemetry, tracker, servants, tokens, tap, .. } =
             workshop;
-        let rotate = Arc::new(Notify::new());
+        let rotate: Arc<Notify> = Arc::default();
+        let (desk, renewals) = Desk::new(clock, privacy_key.as_ref());
         let arbiter = Arbiter::new(&config.arbitration);
         let privacy = Privacy::new(&config.privacy, privacy_key);
-        let mut stream = Stream::new(clock, arbiter, journal, gaps, metrics)
-            .guarded(privacy)
-            .routed(Routes::new(filters))
-            .tapped(tap);
+        let stream = Stream::new(clock, arbiter, journal, gaps, metrics);
+        let mut stream = stream.guarded(privacy).routed(Routes::new(filters)).tapped(tap);
         stream.note_found(&found);
         let driver = Driver {
             clock,
@@ -285,20 +290,21 @@ impl App {
             status: show,
             rebase: config.gaps.rebase,
             rotate: Arc::clone(&rotate),
+            renewals,
             fail_fast,
         };
-        let run = driver.run(tokens.stop.clone(), tokens.end.clone());
-        let mut driver = JoinSet::new();
-        driver.spawn(tracker.track_future(run));
+        let mut running = JoinSet::new();
+        running.spawn(tracker.track_future(driver.run(tokens.stop.clone(), tokens.end.clone())));
         Ok(Self {
             status,
             telemetry,
             admin,
             drain_timeout: config.process.drain_timeout,
-            driver,
+            driver: running,
             publishers,
             servants,
             rotate,
+            desk,
             unacknowledged: 0,
             tracker,
             tokens,
@@ -318,6 +324,22 @@ impl App {
     /// Replaces every session, each by a successor that has settled first.
     pub fn rotate(&self) {
         self.rotate.notify_one();
+    }
+
+    /// From now on the configuration's file is watched, and what changes is brought into force where that needs no new process. `loaded` is
+    /// what this was started with, `text` the file that it came from, and `knob` turns the log's level.
+    pub fn watch(&mut self, loaded: Loaded, text: Option<Text>, knob: Knob) {
+        let reloader = self.desk.reloader(loaded, text, knob);
+        let watching = self.tokens.stop.clone().run_until_cancelled_owned(reloader.run());
+        self.servants.spawn(self.tracker.track_future(async move {
+            watching.await;
+            "the reader of the configuration"
+        }));
+    }
+
+    /// Reads the configuration again now.
+    pub fn reload(&self) {
+        self.desk.ask();
     }
 
     /// What ends a drain at once when it is cancelled.
@@ -485,6 +507,7 @@ mod tests {
             publishers: JoinSet::new(),
             servants: JoinSet::new(),
             rotate: Arc::default(),
+            desk: Desk::new(Clock::start(), None).0,
             unacknowledged: 0,
             tracker: TaskTracker::new(),
             tokens: Tokens::default(),

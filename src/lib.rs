@@ -32,6 +32,8 @@ pub mod config;
 
 pub mod exit;
 
+pub mod reload;
+
 pub mod app;
 pub mod cli;
 

@@ -36,6 +36,21 @@ pub enum Observation {
     PlanRefused { reason: &'static str, detail: String, retry_in: Duration },
     /// The topics are known and divided between so many channels.
     PlanMade { topics: usize, shards: usize },
+    /// The list of topics has changed: these keys (queues) joined, those left.
+    PlanChanged { joined: Vec<String>, left: Vec<String>, topics: usize, shards: usize },
+    /// The platform took a change of a live session's topics: so many subscriptions joined, so many left.
+    TopicsAmended { session: String, shard: u16, added: usize, removed: usize },
+    /// The platform did not take a change of a live session's topics; the session goes on, the change is repeated.
+    AmendRefused { session: String, shard: u16, detail: String, retry_in: Duration },
+
+    /// There is no list of the client's channels; without `retry_in` none will be asked for, and those in doubt count as made.
+    ChannelsRefused { reason: &'static str, detail: String, retry_in: Option<Duration> },
+    /// A session waits for a channel, and no other delivers in its place.
+    ChannelAwaited { session: String, shard: u16, detail: String },
+    /// An earlier process has left so many channels of this client, which are used before any is made.
+    ChannelsFound { channels: usize },
+    /// The file of channels could not be read or written, or it is another client's.
+    ChannelsUnkept { detail: String },
 
     // --- session ---
     /// A session entered a state.
@@ -60,6 +75,8 @@ pub enum Observation {
     QueueUnknown { queue: String },
     /// The platform refused a topic; the others are subscribed.
     TopicRejected { topic: Topic, reason: String },
+    /// The platform takes a topic that it refused before.
+    TopicPermitted { topic: Topic },
     /// A planned change started: a successor is being made.
     RotationStarted { shard: u16, trigger: &'static str, predecessor: String, successor: String },
     /// The successor has settled and the predecessor is closed. `overlap` is how long both delivered.
@@ -133,6 +150,18 @@ pub enum Observation {
     /// A sink is new here: it gets what comes from now on.
     SinkAdded { sink: &'static str },
 
+    // --- configuration ---
+    /// The configuration was read again. `outcome` is one of `telemetry::metrics::RELOADS`.
+    ConfigRead { trigger: &'static str, outcome: &'static str },
+    /// A changed key is in force from now on; `was` and `now` are its values as TOML, as a message may show them.
+    ConfigApplied { key: String, was: String, now: String },
+    /// A changed key takes a restart, or a handover.
+    ConfigPending { key: String, was: String, now: String },
+    /// The file changes a key in vain, because a variable stands above it.
+    ConfigOverridden { key: String, variable: String },
+    /// A mistake in a configuration that was read again, of which nothing is in force.
+    ConfigMistaken { key: String, words: String },
+
     // --- process ---
     /// The process began, and with it an epoch.
     Started { version: &'static str, epoch: String },
@@ -142,6 +171,8 @@ pub enum Observation {
     DoorsUnguarded { address: SocketAddr },
     /// A token or certificate of the doors was changed and cannot be used; the last good one stays in use.
     DoorKeyUnusable { detail: String },
+    /// A bug ended a connection of the doors, or what renews their keys, which begins again; nothing else notices.
+    DoorPanicked { detail: String },
     /// The process is ready: subscribed, hearing, and its sinks acknowledging.
     Ready,
     /// The process is no longer ready, and why.

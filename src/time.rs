@@ -50,6 +50,9 @@ impl Sub<Duration> for Time {
     }
 }
 
+/// 9999-12-31T23:59:59.999999Z, the last moment that RFC 3339 can write.
+const LAST_WRITTEN: u64 = 253_402_300_799_999_999;
+
 /// A moment of the calendar, in microseconds since 1970-01-01T00:00:00Z.
 ///
 /// `Display` writes RFC 3339 in UTC with six digits, such as `2026-11-24T15:00:00.123456Z`.
@@ -115,7 +118,8 @@ impl From<SystemTime> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = UNIX_EPOCH + Duration::from_micros(self.0);
+        // Years beyond 9999 have no text.
+        let time = UNIX_EPOCH + Duration::from_micros(self.0.min(LAST_WRITTEN));
         humantime::format_rfc3339_micros(time).fmt(f)
     }
 }
@@ -123,5 +127,16 @@ impl fmt::Display for Timestamp {
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_moment_has_a_text() {
+        assert_eq!(Timestamp::from_micros(5).to_string(), "1970-01-01T00:00:00.000005Z");
+        assert_eq!(Timestamp::from_micros(u64::MAX).to_string(), "9999-12-31T23:59:59.999999Z");
     }
 }

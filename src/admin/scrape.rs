@@ -10,6 +10,9 @@ use std::time::Duration;
 /// Sets every gauge that the status tells of.
 pub(super) fn show(metrics: &Metrics, status: &Status, now: Timestamp) {
     metrics.show_ready(status.unready(now).is_empty());
+    let file = &status.configuration;
+    let failed = !file.mistakes().is_empty();
+    metrics.configuration.show(failed, file.pending.len(), file.in_force_since);
     let login = &status.login;
     metrics.login.show(Shown {
         rejected: login.credentials_rejected,

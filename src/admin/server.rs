@@ -11,11 +11,13 @@ use super::{Doors, pages};
 use crate::observation::Observation;
 use crate::telemetry::Telemetry;
 use axum::Router;
+use futures_util::FutureExt as _;
 use hyper::server::conn::http1;
 use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,12 +104,21 @@ async fn serve_within(
     let (show, keys) = watch::channel(Arc::new(keys));
     let guard = Guard::new(&config, keys.clone());
     let watchers = Watchers::new(shutdown.clone());
-    let house = House { limits, router: pages::router(doors, watchers, guard), keys, shutdown };
+    let router = pages::router(doors, watchers, guard);
+    let house = House { limits, router, keys, telemetry, shutdown };
     let connections = TaskTracker::new();
     if !files.are_none() {
-        let renewing = renew(files, show, telemetry);
-        let shutdown = house.shutdown.clone();
-        connections.spawn(async move { shutdown.run_until_cancelled(renewing).await });
+        let (telemetry, shutdown) = (house.telemetry.clone(), house.shutdown.clone());
+        connections.spawn(async move {
+            let renewing = async {
+                // Keys that are renewed no more would end the doors one day: after a panic it begins again.
+                loop {
+                    noticed(&telemetry, renew(&files, &show, &telemetry)).await;
+                    tokio::time::sleep(KEYS_EVERY).await;
+                }
+            };
+            shutdown.run_until_cancelled(renewing).await
+        });
     }
     let mut guests = VecDeque::new();
     while let Some(stream) = house.shutdown.run_until_cancelled(accept(&listener)).await {
@@ -116,7 +127,9 @@ async fn serve_within(
         };
         let house = house.clone();
         connections.spawn(async move {
-            leave.run_until_cancelled(house.receive(stream, life)).await;
+            let telemetry = house.telemetry.clone();
+            let attended = leave.run_until_cancelled(house.receive(stream, life));
+            noticed(&telemetry, attended).await;
             leave.cancel();
         });
     }
@@ -124,8 +137,19 @@ async fn serve_within(
     connections.wait().await;
 }
 
+/// Runs a task to its end; a panic in it is told and counted, and costs nobody else anything.
+async fn noticed<T>(telemetry: &Telemetry, task: impl Future<Output = T>) {
+    // Whatever the task has left half done goes with it: it shares only what others replace as a whole.
+    if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
+        let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+        let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
+        let detail = words.unwrap_or_else(|| "it left no words".to_owned());
+        telemetry.record(&Observation::DoorPanicked { detail });
+    }
+}
+
 /// Reads the keys again and again; what cannot be used is told once, and changes nothing.
-async fn renew(files: Files, keys: watch::Sender<Arc<Keys>>, telemetry: Telemetry) {
+async fn renew(files: &Files, keys: &watch::Sender<Arc<Keys>>, telemetry: &Telemetry) {
     let mut told = None;
     loop {
         tokio::time::sleep(KEYS_EVERY).await;
@@ -172,6 +196,7 @@ struct House {
     limits: Limits,
     router: Router,
     keys: watch::Receiver<Arc<Keys>>,
+    telemetry: Telemetry,
     shutdown: CancellationToken,
 }
 
@@ -303,6 +328,29 @@ mod tests {
         }
         let text = String::from_utf8(text).unwrap();
         text.lines().next().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_door_that_panics_is_told_counted_and_nobody_elses_end() {
+        async fn broken() -> &'static str {
+            panic!("as the test wants it")
+        }
+        let metrics = Arc::new(Metrics::new("1.2.3", &[]));
+        let house = House {
+            limits: LIMITS,
+            router: Router::new().route("/", axum::routing::get(broken)),
+            keys: watch::channel(Arc::new(Keys::default())).1,
+            telemetry: Telemetry::new(Arc::clone(&metrics)),
+            shutdown: CancellationToken::new(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let telemetry = house.telemetry.clone();
+        noticed(&telemetry, house.receive(stream, Arc::default())).await;
+        let text = String::from_utf8(metrics.encode().unwrap()).unwrap();
+        assert!(text.contains("tieline_door_panics_total 1"), "{text}");
     }
 
     #[tokio::test]

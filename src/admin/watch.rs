@@ -167,14 +167,14 @@ impl Filter {
         };
         self.key.as_ref().is_none_or(|key| event.topic.key().eq_ignore_ascii_case(key))
             && is_in(&self.topic, event.topic.name())
-            && is_in(&self.family, event.topic.kind())
+            && is_in(&self.family, event.name())
     }
 }
 
 /// An event as it is shown: named as in the contract with consumers, where it has the same there.
 #[derive(Serialize)]
 struct Shown<'a> {
-    nth: u64,
+    nth: Option<u64>,
     time: crate::time::Timestamp,
     #[serde(rename = "type")]
     kind: &'a str,
@@ -193,7 +193,7 @@ fn shown(event: &Tapped) -> Event {
         &Shown {
             nth: event.nth,
             time: event.received,
-            kind: event.topic.kind(),
+            kind: event.name(),
             subject: event.topic.key(),
             topic: event.topic.name(),
             late: event.marks.late,

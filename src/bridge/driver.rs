@@ -1,16 +1,18 @@
 //! The one loop: replies, frames and time go into the pure parts; commands, events and observations come out.
 //!
 //! It never waits for a sink: the journal takes an event or refuses it at once. Order of work, when several things are due:
-//! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. the order to rotate; 5. time.
+//! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. the order to rotate;
+//! 5. what has changed of the configuration; 6. time.
 
-use super::gaps::{Closed, expanded};
+use super::gaps::Closed;
+use super::renewal::Renewal;
 use super::report::Report;
 use super::stall::Stall;
 use super::status::Status;
 use super::stream::Stream;
 use crate::clock::Clock;
 use crate::genesys::{Genesys, Incoming};
-use crate::lifecycle::{self, Command, Heard, Lifecycle, Note, Reply, SessionId, ShardId, State};
+use crate::lifecycle::{self, Command, Heard, Lifecycle, Note, Reply, SessionId, State};
 use crate::observation::Observation;
 use crate::sequence::Rebased;
 use crate::time::{Time, Timestamp};
@@ -59,6 +61,8 @@ pub struct Driver {
     pub rebase: bool,
     /// A person's order to replace every session.
     pub rotate: Arc<Notify>,
+    /// What has changed of the configuration.
+    pub renewals: mpsc::Receiver<Renewal>,
     /// Whether what cannot be reached at the start ends the process.
     pub fail_fast: bool,
 }
@@ -102,6 +106,9 @@ impl Driver {
             if report_at <= now {
                 (reported, report_at) = (now, now + REPORT_EVERY);
                 self.look(now);
+                self.stream.show_legs();
+                // Sessions also give channels up, or take one, by time alone.
+                self.genesys.note_channels(self.lifecycle.kept());
                 self.show(now);
             }
             let due = [self.lifecycle.poll_timeout(), self.stream.poll_timeout()];
@@ -118,6 +125,7 @@ impl Driver {
                     }
                 }
                 () = self.rotate.notified() => self.lifecycle.handle_rotate(self.clock.now()),
+                Some(renewal) = self.renewals.recv() => self.renew(renewal),
                 () = &mut timer => {}
             }
             self.stall.woke(now, next, self.clock.now());
@@ -245,6 +253,20 @@ impl Driver {
         }
     }
 
+    /// Takes over what has changed of the configuration, between two events.
+    fn renew(&mut self, renewal: Renewal) {
+        let Renewal { privacy, choice, told, shown } = renewal;
+        if let Some(privacy) = privacy {
+            self.stream.guard(privacy);
+        }
+        told.iter().for_each(|observation| self.report.record(observation));
+        self.report.note_configuration(shown);
+        if let Some(choice) = choice {
+            self.genesys.choose(choice);
+            self.lifecycle.handle_chosen(self.clock.now());
+        }
+    }
+
     fn hear(&mut self, session: SessionId, at: Time, now: Time) {
         self.lifecycle.handle_reply(Reply::Heard { session, what: Heard::Data, at }, now);
     }
@@ -278,35 +300,34 @@ impl Driver {
     fn reply(&mut self, reply: Reply, now: Time) {
         let connected =
             if let Reply::Connected { session } = &reply { Some(*session) } else { None };
-        self.note(&reply);
+        self.note(&reply, now);
+        let is_heard = matches!(reply, Reply::Heard { .. });
         self.lifecycle.handle_reply(reply, now);
+        if !is_heard {
+            self.genesys.note_channels(self.lifecycle.kept());
+        }
         // What the reply asks for comes first: a session that closes leaves the stream before another joins it.
         self.execute(now);
         if let Some(session) = connected
-            && let Some(shard) = self.shard_of(session)
+            && let Some((shard, leg)) = self.place_of(session)
         {
-            self.stream.begin(session, shard, now);
+            self.stream.begin(session, shard, leg, now);
         }
     }
 
     /// Takes note of what only a reply tells.
-    fn note(&mut self, reply: &Reply) {
-        if let Reply::TopicsListed { topics, .. } = reply {
-            self.report.note_topics(topics.len());
+    fn note(&mut self, reply: &Reply, now: Time) {
+        if let Reply::TokenGranted { token, .. } = reply {
+            self.lifecycle.take_up(&self.genesys.recall_channels(*token), now);
         }
-        if let Reply::Subscribed { session, rejected } = reply {
-            let mut sessions = self.lifecycle.sessions();
-            if let Some(own) = sessions.find(|own| own.id == *session) {
-                self.report.note_refused(own.shard.0, rejected);
-            }
-        }
+        self.report.note_reply(reply);
     }
 
-    /// The shard of a session whose socket is open.
-    fn shard_of(&self, session: SessionId) -> Option<u16> {
+    /// The shard and the leg of a session whose socket is open.
+    fn place_of(&self, session: SessionId) -> Option<(u16, usize)> {
         let mut sessions = self.lifecycle.sessions();
         let open = sessions.find(|own| own.id == session && own.has_socket())?;
-        Some(open.shard.0)
+        Some((open.shard.0, open.leg))
     }
 
     fn execute(&mut self, now: Time) {
@@ -362,16 +383,15 @@ impl Driver {
 
     /// Takes from an observation what the stream must know.
     fn heed(&mut self, observation: &Observation, now: Time) {
-        if let Observation::PlanMade { .. } = observation {
-            let shards = (0..self.lifecycle.shards()).filter_map(|shard| {
-                let topics = self.lifecycle.topics_of(ShardId(shard))?;
-                Some((shard, expanded(topics)))
-            });
-            let shards = shards.collect();
-            let closed = self.stream.plan(shards);
+        if let Observation::PlanMade { .. } | Observation::PlanChanged { .. } = observation {
+            let topics = self.lifecycle.topics();
+            let shards = topics.shards().map(|id| (id.0, topics.each_of(id).cloned().collect()));
+            let closed = self.stream.plan(shards.collect());
             self.rebase(closed, now);
         } else if let Observation::TopicRejected { topic, .. } = observation {
             self.stream.refuse(topic);
+        } else if let Observation::TopicPermitted { topic } = observation {
+            self.stream.permit(topic);
         } else if let Observation::RotationFinished { shard, .. } = observation {
             self.stream.rotated(*shard, now);
         }
@@ -403,6 +423,7 @@ impl Driver {
         if !heard.is_empty() {
             self.stream.mark_last(&heard);
         }
+        self.genesys.note_channels(self.lifecycle.kept());
         self.lifecycle.close();
         self.flush(now);
         self.stream.close_journal(now);

@@ -8,10 +8,12 @@
 //! ```
 
 mod age;
+mod configured;
 mod driver;
 mod gaps;
 pub mod history;
 mod publisher;
+mod renewal;
 mod report;
 mod stall;
 pub mod status;
@@ -22,6 +24,7 @@ pub mod verdict;
 pub use driver::{Driver, Ending};
 pub use gaps::{Gaps, Keeper, Kept};
 pub use publisher::{Delay, Encode, Error as PublishError, Publisher, Setup};
+pub use renewal::Renewal;
 pub use report::Report;
 pub use stall::Stall;
 pub use status::Status;

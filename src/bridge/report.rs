@@ -5,11 +5,12 @@ use super::history::History;
 use super::status::{self, Status};
 use super::stream::Stream;
 use crate::clock::Clock;
-use crate::lifecycle::{CHANNELS_PER_CLIENT, Lifecycle, RejectedTopic};
+use crate::event::Topic;
+use crate::lifecycle::{CHANNELS_PER_CLIENT, Lifecycle, Reply, expand};
 use crate::observation::Observation;
 use crate::telemetry::Telemetry;
 use crate::time::Time;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// Gathers what the status page shows and other parts do not remember.
@@ -19,10 +20,8 @@ pub struct Report {
     clock: Clock,
     /// The last status; what is known only from observations is kept in it.
     status: Status,
-    /// Topics that the platform refused when it was asked last, of each shard, with its reasons.
-    refused: BTreeMap<u16, BTreeMap<String, String>>,
-    /// Those of them that were told.
-    told: BTreeSet<String>,
+    /// Topics that the platform refused when it was asked last, with its reasons.
+    refused: BTreeMap<String, String>,
     /// Why each session last failed.
     troubles: BTreeMap<String, &'static str>,
     topics: u64,
@@ -39,7 +38,6 @@ impl Report {
             clock,
             status,
             refused: BTreeMap::new(),
-            told: BTreeSet::new(),
             troubles: BTreeMap::new(),
             topics: 0,
             ready: false,
@@ -67,9 +65,15 @@ impl Report {
     pub fn record(&mut self, observation: &Observation) {
         self.remember(observation);
         let again = matches!(observation, Observation::TopicRejected { topic, .. }
-            if !self.told.insert(topic.name().to_owned()));
+            if self.refused.contains_key(topic.name()));
+        if let Observation::TopicRejected { topic, reason } = observation {
+            self.refused.insert(topic.name().to_owned(), reason.clone());
+        }
+        // Each leg is told; the first one's word is enough.
+        let known = !matches!(observation, Observation::TopicPermitted { topic }
+            if self.refused.remove(topic.name()).is_none());
         // A topic stays refused through every reconnect; it is told once.
-        if !again {
+        if !again && known {
             self.tell(observation);
         }
     }
@@ -85,19 +89,22 @@ impl Report {
         Arc::make_mut(&mut self.status.history)
     }
 
-    /// How many topics there are.
-    pub const fn note_topics(&mut self, count: usize) {
-        self.topics = count as u64;
+    /// The configuration was read again.
+    pub fn note_configuration(&mut self, configuration: status::Configuration) {
+        self.status.configuration = configuration;
+        self.news = true;
     }
 
-    /// Which topics of a shard the platform refuses, of all that it was asked for: one that it permits again is forgotten, and told
-    /// again should it be refused once more.
-    pub fn note_refused(&mut self, shard: u16, rejected: &[RejectedTopic]) {
-        let named =
-            |refused: &RejectedTopic| (refused.topic.name().to_owned(), refused.reason.clone());
-        self.refused.insert(shard, rejected.iter().map(named).collect());
-        let refused = &self.refused;
-        self.told.retain(|topic| refused.values().any(|of_shard| of_shard.contains_key(topic)));
+    /// Takes note of what only a reply tells.
+    pub fn note_reply(&mut self, reply: &Reply) {
+        if let Reply::TopicsListed { topics, .. } = reply
+            && !topics.is_empty()
+            && !self.refused.is_empty()
+        {
+            // What is wanted no longer is not refused any more either.
+            let wanted: HashSet<_> = topics.iter().flat_map(expand).collect();
+            self.refused.retain(|name, _| wanted.contains(&Topic::new(name)));
+        }
     }
 
     fn remember(&mut self, observation: &Observation) {
@@ -185,6 +192,7 @@ impl Report {
         let sessions = lifecycle.sessions().map(|session| status::Session {
             id: session.id.to_string(),
             shard: session.shard.0,
+            leg: session.leg + 1,
             state: session.state.as_str(),
             since: clock.timestamp_of(session.entered),
             last_frame: session.heard_at.map(|at| clock.timestamp_of(at)),
@@ -194,7 +202,9 @@ impl Report {
             last_words: session.last_words.clone(),
         });
         self.status.sessions = sessions.collect();
-        self.status.shards = lifecycle.shards();
+        self.status.shard_numbers = lifecycle.shards().collect();
+        self.status.shards = self.status.shard_numbers.len().try_into().unwrap_or(u16::MAX);
+        self.topics = lifecycle.topics().topics() as u64;
         self.status.channels.used = lifecycle.channels(now) as u64;
         self.status.channels.most = CHANNELS_PER_CLIENT as u64;
         let delivering = lifecycle.sessions().filter(|session| session.delivers());
@@ -215,8 +225,8 @@ impl Report {
         let sessions = &self.status.sessions;
         self.troubles.retain(|session, _| sessions.iter().any(|one| one.id == *session));
         self.show_coverage();
-        let rejected = self.refused.values().map(|of_shard| of_shard.len() as u64).sum();
-        let refusals = self.refused.values().flatten().take(status::REFUSALS_MAX);
+        let rejected = self.refused.len() as u64;
+        let refusals = self.refused.iter().take(status::REFUSALS_MAX);
         self.status.topics = status::Topics {
             permitted: self.topics.saturating_sub(rejected),
             rejected,
@@ -232,7 +242,7 @@ impl Report {
     /// Takes note of how many sessions carry each shard; what nobody notes by itself leaves `history` as it is.
     fn show_coverage(&mut self) {
         let now = self.status.as_of;
-        for shard in 0..self.status.shards {
+        for shard in self.status.numbers().collect::<Vec<_>>() {
             let sessions = self.status.subscribed(shard);
             if self.status.history.covers(shard) != Some(sessions) {
                 self.history().cover(shard, sessions, now);
@@ -324,18 +334,17 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_is_permitted_later_is_forgotten() {
+    fn a_topic_that_is_permitted_later_or_wanted_no_longer_is_forgotten() {
         let mut report = report();
-        let refused = |name: &str| RejectedTopic { topic: Topic::new(name), reason: "no".into() };
-        report.note_refused(0, &[refused("a"), refused("b")]);
-        report.note_refused(1, &[refused("c")]);
         for topic in ["a", "b", "c"].map(Topic::new) {
             report.record(&Observation::TopicRejected { topic, reason: "no".into() });
         }
-        report.note_refused(0, &[refused("b")]);
-        let left: Vec<&String> = report.refused.values().flatten().map(|(name, _)| name).collect();
-        assert_eq!(left, ["b", "c"]);
-        assert!(!report.told.contains("a") && report.told.contains("b"));
+        report.record(&Observation::TopicPermitted { topic: Topic::new("a") });
+        let names = |report: &Report| report.refused.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&report), ["b", "c"]);
+        let topics = ["a", "b"].map(Topic::new).to_vec();
+        report.note_reply(&Reply::TopicsListed { topics, unknown: Vec::new(), calls: 1 });
+        assert_eq!(names(&report), ["b"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The driver publishes a new one through `tokio::sync::watch` at least each second; moments are named anew each time, so that a
 //! calendar that was set is right again a second later. Nothing here is a secret, a token or a connectUri.
 
+pub use super::configured::{Changed, Configuration, OverriddenKey, Reload};
 use super::history::History;
 use crate::sequence::Gap;
 use crate::time::Timestamp;
@@ -38,10 +39,15 @@ pub struct Status {
     /// How long a shard may go without a frame before it counts as dead; `lifecycle.dead_after`.
     #[serde(skip)]
     pub dead_after: Duration,
+    /// What the process was told, and whether it is what its file says now.
+    pub configuration: Configuration,
     /// Credentials and token.
     pub login: Login,
     /// How many shards the topics take; 0 until the topics are known.
     pub shards: u16,
+    /// Their numbers: one that nothing is left of leaves a hole.
+    #[serde(skip)]
+    pub shard_numbers: Vec<u16>,
     /// Channels at the platform.
     pub channels: Channels,
     /// What is asked of the platform, against what may be.
@@ -119,6 +125,8 @@ pub struct Session {
     pub id: String,
     /// Whose topics it carries.
     pub shard: u16,
+    /// Which of the shard's legs it belongs to, from 1; without redundancy there is the first alone.
+    pub leg: usize,
     /// What it does: one of `telemetry::metrics::STATES`.
     pub state: &'static str,
     /// Since when.
@@ -215,8 +223,10 @@ impl Status {
             as_of: started,
             draining: false,
             dead_after,
+            configuration: Configuration::new(started),
             login: Login::default(),
             shards: 0,
+            shard_numbers: Vec::new(),
             channels: Channels::default(),
             budgets: Vec::new(),
             sessions: Vec::new(),
@@ -251,7 +261,7 @@ impl Status {
                 None => "not subscribed yet".to_owned(),
             });
         }
-        reasons.extend((0..self.shards).filter_map(|shard| self.deaf(shard, now)));
+        reasons.extend(self.numbers().filter_map(|shard| self.deaf(shard, now)));
         if self.shards > 0 && self.topics.permitted == 0 && self.topics.rejected > 0 {
             let why = self.topics.refusals.first().map(|first| first.reason.as_str());
             let why = why.unwrap_or("it gives no reason");
@@ -259,6 +269,12 @@ impl Status {
         }
         reasons.extend(self.sinks.iter().filter_map(|sink| sink.unready(now)));
         reasons
+    }
+
+    /// The shards' numbers: those that are told, else counted from 0.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u16> {
+        let counted = if self.shard_numbers.is_empty() { 0..self.shards } else { 0..0 };
+        self.shard_numbers.iter().copied().chain(counted)
     }
 
     /// Why a shard does not hear, if it does not.
@@ -305,7 +321,7 @@ impl Status {
             let of_shard = self.sessions.iter().filter(|session| session.shard == shard);
             of_shard.filter_map(&heard).max().unwrap_or(self.started)
         };
-        let oldest = (0..self.shards.max(1)).map(newest).min();
+        let oldest = self.numbers().map(newest).min();
         since(oldest.unwrap_or(self.started), now)
     }
 }
@@ -375,7 +391,7 @@ mod tests {
         let epoch = "20261124T150000Z-3f9a1c2b";
         let mut status = Status::new("1.2.3", epoch, at(0), Duration::from_secs(35));
         status.as_of = at(100);
-        status.shards = 1;
+        (status.shards, status.shard_numbers) = (1, vec![0]);
         status.sessions = vec![session("s1", 0, "live", Some(90))];
         status.sinks = vec![Sink::new("kafka")];
         status.sinks[0].connected = true;
@@ -386,6 +402,7 @@ mod tests {
         Session {
             id: id.to_owned(),
             shard,
+            leg: 1,
             state,
             since: at(1),
             last_frame: heard.map(at),
@@ -417,7 +434,7 @@ mod tests {
     #[test]
     fn a_shard_without_a_subscribed_session_says_its_last_words() {
         let mut status = well();
-        status.shards = 2;
+        (status.shards, status.shard_numbers) = (2, vec![0, 1]);
         status.sessions.push(session("s2", 1, "waiting", Some(99)));
         assert_eq!(
             status.unready(at(100)),
@@ -479,7 +496,7 @@ mod tests {
     #[test]
     fn ages_are_those_of_the_shard_that_has_waited_longest() {
         let mut status = well();
-        status.shards = 2;
+        (status.shards, status.shard_numbers) = (2, vec![0, 1]);
         status.sessions.push(session("s2", 0, "draining", Some(95)));
         status.sessions.push(session("s3", 1, "live", Some(80)));
         assert_eq!(status.last_frame_age(at(100)), Duration::from_secs(20));

@@ -3,7 +3,7 @@
 //! Never slows the stream: nobody watching costs one look at a counter, and who watches too slowly misses events and is told how
 //! many.
 
-use crate::event::{Marks, Topic};
+use crate::event::{Entry, Kind, Marks, Topic};
 use crate::time::Timestamp;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -18,8 +18,10 @@ pub const BODY_MAX: usize = 64 * 1024;
 /// An event as the journal took it.
 #[derive(Clone, Debug)]
 pub struct Tapped {
-    /// How manyth it is of those that the journal took since the process began.
-    pub nth: u64,
+    /// What it tells: what Genesys pushed, or something of our own.
+    pub kind: Kind,
+    /// How manyth it is of what Genesys pushed and the journal took since the process began; none for our own.
+    pub nth: Option<u64>,
     /// The topic it came on.
     pub topic: Topic,
     /// Its body, byte for byte; none where it is larger than `BODY_MAX`.
@@ -30,6 +32,23 @@ pub struct Tapped {
     pub received: Timestamp,
     /// How it came to be published.
     pub marks: Marks,
+}
+
+impl Tapped {
+    /// Its CloudEvents `type`, without the prefix of notifications.
+    pub fn name(&self) -> &str {
+        if self.kind == Kind::Notification { self.topic.kind() } else { self.kind.name() }
+    }
+}
+
+/// Something of our own; bodies of ours are small.
+impl From<Entry> for Tapped {
+    fn from(entry: Entry) -> Self {
+        let Entry { kind, topic, body, received, marks, .. } = entry;
+        let length = body.len();
+        let body = Some(body).filter(|_| length <= BODY_MAX);
+        Self { kind, nth: None, topic, body, length, received, marks }
+    }
 }
 
 /// The place to watch from; cheap to clone.

@@ -98,8 +98,7 @@ fn live(status: &Status, now: Timestamp) -> Answer {
         return Answer::new(Mood::Bad, "Not yet", why)
             .next("It tries again by itself.", status.login.retry_at);
     }
-    let deaf: Vec<String> =
-        (0..status.shards).filter_map(|shard| status.deaf(shard, now)).collect();
+    let deaf: Vec<String> = status.numbers().filter_map(|shard| status.deaf(shard, now)).collect();
     let Some(first) = deaf.first() else {
         let shards = count(u64::from(status.shards), "shard hears", "shards hear");
         let quiet = span(status.last_frame_age(now));
@@ -201,7 +200,8 @@ fn fault(status: &Status, now: Timestamp) -> Answer {
     }
     let login = credentials(status).or_else(|| login(status));
     let sinks = status.sinks.iter().filter_map(|sink| broker(sink, now));
-    Answer::most_urgent(session(status, now).into_iter().chain(login).chain(sinks), who)
+    let others = sinks.chain(configuration(status));
+    Answer::most_urgent(session(status, now).into_iter().chain(login).chain(others), who)
         .unwrap_or_else(|| Answer::new(Mood::Good, "Nobody's", "Nothing is wrong now."))
 }
 
@@ -235,7 +235,7 @@ fn login(status: &Status) -> Option<Answer> {
 }
 
 fn session(status: &Status, now: Timestamp) -> Option<Answer> {
-    let is_deaf = (0..status.shards).any(|shard| status.deaf(shard, now).is_some());
+    let is_deaf = status.numbers().any(|shard| status.deaf(shard, now).is_some());
     let session = trying(status)?;
     let (whose, next) = blame(session.last_reason.unwrap_or_default());
     let words = session.last_words.as_deref().unwrap_or("It could not be opened");
@@ -249,6 +249,16 @@ fn broker(sink: &Sink, now: Timestamp) -> Option<Answer> {
     let words = format!("The broker behind sink {}", sink.name);
     let next = format!("Wake whoever runs {}; tieline connects again by itself.", sink.name);
     Some(Answer::new(Mood::Bad, words, sentence(&why)).next(next, None))
+}
+
+/// The file was changed for the worse: what runs is well, but would not start again.
+fn configuration(status: &Status) -> Option<Answer> {
+    let mistakes = status.configuration.mistakes();
+    let first = mistakes.first()?;
+    let found = count(mistakes.len() as u64, "mistake", "mistakes");
+    let why = format!("The changed file has {found} and changes nothing: {}", sentence(first));
+    let next = "Correct the file, which is read again by itself; until then the process would not start with it.";
+    Some(Answer::new(Mood::Watch, "Whoever changed the configuration file", why).next(next, None))
 }
 
 /// Another one at fault, in a sentence.
@@ -362,6 +372,7 @@ mod tests {
         Session {
             id: id.to_owned(),
             shard: 0,
+            leg: 1,
             state,
             since: at(1),
             last_frame: Some(at(97)),

@@ -150,7 +150,7 @@ async fn ask(inquiry: &Inquiry, config: &Config, findings: &mut Vec<Finding>) {
         Ok(offers) => findings.extend(super::topics::findings(&config.genesys.topics, &offers)),
         Err(refusal) => findings.push(Finding::refused("catalogue", &refusal)),
     }
-    let plan = match inquiry.plan().await {
+    let plan = match inquiry.plan(config.lifecycle.redundancy).await {
         Ok(plan) => plan,
         Err(refusal) => {
             findings.push(Finding::refused("queues", &refusal));
@@ -174,7 +174,7 @@ async fn ask(inquiry: &Inquiry, config: &Config, findings: &mut Vec<Finding>) {
 
 fn channels(plan: &Plan, used: Result<&usize, &Refusal>) -> Finding {
     let shards = match &plan.shards {
-        Ok(shards) => shards.len(),
+        Ok(shards) => shards.len() * plan.redundancy,
         Err(error) => return Finding::new("channels", Answered::Refused, error.to_string()),
     };
     match used {

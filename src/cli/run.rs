@@ -1,10 +1,10 @@
-//! `tieline run`: configuration, log, the app, signals (SIGTERM and Ctrl-C drain, SIGUSR1 rotates).
+//! `tieline run`: configuration, log, the app, signals (SIGTERM and Ctrl-C drain, SIGUSR1 rotates, SIGHUP reads the configuration again).
 
 use super::Exit;
 use super::args::Run;
 use crate::app::App;
-use crate::config::{self, Config};
-use crate::telemetry::logging;
+use crate::config::{self, Loaded, Text};
+use crate::telemetry::logging::{self, Knob};
 use std::io::Write;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,13 +14,17 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM, Ctrl-C or a failure that waiting cannot mend.
 pub fn run(args: &Run) -> Exit {
-    let config = match Config::load(args.file.as_deref(), config::variables()) {
-        Ok(config) => config,
+    let text = args.file.as_deref().map(Text::read);
+    let loaded = match Loaded::of(text.as_ref(), config::variables()) {
+        Ok(loaded) => loaded,
         Err(mistakes) => return complain(&mistakes),
     };
-    if let Err(mistake) = logging::init(&config.log) {
-        return complain(&format!("log.{} {}: {}", mistake.key, mistake.problem, mistake.fix));
-    }
+    let knob = match logging::init(&loaded.config.log) {
+        Ok(knob) => knob,
+        Err(mistake) => {
+            return complain(&format!("log.{} {}: {}", mistake.key, mistake.problem, mistake.fix));
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -28,27 +32,29 @@ pub fn run(args: &Run) -> Exit {
             return Exit::Bug;
         }
     };
-    let exit = runtime.block_on(live(config, args.fail_fast));
+    let exit = runtime.block_on(live(loaded, text, knob, args.fail_fast));
     // A thread that hangs in the system (a pipe that nobody reads, a dead network disk) must not keep the process alive.
     runtime.shutdown_timeout(GOODBYE);
     exit
 }
 
-async fn live(config: Config, fail_fast: bool) -> Exit {
+async fn live(loaded: Loaded, text: Option<Text>, knob: Knob, fail_fast: bool) -> Exit {
     // Before anything is begun, so that no signal finds it half made.
     let mut signals = Signals::install();
-    let mut app = match App::start(config, fail_fast).await {
+    let mut app = match App::start(loaded.config.clone(), fail_fast).await {
         Ok(app) => app,
         Err(error) => {
             tracing::error!("cannot start: {error:#}");
             return Exit::Configuration;
         }
     };
+    app.watch(loaded, text, knob);
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
                 Order::Stop(reason) => return stop(app, reason, &mut signals).await,
                 Order::Rotate => app.rotate(),
+                Order::Reload => app.reload(),
             },
             exit = app.failed() => {
                 let drained = stop(app, "failure", &mut signals).await;
@@ -83,33 +89,41 @@ enum Order {
     Stop(&'static str),
     /// SIGUSR1: replace every session.
     Rotate,
+    /// SIGHUP: read the configuration again.
+    Reload,
 }
 
 /// The signals, heard from the moment that this is made.
-struct Signals(Option<[Signal; 3]>);
+struct Signals(Option<[Signal; 4]>);
 
 impl Signals {
     fn install() -> Self {
-        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::user_defined1()];
-        if let [Ok(terminate), Ok(interrupt), Ok(user)] = kinds.map(signal) {
-            return Self(Some([terminate, interrupt, user]));
+        let kinds = [
+            SignalKind::terminate(),
+            SignalKind::interrupt(),
+            SignalKind::user_defined1(),
+            SignalKind::hangup(),
+        ];
+        if let [Ok(terminate), Ok(interrupt), Ok(user), Ok(hangup)] = kinds.map(signal) {
+            return Self(Some([terminate, interrupt, user, hangup]));
         }
         tracing::error!("no signal can be heard; end the process with SIGKILL");
         Self(None)
     }
 
     async fn next(&mut self) -> Order {
-        let Some([terminate, interrupt, user]) = &mut self.0 else {
+        let Some([terminate, interrupt, user, hangup]) = &mut self.0 else {
             return std::future::pending().await;
         };
         tokio::select! {
             _ = terminate.recv() => Order::Stop("SIGTERM"),
             _ = interrupt.recv() => Order::Stop("Ctrl-C"),
             _ = user.recv() => Order::Rotate,
+            _ = hangup.recv() => Order::Reload,
         }
     }
 
-    /// The next order to stop; there is nothing to rotate any more.
+    /// The next order to stop; there is nothing to rotate or to change any more.
     async fn stop(&mut self) -> &'static str {
         loop {
             if let Order::Stop(signal) = self.next().await {

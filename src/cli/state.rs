@@ -68,8 +68,44 @@ fn write_state(state: &Value, out: &mut dyn Write) -> io::Result<()> {
         ),
         ("gaps", format!("{} so far", words(&state["gaps"]["total"]))),
         ("epoch", words(&state["epoch"])),
+        ("configuration", configuration(&state["configuration"])),
     ];
-    part("Otherwise", &facts.map(|(name, value)| vec![name.to_owned(), value]), out)
+    part("Otherwise", &facts.map(|(name, value)| vec![name.to_owned(), value]), out)?;
+    for line in differences(&state["configuration"]) {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(())
+}
+
+/// Which one is in force, and what became of the last reload.
+fn configuration(of: &Value) -> String {
+    let since = words(&of["in_force_since"]);
+    let reload = &of["last_reload"];
+    let last = match reload["outcome"].as_str() {
+        Some(outcome) => {
+            format!(", last read {}: {}", words(&reload["at"]), outcome.replace('_', " "))
+        }
+        None => String::new(),
+    };
+    format!("{}, in force since {since}{last}", words(&of["file"]))
+}
+
+/// What of the file is not in force, and why.
+fn differences(of: &Value) -> Vec<String> {
+    let reload = &of["last_reload"];
+    let refused = list(&reload["mistakes"]).map(|mistake| format!("refused: {}", words(mistake)));
+    let pending = list(&of["pending"]).map(|one| {
+        let [key, was, now] = ["key", "was", "now"].map(|name| words(&one[name]));
+        format!("needs a restart (or a handover): {key} is {was}, the file says {now}")
+    });
+    let overridden = list(&reload["overridden"]).map(|one| {
+        format!(
+            "changed in vain: {}, {} stands above it",
+            words(&one["key"]),
+            words(&one["variable"])
+        )
+    });
+    refused.chain(pending).chain(overridden).collect()
 }
 
 fn write_gaps(gaps: &Value, out: &mut dyn Write) -> io::Result<()> {

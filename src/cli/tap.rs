@@ -112,8 +112,9 @@ fn line(event: &Value) -> String {
         true => format!("({} bytes)", event["bytes"]),
         false => shortened(&event["data"].to_string()),
     };
-    let nth = event["nth"].to_string();
-    format!("{time}  #{nth:<8} {kind}  {}{marks}  {body}", word("subject"))
+    // What is tieline's own has no number here.
+    let nth = event["nth"].as_u64().map(|nth| format!("#{nth}")).unwrap_or_default();
+    format!("{time}  {nth:<9} {kind}  {}{marks}  {body}", word("subject"))
 }
 
 fn shortened(text: &str) -> String {
@@ -148,6 +149,12 @@ mod tests {
         assert_eq!(
             line(&event),
             "15:00:00.123  #7        v2.routing.queues.users  q [late]  {\"joined\":true}"
+        );
+        let own = serde_json::json!({"nth": null, "time": "2026-11-24T15:00:00.123456Z",
+            "type": "tieline.gap.opened.v1", "subject": "tieline.control", "bytes": 12, "data": {"gap": 1}});
+        assert_eq!(
+            line(&own),
+            "15:00:00.123            tieline.gap.opened.v1  tieline.control  {\"gap\":1}"
         );
     }
 }

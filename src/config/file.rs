@@ -1,17 +1,14 @@
 //! Reads TOML text into the tree, with the line of every value and every error of syntax.
 
 use super::mistakes::Located;
+use super::text::{BYTES_MAX, Text};
 use super::tree::{Content, Node, Source};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
-
-/// What a file of configuration may weigh. Real ones have a few KiB; more is a wrong file, such as a log or a disk.
-const BYTES_MAX: usize = 1 << 20;
 
 /// How many errors of syntax are told. A file with more is no TOML.
 const ERRORS_MAX: usize = 20;
@@ -20,8 +17,9 @@ const ERRORS_MAX: usize = 20;
 /// parser a piece of its stack.
 const DEPTH_MAX: usize = 32;
 
-/// Reads the file. What could not be read is in the mistakes, and the tree holds the rest.
-pub fn read(path: &Path) -> (Node, Vec<Located>) {
+/// Reads what a file held. What could not be read is in the mistakes, and the tree holds the rest.
+pub fn read(text: &Text) -> (Node, Vec<Located>) {
+    let path = text.path();
     let whole = Source::File { path: path.into(), line: None };
     let refuse = |problem: String, fix: &str| {
         let mistake = Located {
@@ -33,12 +31,12 @@ pub fn read(path: &Path) -> (Node, Vec<Located>) {
         };
         (Node::empty(whole.clone()), vec![mistake])
     };
-    match read_bounded(path).map(String::from_utf8) {
+    match text.bytes().map(std::str::from_utf8) {
         Ok(Ok(text)) if text.len() > BYTES_MAX => refuse(
             format!("is larger than {} KiB", BYTES_MAX / 1024),
             "name a tieline configuration file",
         ),
-        Ok(Ok(text)) => parse(&text, path),
+        Ok(Ok(text)) => parse(text, path),
         Ok(Err(_)) => refuse("is not UTF-8 text".into(), "save the file as UTF-8"),
         Err(error) if error.kind() == ErrorKind::NotFound => refuse(
             "does not exist".into(),
@@ -48,14 +46,6 @@ pub fn read(path: &Path) -> (Node, Vec<Located>) {
             refuse(format!("cannot be read: {error}"), "name a file that this user may read")
         }
     }
-}
-
-/// The file's bytes, at most one more than it may have: a device has no end.
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Reads TOML text; `path` is only named in sources.

@@ -4,27 +4,29 @@
 //! again, until nothing is wrong: so every mistake is told, and none because of another.
 
 use super::extract::{self, Error, Kind};
+use super::loaded::Loaded;
 use super::mistakes::{Located, Mistakes, names_secret, shown};
 use super::schema::Schema;
+use super::text::Text;
 use super::tree::{Node, Source, join, split};
 use super::{Config, environment, file};
 use crate::sink::{ALL_NAMES, NAMES};
 use std::collections::BTreeSet;
-use std::path::Path;
 
 /// How many wrong keys are told. A file with more is no configuration of ours.
 const MISTAKES_MAX: usize = 200;
 
-/// See `Config::load`.
+/// See `Loaded::of`.
 pub fn load(
-    path: Option<&Path>,
+    text: Option<&Text>,
     variables: impl Iterator<Item = (String, String)>,
-) -> Result<Config, Mistakes> {
+) -> Result<Loaded, Mistakes> {
     let schema = Schema::get();
-    let (mut given, mut mistakes) = match path {
-        Some(path) => file::read(path),
+    let (mut given, mut mistakes) = match text {
+        Some(text) => file::read(text),
         None => (Node::empty(Source::Default), Vec::new()),
     };
+    let file = given.clone();
     // Of a file that could not be read as a whole nobody knows what is missing.
     let is_whole = mistakes.is_empty();
     let (variables, of_variables) = environment::read(variables, schema);
@@ -43,7 +45,7 @@ pub fn load(
         mistakes.extend(of_parts(config, &repairs.paths, &written));
     }
     match config {
-        Some(config) if mistakes.is_empty() => Ok(config),
+        Some(config) if mistakes.is_empty() => Ok(Loaded { config, tree: written, file }),
         Some(_) | None => Err(Mistakes::new(mistakes)),
     }
 }

@@ -7,14 +7,18 @@ mod environment;
 mod extract;
 mod file;
 mod load;
+mod loaded;
 mod mistakes;
 mod schema;
+mod text;
 mod tree;
 
 use crate::sink::Tables;
 pub use environment::variables;
+pub use loaded::{Change, Difference, Loaded, Overridden};
 pub use mistakes::{Located, Mistakes, without_userinfo};
 pub use schema::{Key, Schema, Table};
+pub use text::Text;
 pub use tree::Source;
 
 use crate::mistake::Mistake;
@@ -77,7 +81,7 @@ impl Config {
         path: Option<&Path>,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, Mistakes> {
-        load::load(path, variables)
+        Ok(Loaded::of(path.map(Text::read).as_ref(), variables)?.config)
     }
 
     /// What the parts say of their tables, each mistake with the path of its table.
@@ -91,6 +95,7 @@ impl Config {
             ("journal", self.journal.mistakes()),
             ("admin", self.admin.mistakes()),
             ("privacy", self.privacy.mistakes()),
+            ("log", self.log.mistakes()),
         ];
         let of_parts = parts.into_iter().flat_map(|(table, mistakes)| {
             mistakes.into_iter().map(move |mistake| (table.to_owned(), mistake))

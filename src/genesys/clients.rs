@@ -42,6 +42,16 @@ impl Clients {
         channel
     }
 
+    /// Who bought the token.
+    pub(super) fn buyer(&self, token: TokenId) -> Option<Arc<str>> {
+        self.known().buyers.get(&token).cloned()
+    }
+
+    /// Who owns the channel.
+    pub(super) fn owner(&self, channel: ChannelId) -> Option<Arc<str>> {
+        self.known().owners.get(&channel).cloned()
+    }
+
     /// Whether the channel is known to belong to another client than the token. The platform would say so too, but perhaps in the
     /// words that it has for a missing permission, after which a session parks.
     pub(super) fn are_strangers(&self, token: TokenId, channel: ChannelId) -> bool {

@@ -35,6 +35,15 @@ pub struct Config {
     pub frame_max: Size,
 }
 
+/// What is subscribed to; the one part of the table that may change while the process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// As `Config::queues`.
+    pub queues: Vec<String>,
+    /// As `Config::topics`.
+    pub topics: Vec<String>,
+}
+
 /// The longest topic that the platform takes, in characters.
 const TOPIC_LENGTH_MAX: usize = 200;
 
@@ -45,6 +54,11 @@ const FRAME_MAX_MIN: Size = Size(64 << 10);
 const NO_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 impl Config {
+    /// What is subscribed to.
+    pub fn choice(&self) -> Choice {
+        Choice { queues: self.queues.clone(), topics: self.topics.clone() }
+    }
+
     /// What cannot work.
     pub fn mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();

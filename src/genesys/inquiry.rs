@@ -46,6 +46,8 @@ pub struct Plan {
     pub unknown: Vec<String>,
     /// The topics of each channel, or why they do not fit.
     pub shards: Result<Vec<ShardTopics>, TooMany>,
+    /// How many channels carry each.
+    pub redundancy: usize,
 }
 
 /// What became of a trial of topics.
@@ -105,15 +107,17 @@ impl Inquiry {
     ///
     /// # Errors
     /// The platform's refusal to list queues.
-    pub async fn plan(&self) -> Result<Plan, Refusal> {
+    pub async fn plan(&self, redundancy: usize) -> Result<Plan, Refusal> {
         let Config { queues, topics, .. } = &self.config;
         let mut listed = Vec::new();
         if queues::need_listing(queues, topics) {
-            listed = self.rest.queues(&self.token).await?;
+            listed = self.rest.queues(&self.token).await?.0;
         }
         let (topics, unknown) = queues::expand(queues, topics, &listed);
-        let shards = lifecycle::plan(&topics);
-        Ok(Plan { topics, unknown, shards })
+        let shards = lifecycle::Plan::default()
+            .next(&topics, redundancy)
+            .map(|plan| plan.shards().map(|id| plan.subscriptions_of(id)).collect());
+        Ok(Plan { topics, unknown, shards, redundancy })
     }
 
     /// How many channels the OAuth client has, whoever made them.
@@ -136,10 +140,10 @@ impl Inquiry {
         let (channel, _) = self.rest.open_channel(&self.token).await?;
         let mut rejected = Vec::new();
         for topics in shards {
-            rejected.extend(self.rest.subscribe(&self.token, &channel.id, topics).await?);
+            rejected.extend(self.rest.replace_topics(&self.token, &channel.id, topics).await?);
         }
         // Nothing is left on it that a socket could be told.
-        self.rest.subscribe(&self.token, &channel.id, &[]).await?;
+        self.rest.replace_topics(&self.token, &channel.id, &[]).await?;
         Ok(Trial::Answered(rejected))
     }
 }

@@ -9,6 +9,7 @@ mod error;
 mod handles;
 mod handshake;
 mod inquiry;
+mod kept;
 mod perform;
 mod proxy;
 mod queues;
@@ -19,7 +20,7 @@ mod socket;
 pub mod tls;
 mod wire;
 
-pub use config::Config;
+pub use config::{Choice, Config};
 pub use error::Error;
 pub use inquiry::{Inquiry, Offer, Plan, Trial};
 pub use snapshots::Snapshot;
@@ -27,7 +28,9 @@ pub use wire::{Frame, read as read_frame};
 
 use crate::clock::Clock;
 use crate::event::{Notification, Topics};
-use crate::lifecycle::{ChannelId, Command, ReadId, Refusal, Reply, SecretVersion, SessionId};
+use crate::lifecycle::{
+    ChannelId, Command, KeptChannel, ReadId, Refusal, Reply, SecretVersion, SessionId, TokenId,
+};
 use crate::observation::Observation;
 use crate::secret::Secrets;
 use crate::time::{Time, Timestamp};
@@ -37,7 +40,8 @@ use perform::Platform;
 use rest::Rest;
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -81,6 +85,7 @@ impl From<Reply> for Incoming {
 #[derive(Debug)]
 pub struct Genesys {
     platform: Arc<Platform>,
+    keeper: Option<kept::Keeper>,
     sessions: HashMap<SessionId, Session>,
     tracker: TaskTracker,
     cancel: CancellationToken,
@@ -115,6 +120,7 @@ impl Genesys {
             opener: Opener::new(&config, &trust, proxies, clock)?,
             handles: Handles::default(),
             clients: clients::Clients::default(),
+            choice: RwLock::new(Arc::new(config.choice())),
             config,
             secrets,
             incoming,
@@ -126,11 +132,38 @@ impl Genesys {
         tracker.spawn(async move { ended.run_until_cancelled(relay).await });
         Ok(Self {
             platform,
+            keeper: None,
             sessions: HashMap::new(),
             tracker,
             _end: cancel.clone().drop_guard(),
             cancel,
         })
+    }
+
+    /// From the next listing on these queues and topics are wanted.
+    pub fn choose(&self, choice: Choice) {
+        *self.platform.choice.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(choice);
+    }
+
+    /// Keeps the client's channels in that folder from now on, and reads which an earlier process has left there.
+    pub fn keep_channels(&mut self, folder: &Path) {
+        let incoming = self.platform.incoming.clone();
+        let (keeper, writing) = kept::Keeper::open(folder, &self.platform, incoming);
+        self.tracker.spawn(writing);
+        self.keeper = Some(keeper);
+    }
+
+    /// The channels of the client that bought this token, as an earlier process has left them; each is told once.
+    pub fn recall_channels(&mut self, token: TokenId) -> Vec<KeptChannel> {
+        let Some(keeper) = &mut self.keeper else { return Vec::new() };
+        keeper.recall(token, &self.platform)
+    }
+
+    /// Has these channels written down, if they are others than before.
+    pub fn note_channels(&mut self, channels: Vec<KeptChannel>) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.note(channels, &self.platform);
+        }
     }
 
     /// Begins to carry out a command, and returns at once.
@@ -163,6 +196,13 @@ impl Genesys {
                     let received = platform.clock.timestamp();
                     Incoming::Snapshots { read, what, received, shown }
                 });
+            }
+            // Its outcome counts also when the session loses its socket meanwhile: topics belong to the channel.
+            Command::Amend { session, token, channel, change } => {
+                self.answer(
+                    None,
+                    async move { platform.amend(session, token, channel, &change).await },
+                );
             }
             Command::Connect { session, channel } => self.connect(session, channel),
             Command::Ping { session } => self.ping(session),

@@ -2,7 +2,7 @@
 
 use super::Incoming;
 use super::clients::Clients;
-use super::config::Config;
+use super::config::{Choice, Config};
 use super::handles::Handles;
 use super::handshake::{Opener, Socket};
 use super::queues;
@@ -12,17 +12,20 @@ use super::snapshots::Snapshot;
 use crate::clock::Clock;
 use crate::event::Topic;
 use crate::lifecycle::{
-    self, ChannelId, FoundChannel, Reason, Refusal, Reply, SecretVersion, SessionId, TokenId,
+    self, Change, ChannelId, FoundChannel, Reason, Refusal, Reply, SecretVersion, SessionId,
+    TokenId,
 };
 use crate::secret::Secrets;
 use secrecy::SecretString;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::mpsc;
 
 /// What every command may need.
 #[derive(Debug)]
 pub(super) struct Platform {
     pub(super) config: Config,
+    /// What is subscribed to; in the place of what `config` says of it.
+    pub(super) choice: RwLock<Arc<Choice>>,
     pub(super) rest: Rest,
     pub(super) opener: Opener,
     pub(super) secrets: Secrets,
@@ -69,19 +72,23 @@ impl Platform {
     }
 
     pub(super) async fn list_topics(&self, token: TokenId) -> Reply {
-        let Config { queues, topics, .. } = &self.config;
-        let mut listed = Vec::new();
+        let choice = Arc::clone(&self.choice.read().unwrap_or_else(PoisonError::into_inner));
+        let Choice { queues, topics } = &*choice;
+        let (mut listed, mut calls) = (Vec::new(), 0);
         if queues::need_listing(queues, topics) {
-            listed = match self.list_queues(token).await {
+            (listed, calls) = match self.list_queues(token).await {
                 Ok(listed) => listed,
                 Err(refusal) => return Reply::TopicsRefused { refusal },
             };
         }
         let (topics, unknown) = queues::expand(queues, topics, &listed);
-        Reply::TopicsListed { topics, unknown }
+        Reply::TopicsListed { topics, unknown, calls }
     }
 
-    async fn list_queues(&self, token: TokenId) -> Result<Vec<super::wire::Queue>, Refusal> {
+    async fn list_queues(
+        &self,
+        token: TokenId,
+    ) -> Result<(Vec<super::wire::Queue>, usize), Refusal> {
         self.rest.queues(&self.token(token)?).await
     }
 
@@ -144,11 +151,31 @@ impl Platform {
                 return Err(refusal(Reason::ChannelGone, detail));
             }
             let (token, channel) = (self.token(token)?, self.channel(channel)?);
-            self.rest.subscribe(&token, &channel.id, topics).await
+            self.rest.replace_topics(&token, &channel.id, topics).await
         };
         match subscribed.await {
             Ok(rejected) => Reply::Subscribed { session, rejected },
             Err(refusal) => Reply::Refused { session, refusal },
+        }
+    }
+
+    pub(super) async fn amend(
+        &self,
+        session: SessionId,
+        token: TokenId,
+        channel: ChannelId,
+        change: &Change,
+    ) -> Reply {
+        let amended = async {
+            let (token, own) = (self.token(token)?, self.channel(channel)?);
+            match change {
+                Change::Add(topics) => self.rest.add_topics(&token, &own.id, topics).await,
+                Change::Replace(topics) => self.rest.replace_topics(&token, &own.id, topics).await,
+            }
+        };
+        match amended.await {
+            Ok(rejected) => Reply::Amended { session, channel, rejected },
+            Err(refusal) => Reply::AmendRefused { session, channel, refusal },
         }
     }
 

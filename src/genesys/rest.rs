@@ -14,7 +14,7 @@ use crate::event::Topic;
 use crate::lifecycle::{Call, Reason, Refusal, RejectedTopic};
 use crate::proxy::Proxies;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, StatusCode, Url};
+use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -164,26 +164,53 @@ impl Rest {
     }
 
     /// Replaces the channel's topics. Topics that are refused do not keep the others from being subscribed to.
-    pub(super) async fn subscribe(
+    pub(super) async fn replace_topics(
         &self,
         token: &SecretString,
         channel: &SecretString,
         topics: &[Box<str>],
     ) -> Result<Vec<RejectedTopic>, Refusal> {
         const CALL: &str = "PUT /api/v2/notifications/channels/{id}/subscriptions";
+        self.subscribe(CALL, Method::PUT, token, channel, topics).await
+    }
+
+    /// Adds to the channel's topics. Topics that are refused do not keep the others from being subscribed to.
+    pub(super) async fn add_topics(
+        &self,
+        token: &SecretString,
+        channel: &SecretString,
+        topics: &[Box<str>],
+    ) -> Result<Vec<RejectedTopic>, Refusal> {
+        const CALL: &str = "POST /api/v2/notifications/channels/{id}/subscriptions";
+        self.subscribe(CALL, Method::POST, token, channel, topics).await
+    }
+
+    async fn subscribe(
+        &self,
+        call: &str,
+        method: Method,
+        token: &SecretString,
+        channel: &SecretString,
+        topics: &[Box<str>],
+    ) -> Result<Vec<RejectedTopic>, Refusal> {
         let id = channel.expose_secret();
         let path = ["api", "v2", "notifications", "channels", id, "subscriptions"];
         let mut url = below(&self.api, &path);
         url.query_pairs_mut().append_pair("ignoreErrors", "true");
         let topics: Vec<_> = topics.iter().map(|id| wire::Subscription { id }).collect();
-        let request = self.http.put(url).json(&topics);
-        let answer = self.call(CALL, request, token, &[id], Call::Channel).await?;
-        let answer: wire::Subscriptions = read(CALL, &answer)?;
+        let request = self.http.request(method, url).json(&topics);
+        let answer = self.call(call, request, token, &[id], Call::Channel).await?;
+        let answer: wire::Subscriptions = read(call, &answer)?;
         Ok(answer.entities.into_iter().filter_map(rejected).collect())
     }
 
-    /// Lists every queue that the token may see, page by page.
-    pub(super) async fn queues(&self, token: &SecretString) -> Result<Vec<wire::Queue>, Refusal> {
+    /// Lists every queue that the token may see, page by page, and says how many calls that took.
+    ///
+    /// A list that is shorter than the platform says it is, is refused: to believe it would unsubscribe what was left out.
+    pub(super) async fn queues(
+        &self,
+        token: &SecretString,
+    ) -> Result<(Vec<wire::Queue>, usize), Refusal> {
         const CALL: &str = "GET /api/v2/routing/queues";
         let mut queues = Vec::new();
         for number in 1..=PAGES_MAX {
@@ -197,7 +224,11 @@ impl Rest {
             let is_last = page.entities.is_empty() || number >= page.page_count.unwrap_or(1);
             queues.extend(page.entities);
             if is_last {
-                return Ok(queues);
+                if page.total.is_some_and(|total| queues.len() < total) {
+                    let detail = format!("{CALL}: the list ends before its time");
+                    return Err(refusal(Reason::Unavailable, detail));
+                }
+                return Ok((queues, number as usize));
             }
         }
         let detail = format!("{CALL}: more than {PAGES_MAX} pages");

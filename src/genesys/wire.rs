@@ -207,6 +207,7 @@ pub(super) struct QueuePage {
     #[serde(default)]
     pub(super) entities: Vec<Queue>,
     pub(super) page_count: Option<u32>,
+    pub(super) total: Option<usize>,
 }
 
 /// A queue.

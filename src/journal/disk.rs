@@ -24,7 +24,9 @@ pub(super) struct Disk {
     block: Vec<u8>,
     /// How often in a row it could not be read.
     failures: u32,
-    /// Whether what cannot be read is taken for damaged at once.
+    /// The segment in which what cannot be read counts as damaged.
+    spoilt: Option<u64>,
+    /// Whether it does so everywhere, at once.
     is_impatient: bool,
 }
 
@@ -105,12 +107,18 @@ impl Disk {
         loop {
             let rest = usize::try_from(segment.end().saturating_sub(offset)).unwrap_or(usize::MAX);
             self.block.resize(wanted.min(rest), 0);
-            let read = if self.failures < FAILURES && !self.is_impatient {
-                segment.page.read_at(&mut self.block, offset)
-            } else {
+            let is_spoilt = self.is_impatient || self.spoilt == Some(segment.number);
+            let read = if is_spoilt {
                 storage::read_around(&*segment.page, &mut self.block, offset)
+            } else {
+                segment.page.read_at(&mut self.block, offset)
             };
-            let read = read.inspect_err(|_| self.failures += 1)?;
+            let read = read.inspect_err(|_| {
+                self.failures += 1;
+                if self.failures >= FAILURES {
+                    (self.spoilt, self.failures) = (Some(segment.number), 0);
+                }
+            })?;
             self.block.truncate(read);
             let is_all = read >= rest || read < wanted;
             self.failures = 0;

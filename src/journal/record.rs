@@ -9,6 +9,10 @@ use crate::event::{Event, Kind, Marks};
 /// The format. Another version is not read, and not touched.
 pub(super) const VERSION: u8 = 1;
 
+/// No position, number, cursor or time is greater: the year 6536 in microseconds, to which a count does not get. So no sum of a few
+/// overflows.
+const NUMBER_MAX: u64 = 1 << 57;
+
 const HEAD: u8 = 1;
 const NUMBERS: u8 = 2;
 const EVENT: u8 = 3;
@@ -156,7 +160,7 @@ impl<'a> Rest<'a> {
     fn number(&mut self) -> Option<u64> {
         let (first, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
-        Some(u64::from_le_bytes(*first))
+        Some(u64::from_le_bytes(*first)).filter(|number| *number <= NUMBER_MAX)
     }
 
     fn short(&mut self) -> Option<u32> {
@@ -256,7 +260,7 @@ mod tests {
             marks: Marks { late: true, possible_duplicate: false },
         };
         let mut numbers = Numbers::default();
-        (numbers[1], numbers[7]) = (3, u64::MAX);
+        (numbers[1], numbers[7]) = (3, NUMBER_MAX);
         let mut out = Vec::new();
         write_event(&mut out, &event, &numbers);
         let placed = Placed {
@@ -277,6 +281,10 @@ mod tests {
         let mut out = Vec::new();
         write_head(&mut out, &head);
         assert_eq!(read(&out, 0), Some(Said::Head(head)));
+
+        let mut out = Vec::new();
+        write_cursors(&mut out, &[NUMBER_MAX + 1]);
+        assert_eq!(read(&out, 1), None, "no cursor gets so far");
 
         let mut out = Vec::new();
         write_numbers(&mut out);

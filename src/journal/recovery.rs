@@ -267,7 +267,7 @@ impl Scan<'_> {
                 return Err(Error::Version { file: Segment::name(self.number), version });
             }
             if let (None, Some(Said::Head(said))) = (&head, record::read(payload, 0)) {
-                opening = said.opening + 1;
+                opening = said.opening.saturating_add(1);
                 head = Some(said);
             }
             if head.is_none() {
@@ -307,7 +307,9 @@ impl Scan<'_> {
                 segment.remember(placed.position, at as u64);
                 let taken =
                     |(place, number): (&usize, &u64)| if *number > 0 { 1 << place } else { 0 };
-                let takers = places.iter().zip(&placed.numbers).map(taken).sum();
+                // A head that names a sink twice says the same of it twice.
+                let takers =
+                    places.iter().zip(&placed.numbers).map(taken).fold(0, |all, one| all | one);
                 let cost = cost(placed.body.len());
                 seen.push(Seen { position: placed.position, cost, takers });
             }

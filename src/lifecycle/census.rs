@@ -7,6 +7,7 @@ use super::backoff::Backoff;
 use super::login::Token;
 use super::output::Output;
 use super::{Command, Config, Reason, Refusal};
+use crate::observation::Observation;
 use crate::time::Time;
 use rand::Rng;
 use std::time::Duration;
@@ -23,8 +24,8 @@ enum State {
     Certain,
     /// The list is asked for at `due`, when nothing else is under way. Its maker alone is shown the channel's name.
     Wanted { due: Time, maker: Token },
-    /// It is being asked for.
-    Asked { deadline: Time, maker: Token },
+    /// It is being asked for with `asking`.
+    Asked { deadline: Time, maker: Token, asking: Token },
 }
 
 /// What is known of our channels.
@@ -89,7 +90,7 @@ impl Census {
 
     /// Asks for the list with `token`: the maker's own while it is valid, else another, which is at least told how many there are.
     pub fn ask(&mut self, token: Token, maker: Token, now: Time, output: &mut Output) {
-        self.state = State::Asked { deadline: now + DEADLINE, maker };
+        self.state = State::Asked { deadline: now + DEADLINE, maker, asking: token };
         output.command(Command::ListChannels { token: token.id });
     }
 
@@ -112,19 +113,34 @@ impl Census {
         Some(maker)
     }
 
-    /// There is no list. Where the platform gives none at all, the channels in doubt are counted as if they had been made.
-    pub fn handle_refused(&mut self, refusal: &Refusal, now: Time, rng: &mut impl Rng) {
-        let State::Asked { maker, .. } = self.state else {
-            return;
+    /// There is no list. Where the platform gives none at all, the channels in doubt are counted as if they had been made. Returns the
+    /// token that was asked with when it is the token that is not accepted: a maker that has ended says nothing of the newest.
+    pub fn handle_refused(
+        &mut self,
+        refusal: &Refusal,
+        now: Time,
+        rng: &mut impl Rng,
+        output: &mut Output,
+    ) -> Option<Token> {
+        let State::Asked { mut maker, asking, .. } = self.state else {
+            return None;
         };
         if refusal.reason.answer() == super::Answer::Park {
             let strangers = self.strangers(now) + std::mem::take(&mut self.doubts);
             (self.strangers, self.strangers_until) = (strangers, now + STRANGER_LIFE);
             self.state = State::Certain;
-            return;
+            let retry_in = None;
+            tell(refusal, retry_in, output);
+            return None;
         }
-        let due = now + self.backoff.next(refusal.retry_after, rng);
-        self.state = State::Wanted { due, maker };
+        let refused = refusal.reason.answer() == super::Answer::NewToken;
+        if refused && asking.id == maker.id {
+            maker.expires_at = maker.expires_at.min(now);
+        }
+        let wait = self.backoff.next(refusal.retry_after, rng);
+        tell(refusal, Some(wait), output);
+        self.state = State::Wanted { due: now + wait, maker };
+        refused.then_some(asking)
     }
 
     /// What an answer that did not come in time is.
@@ -136,5 +152,42 @@ impl Census {
             }
             State::Certain | State::Wanted { .. } | State::Asked { .. } => None,
         }
+    }
+}
+
+fn tell(refusal: &Refusal, retry_in: Option<Duration>, output: &mut Output) {
+    let (reason, detail) = (refusal.reason.as_str(), refusal.detail.clone());
+    output.observe(Observation::ChannelsRefused { reason, detail, retry_in });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::{SecretVersion, TokenId};
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    #[test]
+    fn a_maker_that_is_not_accepted_any_more_is_not_the_newest_tokens_fault() {
+        let now = Time::from_micros(1_000_000);
+        let token = |id| Token {
+            id: TokenId(id),
+            secret: SecretVersion(1),
+            life: STRANGER_LIFE,
+            expires_at: now + STRANGER_LIFE,
+        };
+        let (maker, newest) = (token(1), token(2));
+        let mut census = Census::new(&crate::lifecycle::tests::config());
+        let (mut output, mut rng) = (Output::default(), StdRng::seed_from_u64(1));
+        census.doubt(maker, now);
+        census.ask(maker, maker, now, &mut output);
+        let refusal =
+            Refusal { reason: Reason::Unauthorized, retry_after: None, detail: "401".into() };
+        let refused = census.handle_refused(&refusal, now, &mut rng, &mut output);
+        assert_eq!(refused.map(|token| token.id), Some(maker.id));
+        // It is asked for again, and with the newest from now on.
+        let known = census.due(now + DEADLINE).expect("wanted");
+        assert!(known.expires_at <= now && newest.expires_at > now);
+        assert!(!output.notes.is_empty(), "a list that does not come is told");
     }
 }

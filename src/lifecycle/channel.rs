@@ -20,6 +20,8 @@ pub struct Channel {
     pub maker_margin: Duration,
     /// Whether it may be gone: a socket on it was refused. It counts until its next use shows that it is.
     pub doubtful: bool,
+    /// Until when a list of topics that its last session gave it may still take effect.
+    pub busy_until: Time,
 }
 
 impl Channel {
@@ -43,13 +45,16 @@ impl Channel {
             maker_expires_at: ends,
             maker_margin: margin,
             doubtful: false,
+            busy_until: Time::START,
         }
     }
 
-    /// Whether a session that takes it now need not leave it soon because its maker ends: one that has ended cannot end again.
+    /// Whether a session may take it now: nothing of its last session can reach it any more, and it need not be left soon because its
+    /// maker ends; one that has ended cannot end again.
     pub fn is_usable(&self, now: Time) -> bool {
-        self.maker_expires_at + Self::MAKER_GRACE <= now
-            || self.maker_expires_at.since(now) > self.maker_margin * 2
+        let maker_is_over = self.maker_expires_at + Self::MAKER_GRACE <= now;
+        let maker_lives = self.maker_expires_at.since(now) > self.maker_margin * 2;
+        self.busy_until <= now && (maker_is_over || maker_lives)
     }
 
     /// When a session that lives on it `since` must have a successor under way with a channel of its own, given how long one settles.

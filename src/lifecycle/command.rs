@@ -81,6 +81,18 @@ pub enum Command {
         /// The whole list of topic ids, combined ones as they are subscribed to.
         topics: Arc<[Box<str>]>,
     },
+    /// Change the topics of a channel whose socket is open. Answered by `Amended` or `AmendRefused`, also when the session has
+    /// lost its socket meanwhile.
+    Amend {
+        /// For whom.
+        session: SessionId,
+        /// On whose authority.
+        token: TokenId,
+        /// Which channel.
+        channel: ChannelId,
+        /// What is to be changed.
+        change: Change,
+    },
     /// Open the socket. Answered by `Connected` or `Refused`; after `Connected`, frames follow until one `Lost`.
     Connect {
         /// For whom.
@@ -117,6 +129,15 @@ pub enum Command {
     },
 }
 
+/// A change of a channel's topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// These join what the channel has.
+    Add(Arc<[Box<str>]>),
+    /// These replace what the channel has.
+    Replace(Arc<[Box<str>]>),
+}
+
 /// What came of a command, or what a socket said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -142,6 +163,8 @@ pub enum Reply {
         topics: Vec<Topic>,
         /// Queues of the configuration that the platform does not know.
         unknown: Vec<String>,
+        /// How many REST calls that took.
+        calls: usize,
     },
     /// The queues could not be listed.
     TopicsRefused {
@@ -184,6 +207,24 @@ pub enum Reply {
         session: SessionId,
         /// Topics that the platform refused; the rest are permitted.
         rejected: Vec<RejectedTopic>,
+    },
+    /// The channel's topics were changed.
+    Amended {
+        /// Whose.
+        session: SessionId,
+        /// On which channel.
+        channel: ChannelId,
+        /// Of what was asked for, the topics that the platform refused.
+        rejected: Vec<RejectedTopic>,
+    },
+    /// The channel's topics were not changed.
+    AmendRefused {
+        /// Whose.
+        session: SessionId,
+        /// On which channel.
+        channel: ChannelId,
+        /// Why, and how long to wait at least.
+        refusal: Refusal,
     },
     /// The socket is open.
     Connected {

@@ -35,6 +35,11 @@ pub struct Config {
     /// How long before expiry a channel is renewed and a token replaced.
     #[serde(with = "humantime_serde")]
     pub renew_before: Duration,
+    /// How many sessions carry each shard at the same time: 1 or 2.
+    pub redundancy: usize,
+    /// How often the queues are listed again, and refused topics asked for again.
+    #[serde(with = "humantime_serde")]
+    pub queues_refresh: Duration,
 }
 
 impl Config {
@@ -62,6 +67,20 @@ impl Config {
                 "keep 0 < backoff_base <= backoff_cap, such as \"500ms\" and \"30s\"",
             ));
         }
+        if !matches!(self.redundancy, 1 | 2) {
+            mistakes.push(Mistake::new(
+                "redundancy",
+                "is neither 1 nor 2",
+                "write 1, or 2 for two sessions on different channels all the time",
+            ));
+        }
+        if self.queues_refresh.is_zero() {
+            mistakes.push(Mistake::new(
+                "queues_refresh",
+                "is zero, so that the queues would be listed without end",
+                "write an interval, such as \"5m\"",
+            ));
+        }
         mistakes
     }
 }
@@ -74,5 +93,11 @@ mod tests {
     fn a_probe_without_a_pause_is_a_mistake() {
         let config = Config { ping_interval: Duration::ZERO, ..super::super::tests::config() };
         assert_eq!(config.mistakes().len(), 1);
+        let config = Config {
+            redundancy: 3,
+            queues_refresh: Duration::ZERO,
+            ..super::super::tests::config()
+        };
+        assert_eq!(config.mistakes().len(), 2);
     }
 }

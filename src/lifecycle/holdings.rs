@@ -4,7 +4,7 @@ use super::channel::Channel;
 use super::machine::{Lifecycle, find};
 use super::session::Session;
 use super::state::State;
-use super::{ChannelId, FoundChannel, Reason, Refusal, SessionId};
+use super::{ChannelId, FoundChannel, Refusal, SessionId};
 use crate::time::Time;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ impl Lifecycle {
     }
 
     /// Whether the channel is one of ours already: a list may name it before the answer that makes it known comes.
-    fn knows(&self, channel: ChannelId) -> bool {
+    pub(super) fn knows(&self, channel: ChannelId) -> bool {
         let held = self.sessions().filter_map(|session| session.channel);
         held.chain(self.retired.iter().copied()).any(|known| known.id == channel)
     }
@@ -69,11 +69,8 @@ impl Lifecycle {
         if let Some(asked) = refusal.retry_after {
             self.rest.close_until(now + asked);
         }
-        self.census.handle_refused(refusal, now, &mut self.rng);
-        if refusal.reason == Reason::Unauthorized {
-            let token = self.login.token(now);
-            self.refuse_token(token, now);
-        }
+        let refused = self.census.handle_refused(refusal, now, &mut self.rng, &mut self.output);
+        self.refuse_token(refused, now);
     }
 
     /// Asks for the list of channels when it is due, and no request for another is under way.

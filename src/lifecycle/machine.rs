@@ -4,26 +4,22 @@ use super::backoff::Backoff;
 use super::budget::Budget;
 use super::census::Census;
 use super::channel::Channel;
+use super::coverage::Coverage;
+use super::listing::Listing;
 use super::login::{Login, Token};
 use super::output::{Note, Output};
-use super::plan::{self, ShardTopics};
+use super::plan::Plan as Topics;
 use super::rebase::Rebase;
 use super::session::Session;
 use super::shard::{Client, Shard};
 use super::state::State;
-use super::{Command, Config, ReadId, Reason, Refusal, Reply, SessionId, ShardId};
+use super::{ChannelId, Command, Config, ReadId, Reason, Refusal, Reply, SessionId};
 use crate::event::Topic;
-use crate::observation::Observation;
 use crate::time::Time;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
-
-/// The shell answers a listing within its own time-outs; many pages may be needed.
-const LISTING_DEADLINE: Duration = Duration::from_secs(300);
-
-/// How soon an empty or refused plan is looked at again.
-const REPLAN: Duration = Duration::from_secs(300);
 
 /// Sockets are opened at most this often, so that sessions lost together do not come back as a herd.
 const HANDSHAKES_MOST: (usize, Duration) = (10, Duration::from_secs(1));
@@ -31,27 +27,29 @@ const HANDSHAKES_MOST: (usize, Duration) = (10, Duration::from_secs(1));
 /// The platform takes 300 REST calls a minute with one token; the rest is for listings.
 const REST_MOST: (usize, Duration) = (240, Duration::from_secs(60));
 
-/// What is known of the topics.
-#[derive(Clone, Copy, Debug)]
-enum Plan {
-    /// They are asked for at `due`, once there is a token; a fresh token only hurries what is parked.
-    Wanted { due: Time, parked: bool },
-    /// They are being asked for.
-    Asked { deadline: Time },
-    /// The shards stand.
-    Made,
-}
-
 /// Keeps one client's subscriptions live.
 ///
 /// Doors: `handle_reply` and `handle_timeout` in, `poll_command`, `poll_note` and `poll_timeout` out. The same seed and the same
 /// inputs give the same outputs.
 #[derive(Debug)]
 pub struct Lifecycle {
-    config: Config,
+    pub(super) config: Config,
     pub(super) login: Login,
-    plan: Plan,
-    plan_backoff: Backoff,
+    pub(super) plan: Listing,
+    pub(super) plan_backoff: Backoff,
+    /// Whether the last listing failed.
+    pub(super) plan_failed: bool,
+    /// What is subscribed to.
+    pub(super) topics: Topics,
+    /// Topics that the last listing lacked.
+    pub(super) leaving: HashSet<Topic>,
+    /// Whether somebody has chosen other topics, and what is listed now should be confirmed soon.
+    pub(super) chosen: bool,
+    /// Whether the listing under way may be of what was chosen before.
+    pub(super) outdated: bool,
+    /// Queues of the configuration that the last listing lacked.
+    pub(super) unknown: BTreeSet<String>,
+    /// The legs of all shards, leg by leg.
     pub(super) shards: Vec<Shard>,
     /// The last session's number.
     sessions: u64,
@@ -72,8 +70,14 @@ impl Lifecycle {
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
             login: Login::new(&config),
-            plan: Plan::Wanted { due: Time::START, parked: false },
+            plan: Listing::default(),
             plan_backoff: Backoff::new(&config),
+            plan_failed: false,
+            topics: Topics::default(),
+            leaving: HashSet::new(),
+            chosen: false,
+            outdated: false,
+            unknown: BTreeSet::new(),
             shards: Vec::new(),
             sessions: 0,
             retired: Vec::new(),
@@ -103,12 +107,9 @@ impl Lifecycle {
         if self.closed {
             return None;
         }
-        let plan = match self.plan {
-            // Without a token the login's own deadline is what to wait for.
-            Plan::Wanted { due, .. } => self.login.token(due).map(|_| due),
-            Plan::Asked { deadline } => Some(deadline),
-            Plan::Made => None,
-        };
+        // Without a token the login's own deadline is what to wait for.
+        let may_ask = |due: &Time| self.plan.is_asked() || self.login.token(*due).is_some();
+        let plan = self.plan.poll_timeout().filter(may_ask);
         let shards = self.shards.iter().filter_map(|shard| shard.poll_timeout(&self.config));
         // Without a token the login's own deadline is what to wait for.
         let asked = [self.census.poll_timeout(), self.rebase.poll_timeout()];
@@ -118,13 +119,19 @@ impl Lifecycle {
 
     /// Whether every topic of the plan is delivered by a session.
     pub fn is_covered(&self) -> bool {
-        !self.shards.is_empty() && self.shards.iter().all(Shard::is_covered)
+        let coverage = &self.output.coverage;
+        !coverage.is_empty() && coverage.values().all(Coverage::is_covered)
     }
 
     /// The last frame of the shard that has been silent for longest; `None` before the first.
     pub fn heard_at(&self) -> Option<Time> {
-        let newest = |shard: &Shard| shard.sessions().iter().map(|s| s.heard_at).max().flatten();
-        self.shards.iter().map(newest).min().flatten()
+        let mut newest: BTreeMap<_, Option<Time>> = BTreeMap::new();
+        for shard in &self.shards {
+            let heard = shard.sessions().iter().map(|session| session.heard_at).max().flatten();
+            let of_shard = newest.entry(shard.place().shard).or_default();
+            *of_shard = heard.max(*of_shard);
+        }
+        newest.into_values().min().flatten()
     }
 
     /// Every session, shard by shard, oldest first.
@@ -142,9 +149,14 @@ impl Lifecycle {
         [self.rest.used(now), self.handshakes.used(now)]
     }
 
-    /// How many shards the topics take; 0 until the topics are known.
-    pub fn shards(&self) -> u16 {
-        u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
+    /// The numbers of the shards that the topics take; none until the topics are known.
+    pub fn shards(&self) -> impl Iterator<Item = u16> {
+        self.output.coverage.keys().map(|shard| shard.0)
+    }
+
+    /// What is subscribed to, and how it is divided.
+    pub const fn topics(&self) -> &Topics {
+        &self.topics
     }
 
     /// How many channels the platform holds for us, those included that we cannot name.
@@ -157,11 +169,6 @@ impl Lifecycle {
             session.channel.is_some() || matches!(session.state, State::Opening { .. })
         };
         self.retired.len() + self.sessions().filter(|session| held(session)).count()
-    }
-
-    /// A shard's topics, as they are subscribed to.
-    pub fn topics_of(&self, shard: ShardId) -> Option<&ShardTopics> {
-        self.shards.get(usize::from(shard.0)).map(Shard::topics)
     }
 
     /// A gap of these topics has ended: REST is asked for what it can show of them.
@@ -203,6 +210,15 @@ impl Lifecycle {
         self.step(now);
     }
 
+    /// A person has chosen other topics: they are listed at once.
+    pub fn handle_chosen(&mut self, now: Time) {
+        if self.closed {
+            return;
+        }
+        self.choose(now);
+        self.step(now);
+    }
+
     /// Closes every session; nothing is opened again.
     pub fn close(&mut self) {
         self.closed = true;
@@ -230,10 +246,12 @@ impl Lifecycle {
             Reply::SecretChanged { secret } => {
                 self.login.handle_secret(secret, now, &mut self.rng);
             }
-            // An answer that comes after the deadline, when another has made the plan, says nothing new.
-            Reply::TopicsListed { .. } | Reply::TopicsRefused { .. }
-                if matches!(self.plan, Plan::Made) => {}
-            Reply::TopicsListed { topics, unknown } => self.handle_topics(&topics, unknown, now),
+            // An answer that comes after the deadline is nobody's.
+            Reply::TopicsListed { .. } | Reply::TopicsRefused { .. } if !self.plan.is_asked() => {}
+            Reply::TopicsListed { topics, unknown, calls } => {
+                (1..calls).for_each(|_| self.rest.spend(now));
+                self.handle_topics(&topics, unknown, now);
+            }
             Reply::TopicsRefused { refusal } => self.handle_topics_refused(&refusal, now),
             Reply::ChannelOpened { .. }
             | Reply::Subscribed { .. }
@@ -241,6 +259,15 @@ impl Lifecycle {
             | Reply::Refused { .. }
             | Reply::Heard { .. }
             | Reply::Lost { .. } => self.handle_session(reply, now),
+            Reply::Amended { session, channel, rejected } => {
+                let session = find(&mut self.shards, session).filter(|own| own.holds(channel));
+                if let Some(session) = session {
+                    session.handle_amended(&rejected, &mut self.output);
+                }
+            }
+            Reply::AmendRefused { session, channel, refusal } => {
+                self.handle_amend_refused(session, channel, &refusal, now);
+            }
             Reply::ChannelsListed { found, total } => self.handle_listed(&found, total, now),
             Reply::ChannelsRefused { refusal } => self.handle_unlisted(&refusal, now),
             Reply::Allowance { allowed, left, resets_in } => {
@@ -257,12 +284,8 @@ impl Lifecycle {
         }
         self.login.handle_timeout(now, &mut self.rng, &mut self.output);
         self.rebase.handle_timeout(now, &mut self.rng, &mut self.output);
-        if let Plan::Asked { deadline } = self.plan
-            && deadline <= now
-        {
-            let detail = format!("no list of topics within {LISTING_DEADLINE:?}");
-            let refusal = Refusal { reason: Reason::Timeout, retry_after: None, detail };
-            self.handle_topics_refused(&refusal, now);
+        if let Some(overdue) = self.plan.overdue(now) {
+            self.handle_topics_refused(&overdue, now);
         }
         if let Some(overdue) = self.census.overdue(now) {
             self.handle_unlisted(&overdue, now);
@@ -290,11 +313,8 @@ impl Lifecycle {
                 None
             }
             Reply::Subscribed { session, rejected } => {
-                for super::RejectedTopic { topic, reason } in rejected {
-                    output.observe(Observation::TopicRejected { topic, reason });
-                }
                 self.with_shard(session, now, |shard, client, output| {
-                    shard.handle_subscribed(session, client, now, output);
+                    shard.handle_subscribed(session, &rejected, client, now, output);
                 });
                 None
             }
@@ -345,10 +365,28 @@ impl Lifecycle {
             | Reply::SecretChanged { .. }
             | Reply::TopicsListed { .. }
             | Reply::TopicsRefused { .. }
+            | Reply::Amended { .. }
+            | Reply::AmendRefused { .. }
             | Reply::ChannelsListed { .. }
             | Reply::ChannelsRefused { .. }
             | Reply::Allowance { .. } => None,
         };
+        self.refuse_token(refused, now);
+    }
+
+    fn handle_amend_refused(
+        &mut self,
+        session: SessionId,
+        channel: ChannelId,
+        refusal: &Refusal,
+        now: Time,
+    ) {
+        if let Some(asked) = refusal.retry_after {
+            self.rest.close_until(now + asked);
+        }
+        let (rng, output) = (&mut self.rng, &mut self.output);
+        let session = find(&mut self.shards, session).filter(|own| own.holds(channel));
+        let refused = session.and_then(|own| own.handle_amend_refused(refusal, now, rng, output));
         self.refuse_token(refused, now);
     }
 
@@ -359,45 +397,6 @@ impl Lifecycle {
         });
     }
 
-    fn handle_topics(&mut self, topics: &[Topic], unknown: Vec<String>, now: Time) {
-        for queue in unknown {
-            self.output.observe(Observation::QueueUnknown { queue });
-        }
-        self.plan = Plan::Wanted { due: now + REPLAN, parked: true };
-        match plan::plan(topics) {
-            Ok(shards) if shards.is_empty() => {}
-            Ok(shards) => {
-                self.plan = Plan::Made;
-                let (topics, count) = (topics.len(), shards.len());
-                self.output.observe(Observation::PlanMade { topics, shards: count });
-                let ids = (0..).map(ShardId);
-                let config = &self.config;
-                let shard = |(id, topics)| Shard::new(id, topics, config);
-                self.shards = ids.zip(shards).map(shard).collect();
-            }
-            Err(refused) => self.output.notes.push_back(Note::Misplanned(refused)),
-        }
-    }
-
-    fn handle_topics_refused(&mut self, refusal: &Refusal, now: Time) {
-        let wait = self.plan_backoff.next(refusal.retry_after, &mut self.rng);
-        let parked = refusal.reason.answer() == super::Answer::Park;
-        let wait = if parked { wait.max(REPLAN) } else { wait };
-        self.plan = Plan::Wanted { due: now + wait, parked };
-        if let Some(asked) = refusal.retry_after {
-            self.rest.close_until(now + asked);
-        }
-        self.output.observe(Observation::PlanRefused {
-            reason: refusal.reason.as_str(),
-            detail: refusal.detail.clone(),
-            retry_in: wait,
-        });
-        if refusal.reason == Reason::Unauthorized {
-            let token = self.login.token(now);
-            self.refuse_token(token, now);
-        }
-    }
-
     pub(super) fn refuse_token(&mut self, token: Option<Token>, now: Time) {
         if let Some(token) = token {
             self.login.invalidate(token.id, now, &mut self.rng);
@@ -406,9 +405,7 @@ impl Lifecycle {
 
     /// A fresh token may mend what waiting does not.
     fn wake(&mut self, now: Time) {
-        if let Plan::Wanted { due, parked: true } = &mut self.plan {
-            *due = now.min(*due);
-        }
+        self.plan.wake(now);
         self.rebase.wake();
         for shard in &mut self.shards {
             shard.wake(now);
@@ -416,17 +413,8 @@ impl Lifecycle {
     }
 
     fn step(&mut self, now: Time) {
-        if let (Plan::Wanted { due, parked }, Some(token)) = (self.plan, self.login.token(now))
-            && due <= now
-        {
-            let allowed = self.rest.next(now);
-            if allowed > now {
-                self.plan = Plan::Wanted { due: allowed, parked };
-                return;
-            }
-            self.rest.spend(now);
-            self.plan = Plan::Asked { deadline: now + LISTING_DEADLINE };
-            self.output.command(Command::ListTopics { token: token.id });
+        if !self.list_topics(now) {
+            return;
         }
         self.count_channels(now);
         for at in 0..self.shards.len() {

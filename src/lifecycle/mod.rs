@@ -9,13 +9,17 @@
 //!                                        └─ Rebase   what REST is asked after a gap
 //! ```
 
+mod amend;
 mod backoff;
 mod budget;
 mod census;
 mod channel;
 mod command;
 mod config;
+mod coverage;
 mod holdings;
+mod kept;
+mod listing;
 mod login;
 mod machine;
 mod output;
@@ -31,14 +35,15 @@ mod tests;
 
 pub use backoff::Backoff;
 pub use command::{
-    ChannelId, Command, FoundChannel, Heard, Reason, Refusal, RejectedTopic, Reply, SecretVersion,
-    SessionId, ShardId, TokenId,
+    Change, ChannelId, Command, FoundChannel, Heard, Reason, Refusal, RejectedTopic, Reply,
+    SecretVersion, SessionId, ShardId, TokenId,
 };
 pub use config::Config;
+pub use kept::KeptChannel;
 pub use login::{Login, Token};
 pub use machine::Lifecycle;
 pub use output::Note;
-pub use plan::{CHANNELS_PER_CLIENT, ShardTopics, TOPICS_PER_CHANNEL, TooMany, plan};
+pub use plan::{CHANNELS_PER_CLIENT, Plan, ShardTopics, TOPICS_PER_CHANNEL, TooMany, expand};
 pub use reasons::{Answer, Call};
 pub use rebase::{ReadId, ReadTopics, Snapshot};
 pub use rotation::Trigger;

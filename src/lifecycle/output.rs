@@ -1,9 +1,10 @@
 //! What leaves the lifecycle: commands for the shell and notes for people.
 
+use super::coverage::{Coverage, Finding};
 use super::{Command, Reason, ShardId};
 use crate::observation::Observation;
 use crate::time::Time;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Something to be told.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +60,16 @@ pub enum Note {
 pub struct Output {
     pub(super) commands: VecDeque<Command>,
     pub(super) notes: VecDeque<Note>,
+    /// What the legs of each shard missed: what all of them did is a gap, and told.
+    pub(super) coverage: BTreeMap<ShardId, Coverage>,
+}
+
+/// One of a shard's legs: its shard, its place among them, and how many topics it carries.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub shard: ShardId,
+    pub leg: usize,
+    pub topics: usize,
 }
 
 impl Output {
@@ -68,5 +79,57 @@ impl Output {
 
     pub(super) fn observe(&mut self, observation: Observation) {
         self.notes.push_back(Note::Observed(observation));
+    }
+
+    /// A leg that delivered does so no more; `from` is its last frame.
+    pub(super) fn lost(&mut self, place: Place, from: Time, cause: Reason) {
+        if let Some(coverage) = self.coverage.get_mut(&place.shard) {
+            let findings = coverage.lost(place.leg, from, cause);
+            self.tell(place, findings);
+        }
+    }
+
+    /// A leg missed something, as is found out now.
+    pub(super) fn missed(&mut self, place: Place, from: Time, to: Time, cause: Reason) {
+        if let Some(coverage) = self.coverage.get_mut(&place.shard) {
+            let findings = coverage.missed(place.leg, from, to, cause);
+            self.tell(place, findings);
+        }
+    }
+
+    /// A leg delivers.
+    pub(super) fn back(&mut self, place: Place, to: Time, action: &'static str) {
+        let Some(coverage) = self.coverage.get_mut(&place.shard) else { return };
+        let was_covered = coverage.is_covered();
+        let shard = place.shard;
+        if coverage.back(place.leg, to).is_some() {
+            self.notes.push_back(Note::GapClosed { shard, to, action });
+        } else if !was_covered {
+            self.notes.push_back(Note::Covered { shard, at: to });
+        }
+    }
+
+    /// A leg that delivers was alive then.
+    pub(super) fn proven(&mut self, place: Place, until: Time) {
+        if let Some(coverage) = self.coverage.get_mut(&place.shard) {
+            coverage.proven(place.leg, until);
+        }
+    }
+
+    fn tell(&mut self, place: Place, findings: Vec<Finding>) {
+        let Place { shard, topics, .. } = place;
+        for finding in findings {
+            match finding {
+                Finding::Opened { from, cause } => {
+                    self.notes.push_back(Note::GapOpened { shard, cause, from, topics });
+                }
+                Finding::Missed { from, to, cause } => {
+                    self.notes.push_back(Note::GapOpened { shard, cause, from, topics });
+                    let action = "resubscribed";
+                    self.notes.push_back(Note::GapClosed { shard, to, action });
+                }
+                Finding::Closed => {}
+            }
+        }
     }
 }

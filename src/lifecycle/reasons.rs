@@ -72,9 +72,10 @@ impl Reason {
         self.answer() == Answer::NewChannel
     }
 
-    /// Whether a request that ended so may have been carried out all the same.
+    /// Whether a request that ended so may have been carried out all the same: not where it was refused, nor where it never left.
     pub const fn may_have_been_done(self) -> bool {
-        !matches!(self, Self::Unauthorized | Self::Forbidden | Self::Throttled)
+        use Reason::{Dns, Forbidden, Proxy, Throttled, Tls, Unauthorized, Unreachable};
+        !matches!(self, Unauthorized | Forbidden | Throttled | Unreachable | Dns | Proxy | Tls)
     }
 
     /// The table: each way in which a session ends or an attempt fails, and what is done next.
@@ -156,6 +157,18 @@ mod tests {
     fn the_page_on_the_lifecycle_has_these_tables() {
         let tables = tables();
         assert!(PAGE.contains(&tables), "docs/lifecycle.md must hold:\n{tables}");
+    }
+
+    #[test]
+    fn only_a_request_that_may_have_reached_the_platform_leaves_a_doubt() {
+        let doubtful: Vec<Reason> =
+            Reason::ALL.into_iter().filter(|reason| reason.may_have_been_done()).collect();
+        for never_left in [Reason::Unreachable, Reason::Dns, Reason::Proxy, Reason::Tls] {
+            assert!(!doubtful.contains(&never_left), "{never_left}");
+        }
+        for left in [Reason::Timeout, Reason::Cut, Reason::Unavailable, Reason::Unexpected] {
+            assert!(doubtful.contains(&left), "{left}");
+        }
     }
 
     #[test]

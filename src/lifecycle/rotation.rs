@@ -22,14 +22,22 @@ pub enum Trigger {
     Token,
     /// The channel's life, or that of the token that made it, comes to its end.
     Channel,
+    /// The same topics are subscribed to in another form.
+    Topics,
     /// A person asked for it.
     Operator,
 }
 
 impl Trigger {
     /// All triggers.
-    pub const ALL: [Self; 5] =
-        [Self::ClosingNotice, Self::Secret, Self::Token, Self::Channel, Self::Operator];
+    pub const ALL: [Self; 6] = [
+        Self::ClosingNotice,
+        Self::Secret,
+        Self::Token,
+        Self::Channel,
+        Self::Topics,
+        Self::Operator,
+    ];
 
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
@@ -38,6 +46,7 @@ impl Trigger {
             Self::Secret => "secret",
             Self::Token => "token_expiry",
             Self::Channel => "channel_expiry",
+            Self::Topics => "topics",
             Self::Operator => "operator",
         }
     }

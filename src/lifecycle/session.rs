@@ -4,10 +4,11 @@
 //! Subscribing when it has a channel, to Opening when it has a token. A session knows nothing of its siblings: who succeeds
 //! whom is the shard's business.
 
+use super::amend::Carried;
 use super::backoff::Backoff;
 use super::channel::Channel;
 use super::login::Token;
-use super::output::Output;
+use super::output::{Output, Place};
 use super::reasons::Answer;
 use super::state::State;
 use super::{Command, Config, Heard, Reason, Refusal, SessionId, ShardId};
@@ -32,6 +33,8 @@ pub struct Session {
     pub id: SessionId,
     /// Whose topics it carries.
     pub shard: ShardId,
+    /// Which of the shard's legs it belongs to, from 0.
+    pub leg: usize,
     /// Where it is.
     pub state: State,
     /// When it came there.
@@ -46,6 +49,10 @@ pub struct Session {
     pub proven: bool,
     /// Whether it became live by a new socket on the channel it had.
     pub resumed: bool,
+    /// What its channel was given.
+    pub carried: Carried,
+    /// The edition of the shard's topics that it was made for.
+    pub edition: u32,
     /// The token it was last subscribed with.
     pub token: Option<Token>,
     /// The last frame of whatever kind.
@@ -57,7 +64,7 @@ pub struct Session {
     /// Why it last ceased to deliver.
     pub loss: Option<Reason>,
     /// When a successor came to live, while nothing was heard since: it may have been dead before that.
-    doubt: Option<Time>,
+    pub(super) doubt: Option<Time>,
     /// How often it failed since it was made.
     pub failures: u32,
     /// The last failure in words; never a secret.
@@ -69,10 +76,13 @@ pub struct Session {
 
 impl Session {
     /// A session that takes its first step at once.
-    pub fn new(id: SessionId, shard: ShardId, config: &Config, now: Time) -> Self {
+    pub fn new(id: SessionId, place: Place, edition: u32, config: &Config, now: Time) -> Self {
         Self {
             id,
-            shard,
+            shard: place.shard,
+            leg: place.leg,
+            carried: Carried::new(config),
+            edition,
             state: State::Waiting { until: now, parked: false },
             entered: now,
             channel: None,
@@ -96,6 +106,11 @@ impl Session {
     /// Whether notifications reach us through it for certain.
     pub const fn delivers(&self) -> bool {
         matches!(self.state, State::Live { .. } | State::Draining { .. })
+    }
+
+    /// Whether that is its channel.
+    pub fn holds(&self, channel: super::ChannelId) -> bool {
+        self.channel.is_some_and(|own| own.id == channel)
     }
 
     /// Whether its socket is open.
@@ -198,6 +213,7 @@ impl Session {
         self.channel = Some(channel);
         self.token = Some(token);
         (self.subscribed, self.proven) = (false, false);
+        self.carried.give(topics);
         self.enter(State::Subscribing { deadline: now + DEADLINE }, now, output);
         output.command(Command::Subscribe {
             session: self.id,
@@ -440,6 +456,29 @@ impl Session {
     /// Waits because something is not allowed yet; nothing failed.
     pub fn hold(&mut self, until: Time, now: Time, output: &mut Output) {
         self.enter(State::Waiting { until, parked: false }, now, output);
+    }
+
+    /// Waits for a channel, and says so once where it is `told`.
+    pub fn hold_for(
+        &mut self,
+        words: String,
+        told: bool,
+        until: Time,
+        now: Time,
+        output: &mut Output,
+    ) {
+        if told && self.last_words.as_ref() != Some(&words) {
+            let (session, shard, detail) = (self.id.to_string(), self.shard.0, words.clone());
+            output.observe(Observation::ChannelAwaited { session, shard, detail });
+        }
+        self.last_words = Some(words);
+        self.hold(until, now, output);
+    }
+
+    /// Its channel, for others to use once nothing of this session can reach it any more.
+    pub fn into_channel(self) -> Option<Channel> {
+        let busy_until = self.busy_until().unwrap_or(Time::START);
+        self.channel.map(|channel| Channel { busy_until, ..channel })
     }
 
     /// Looks again now at what waiting alone does not mend.

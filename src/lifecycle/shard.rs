@@ -1,22 +1,25 @@
-//! One slice of the topics: kept covered by one session, or by two while one succeeds the other.
+//! One leg of a slice of the topics: kept covered by one session, or by two while one succeeds the other. In redundant mode a
+//! slice has two legs, which know nothing of each other.
 //!
-//! The shard decides who succeeds whom, and knows when nobody delivers. Rules, looked at after every input:
+//! The leg decides who succeeds whom, and knows when nobody delivers. Rules, looked at after every input:
 //! 1. Without a session, one is started.
 //! 2. When the newest live session has a reason to be replaced and no younger one is at work, a successor is started.
 //! 3. When a session becomes live, the older ones drain, or are dropped where they have no socket. One that drains returns to
 //!    live should its successor be lost.
-//! 4. When the last delivering session is lost, a gap opens at its last frame; when one delivers again, the gap closes.
+//! 4. When the last delivering session is lost, an outage begins at its last frame; when one delivers again, it ends. What all legs
+//!    of the slice missed is a gap (`coverage`).
+//! 5. A live session whose topics are not those that are wanted is given the difference (`amend`).
 
 use super::budget::Budget;
 use super::census::Census;
 use super::channel::Channel;
 use super::login::Token;
-use super::output::{Note, Output};
+use super::output::{Output, Place};
 use super::plan::{CHANNELS_PER_CLIENT, ShardTopics};
 use super::rotation::{Rotations, Trigger};
 use super::session::Session;
 use super::state::State;
-use super::{Command, Config, Reason, SessionId, ShardId};
+use super::{Command, Config, Reason, SessionId};
 use crate::time::Time;
 use rand::rngs::StdRng;
 use std::time::Duration;
@@ -59,9 +62,9 @@ pub struct Client<'a> {
 }
 
 impl Client<'_> {
-    fn new_session(&mut self, shard: ShardId, now: Time) -> Session {
+    fn new_session(&mut self, place: Place, edition: u32, now: Time) -> Session {
         *self.sessions += 1;
-        Session::new(SessionId(*self.sessions), shard, self.config, now)
+        Session::new(SessionId(*self.sessions), place, edition, self.config, now)
     }
 
     /// A retired channel that will outlive its next use.
@@ -80,8 +83,9 @@ impl Client<'_> {
     }
 
     /// A retired channel that may be gone: its first use tells.
-    fn take_doubtful(&mut self) -> Option<Channel> {
-        let doubtful = self.retired.iter().position(|channel| channel.doubtful)?;
+    fn take_doubtful(&mut self, now: Time) -> Option<Channel> {
+        let doubtful = |channel: &Channel| channel.doubtful && channel.busy_until <= now;
+        let doubtful = self.retired.iter().position(doubtful)?;
         Some(self.retired.remove(doubtful))
     }
 
@@ -95,33 +99,39 @@ impl Client<'_> {
     }
 }
 
-/// One slice of the topics and its sessions.
+/// One leg of a slice of the topics, and its sessions.
 #[derive(Clone, Debug)]
 pub struct Shard {
-    id: ShardId,
+    place: Place,
     topics: ShardTopics,
+    /// Counts the forms in which the topics were subscribed to.
+    edition: u32,
     /// Oldest first. More than one only while a successor is made or a predecessor drains.
     sessions: Vec<Session>,
-    /// Whether a session delivers; the beginning, before the first one did, is no gap.
+    /// Whether a session delivers.
     covered: bool,
-    gap: bool,
     rotations: Rotations,
     /// Whether a person asked for a rotation that has not begun.
     asked: bool,
 }
 
 impl Shard {
-    /// A shard that starts its first session at the next step.
-    pub fn new(id: ShardId, topics: ShardTopics, config: &Config) -> Self {
+    /// A leg that starts its first session at the next step.
+    pub fn new(place: Place, topics: ShardTopics, config: &Config) -> Self {
         Self {
-            id,
+            place,
             topics,
+            edition: 0,
             sessions: Vec::new(),
             covered: false,
-            gap: false,
-            rotations: Rotations::new(id, config),
+            rotations: Rotations::new(place.shard, config),
             asked: false,
         }
+    }
+
+    /// Which leg of which shard it is.
+    pub const fn place(&self) -> Place {
+        self.place
     }
 
     /// Replaces its session at the next step that allows it.
@@ -132,6 +142,26 @@ impl Shard {
     /// Its topics, as they are subscribed to.
     pub const fn topics(&self) -> &ShardTopics {
         &self.topics
+    }
+
+    /// From now on these are wanted, `count` topics by themselves. `recombined` says that those which stay are subscribed to in
+    /// another form: then a successor takes them, since nobody knows whether the platform changes them over without a moment between.
+    pub fn want(&mut self, topics: ShardTopics, count: usize, recombined: bool) {
+        self.place.topics = count;
+        self.topics = topics;
+        self.edition += u32::from(recombined);
+    }
+
+    /// Asks again for the topics that the platform refused.
+    pub fn ask_again(&mut self) {
+        for session in &mut self.sessions {
+            session.ask_again();
+        }
+    }
+
+    /// Closes every session, and hands out the channels that the platform still knows.
+    pub fn dissolve(&mut self, output: &mut Output) -> Vec<Channel> {
+        self.close_sessions(output)
     }
 
     /// Looks again now at what waiting alone does not mend.
@@ -151,11 +181,6 @@ impl Shard {
         self.sessions.iter_mut().find(|session| session.id == id)
     }
 
-    /// Whether a session delivers.
-    pub const fn is_covered(&self) -> bool {
-        self.covered
-    }
-
     /// When something is due.
     pub fn poll_timeout(&self, config: &Config) -> Option<Time> {
         let sessions = self.sessions.iter().filter_map(|session| session.poll_timeout(config));
@@ -166,7 +191,12 @@ impl Shard {
             let at = if asked { Some(Time::START) } else { ages_at(newest, config) };
             at.map(|at| at.max(self.rotations.not_before()))
         });
-        sessions.chain(rotates).min()
+        let amends = self.sessions.iter().filter_map(|session| self.amends_at(session));
+        sessions.chain(amends).chain(rotates).min()
+    }
+
+    fn amends_at(&self, session: &Session) -> Option<Time> {
+        session.amends_at(&self.topics).filter(|_| session.edition == self.edition)
     }
 
     /// Applies the rules. Called after every input and at every deadline.
@@ -179,8 +209,13 @@ impl Shard {
         self.start_successor(client, now, output);
         for at in 0..self.sessions.len() {
             if self.sessions[at].is_due(now) {
+                if !self.sessions[at].subscribed {
+                    self.sessions[at].edition = self.edition;
+                }
                 let patient = self.is_patient(at, client.config, now);
                 advance(&mut self.sessions[at], &self.topics, patient, client, now, output);
+            } else if self.amends_at(&self.sessions[at]).is_some() {
+                self.sessions[at].amend(&self.topics, client.token, client.rest, now, output);
             }
         }
     }
@@ -196,6 +231,7 @@ impl Shard {
     pub fn handle_subscribed(
         &mut self,
         id: SessionId,
+        rejected: &[super::RejectedTopic],
         client: &mut Client<'_>,
         now: Time,
         output: &mut Output,
@@ -205,15 +241,21 @@ impl Shard {
             .filter(|session| matches!(session.state, State::Subscribing { .. }))
         {
             session.handle_subscribed(now);
+            session.note_subscribed(rejected, output);
             connect(session, client, now, output);
         }
     }
 
     /// Closes every session, for good.
     pub fn close(&mut self, output: &mut Output) {
-        for session in self.sessions.drain(..) {
+        self.close_sessions(output);
+    }
+
+    fn close_sessions(&mut self, output: &mut Output) -> Vec<Channel> {
+        let closed = self.sessions.drain(..).inspect(|session| {
             output.command(Command::Close { session: session.id });
-        }
+        });
+        closed.filter_map(|session| session.into_channel()).collect()
     }
 
     /// Removes a session that is not needed any more, as its successor delivers. What it missed before that, is a gap.
@@ -233,7 +275,9 @@ impl Shard {
         self.tell_missed(session.take_missed(), reason, output);
         client.retired.extend(session.left.take());
         let doubtful = reason.ends_channel();
-        client.retired.extend(session.channel.map(|channel| Channel { doubtful, ..channel }));
+        client
+            .retired
+            .extend(session.into_channel().map(|channel| Channel { doubtful, ..channel }));
         self.rotations.look(&self.sessions, now, client.rng, output);
     }
 
@@ -278,12 +322,10 @@ impl Shard {
         }
     }
 
-    /// A gap that is over when it is found out.
+    /// What the leg missed although a successor took over.
     fn tell_missed(&self, missed: Option<(Time, Time)>, cause: Reason, output: &mut Output) {
         if let Some((from, to)) = missed {
-            let (shard, topics) = (self.id, self.topics.len());
-            output.notes.push_back(Note::GapOpened { shard, cause, from, topics });
-            output.notes.push_back(Note::GapClosed { shard, to, action: "resubscribed" });
+            output.missed(self.place, from, to, cause);
         }
     }
 
@@ -293,30 +335,31 @@ impl Shard {
             (true, None) => {
                 let delivered = self.sessions.iter().filter(|session| session.loss.is_some());
                 let lost = delivered.max_by_key(|session| session.heard_at);
-                output.notes.push_back(Note::GapOpened {
-                    shard: self.id,
-                    cause: lost.and_then(|session| session.loss).unwrap_or(Reason::Cut),
-                    from: lost.and_then(|session| session.heard_at).unwrap_or(now),
-                    topics: self.topics.len(),
-                });
-                (self.covered, self.gap) = (false, true);
+                let from = lost.and_then(|session| session.heard_at).unwrap_or(now);
+                let cause = lost.and_then(|session| session.loss).unwrap_or(Reason::Cut);
+                self.covered = false;
+                output.lost(self.place, from, cause);
             }
             (false, Some(session)) => {
-                if self.gap {
-                    let action = if session.resumed { "resumed" } else { "resubscribed" };
-                    output.notes.push_back(Note::GapClosed { shard: self.id, to: now, action });
-                } else {
-                    output.notes.push_back(Note::Covered { shard: self.id, at: now });
-                }
-                (self.covered, self.gap) = (true, false);
+                let action = if session.resumed { "resumed" } else { "resubscribed" };
+                self.covered = true;
+                output.back(self.place, now, action);
             }
-            (true, Some(_)) | (false, None) => {}
+            (true, Some(session)) => {
+                // A predecessor that is in doubt may turn out to have been dead since its last frame.
+                let doubted = self.sessions.iter().filter(|session| session.doubt.is_some());
+                let doubted = doubted.filter_map(|session| session.heard_at).min();
+                if let Some(until) = session.heard_at.min(doubted.or(session.heard_at)) {
+                    output.proven(self.place, until);
+                }
+            }
+            (false, None) => {}
         }
     }
 
     fn start_successor(&mut self, client: &mut Client<'_>, now: Time, output: &mut Output) {
         let Some(newest) = self.sessions.last() else {
-            let session = client.new_session(self.id, now);
+            let session = client.new_session(self.place, self.edition, now);
             self.sessions.push(session);
             return;
         };
@@ -324,10 +367,11 @@ impl Shard {
             && self.sessions.len() < SESSIONS_MAX
             && self.rotations.not_before() <= now;
         let asked = self.asked.then_some(Trigger::Operator);
-        let Some(trigger) = due(newest, client, now).or(asked).filter(|_| may) else {
+        let Some(trigger) = due(newest, self.edition, client, now).or(asked).filter(|_| may) else {
             return;
         };
-        let session = client.new_session(self.id, now);
+        let mut session = client.new_session(self.place, self.edition, now);
+        session.know_refused(newest);
         self.asked = false;
         self.rotations.begin(trigger, newest, session.id, client.config, now, output);
         self.sessions.push(session);
@@ -347,7 +391,7 @@ fn ages_at(session: &Session, config: &Config) -> Option<Time> {
 }
 
 /// Why the newest session should be replaced, if it should.
-fn due(newest: &Session, client: &Client<'_>, now: Time) -> Option<Trigger> {
+fn due(newest: &Session, edition: u32, client: &Client<'_>, now: Time) -> Option<Trigger> {
     if newest.noticed.is_some() {
         return Some(Trigger::ClosingNotice);
     }
@@ -358,6 +402,9 @@ fn due(newest: &Session, client: &Client<'_>, now: Time) -> Option<Trigger> {
         if fresh.id != used.id {
             return Some(Trigger::Token);
         }
+    }
+    if newest.edition != edition {
+        return Some(Trigger::Topics);
     }
     ages_at(newest, client.config).is_some_and(|at| at <= now).then_some(Trigger::Channel)
 }
@@ -388,7 +435,7 @@ fn advance(
     }
     let mut channel = session.channel.or_else(|| client.take_retired(now, output));
     if channel.is_none() && !client.may_open(patient, now) {
-        channel = client.take_doubtful();
+        channel = client.take_doubtful(now);
     }
     match channel {
         Some(channel) => {
@@ -401,8 +448,15 @@ fn advance(
             session.open(token, now, output);
         }
         // One more might silently evict a sibling; a retired one becomes usable, or the platform drops one.
-        None if client.census.is_certain() => session.hold(now + NO_CHANNEL_WAIT, now, output),
-        None => session.hold(now + CENSUS_WAIT, now, output),
+        None if client.census.is_certain() => {
+            let count = client.channels + client.census.strangers(now);
+            let words = format!("no channel to be had: {count} of {CHANNELS_PER_CLIENT} are taken");
+            session.hold_for(words, !patient, now + NO_CHANNEL_WAIT, now, output);
+        }
+        None => {
+            let words = "the list of channels is awaited: one may have been made".to_owned();
+            session.hold_for(words, false, now + CENSUS_WAIT, now, output);
+        }
     }
 }
 

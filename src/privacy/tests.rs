@@ -277,3 +277,12 @@ proptest! {
         prop_assert_eq!(serde_json::from_slice::<Value>(&shown).unwrap(), without_a(body));
     }
 }
+
+#[test]
+fn no_peer_makes_it_remember_without_end() {
+    let mut privacy = Privacy::new(&personal(), key());
+    for number in 0..2 * super::FOUND_MAX {
+        privacy.apply(&Topic::new(&format!("v2.made.up.{number}")), Bytes::from_static(b"{}"));
+    }
+    assert_eq!(privacy.found.len(), super::FOUND_MAX);
+}

@@ -9,7 +9,7 @@ mod feed;
 mod ledger;
 mod sequencer;
 
-pub use arbiter::{Arbiter, Leg, Verdict};
+pub use arbiter::{Arbiter, Leg, Score, Verdict};
 pub use config::{Config, Watch};
 pub use cover::{Cover, Interval};
 pub use feed::{Feed, Suspicion};

@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{Layer, Registry};
+use tracing_subscriber::{Layer, Registry, reload};
 
 /// The `[log]` table.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -85,11 +85,28 @@ fn may_show(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("tieline") || *metadata.level() <= Level::INFO
 }
 
+/// Changes which lines are written, while they are.
+#[derive(Clone, Debug)]
+pub struct Knob(reload::Handle<EnvFilter, Registry>);
+
+impl Knob {
+    /// From now on lines are written as `config.level` says.
+    ///
+    /// # Errors
+    /// A `Mistake` when the filter cannot be read, or when no lines are written any more; then nothing has changed.
+    pub fn turn(&self, config: &Config) -> Result<(), Mistake> {
+        self.0.reload(config.filter()?).map_err(|error| {
+            let problem = format!("cannot take effect: {error}");
+            Mistake::new("level", problem, "restart the process")
+        })
+    }
+}
+
 /// Begins to write log lines to standard error, for the whole process and until its end.
 ///
 /// # Errors
 /// A `Mistake` when the filter cannot be read, or when lines are already written somewhere.
-pub fn init(config: &Config) -> Result<(), Mistake> {
+pub fn init(config: &Config) -> Result<Knob, Mistake> {
     let terminal = std::io::stderr().is_terminal();
     let human = match config.format {
         Format::Auto => terminal,
@@ -104,13 +121,13 @@ pub fn init(config: &Config) -> Result<(), Mistake> {
 ///
 /// # Errors
 /// As `init`.
-pub fn init_file(config: &Config, file: File) -> Result<(), Mistake> {
+pub fn init_file(config: &Config, file: File) -> Result<Knob, Mistake> {
     let human = config.format != Format::Json;
     begin(subscriber(config, human, false, Arc::new(file))?)
 }
 
-fn begin(subscriber: impl Subscriber + Send + Sync) -> Result<(), Mistake> {
-    tracing::subscriber::set_global_default(subscriber).map_err(|error| {
+fn begin((subscriber, knob): (impl Subscriber + Send + Sync, Knob)) -> Result<Knob, Mistake> {
+    tracing::subscriber::set_global_default(subscriber).map(|()| knob).map_err(|error| {
         Mistake::new(
             "format",
             format!("cannot take effect: {error}"),
@@ -124,14 +141,15 @@ fn subscriber<W>(
     human: bool,
     colour: bool,
     writer: W,
-) -> Result<impl Subscriber + Send + Sync + use<W>, Mistake>
+) -> Result<(impl Subscriber + Send + Sync + use<W>, Knob), Mistake>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     // The hint lets calls below the level in the configuration cost one comparison.
     let show = filter_fn(may_show).with_max_level_hint(LevelFilter::TRACE);
     let lines = if human { for_people(colour, writer) } else { for_machines(writer) };
-    Ok(Registry::default().with(lines.with_filter(config.filter()?.and(show))))
+    let (filter, handle) = reload::Layer::new(config.filter()?);
+    Ok((Registry::default().with(lines.with_filter(filter.and(show))), Knob(handle)))
 }
 
 /// Time, level and message: the message holds all that a person needs, so the fields are left out.
@@ -147,6 +165,8 @@ where
         .with_target(false)
         .with_ansi(colour)
         .fmt_fields(message_only.delimited(""))
+        // A line that cannot be written (a terminal that hung up) is nothing to panic over.
+        .log_internal_errors(false)
         .with_writer(writer)
         .boxed()
 }
@@ -162,6 +182,7 @@ where
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
+        .log_internal_errors(false)
         .with_writer(writer)
         .boxed()
 }
@@ -208,7 +229,8 @@ pub(super) mod tests {
     pub(in crate::telemetry) fn written(level: &str, human: bool, act: impl FnOnce()) -> String {
         let page = Page::default();
         let writer = page.clone();
-        let subscriber = subscriber(&config(level), human, false, move || writer.clone()).unwrap();
+        let (subscriber, _) =
+            subscriber(&config(level), human, false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, act);
         let bytes = page.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -260,6 +282,30 @@ pub(super) mod tests {
         });
         assert!(!text.contains("Bearer") && !text.contains("told as"), "{text}");
         assert!(text.contains("broker gone") && text.contains("small print of ours"));
+    }
+
+    #[test]
+    fn the_level_can_be_changed_while_lines_are_written() {
+        let page = Page::default();
+        let writer = page.clone();
+        let (subscriber, knob) =
+            subscriber(&config("info"), true, false, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            let small_print = |words: &str| tracing::debug!(target: "tieline::bridge", "{words}");
+            small_print("before");
+            knob.turn(&config("debug")).unwrap();
+            small_print("meanwhile");
+            tracing::debug!(target: "hyper_util", "authorization: Bearer abc");
+            assert!(knob.turn(&config("inof")).is_err());
+            small_print("still");
+            knob.turn(&config("warn")).unwrap();
+            small_print("afterwards");
+        });
+        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("meanwhile") && text.contains("still"), "{text}");
+        for silent in ["before", "afterwards", "Bearer"] {
+            assert!(!text.contains(silent), "{text}");
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ impl Telemetry {
     /// Moves the counters; answers how many of its kind this is where a flood is thinkable, else 1.
     ///
     /// What is counted on the hot path (received, doubled, delivered, refused) is not counted here again.
+    #[expect(clippy::too_many_lines, reason = "one exhaustive match, most of which moves nothing")]
     fn count(&self, observation: &Observation) -> u64 {
         let metrics = &self.metrics;
         match observation {
@@ -46,8 +47,7 @@ impl Telemetry {
                 self.throttled(reason, *retry_in);
             }
             Observation::RotationFinished { trigger, overlap, .. } => {
-                metrics.sessions.rotation(trigger, metrics::OUTCOMES[0]);
-                metrics.sessions.overlapped(trigger, *overlap);
+                self.rotated(trigger, *overlap)
             }
             Observation::RotationFailed { trigger, .. } => {
                 metrics.sessions.rotation(trigger, metrics::OUTCOMES[1]);
@@ -63,16 +63,14 @@ impl Telemetry {
                 metrics.stream.gap_closed(certainty, to.since(*from));
             }
             Observation::FrameUnreadable { .. } => return metrics.stream.unreadable(),
-            Observation::EventParked { sink, .. } => {
-                return metrics.sink(sink).map_or(1, metrics::Sink::parked);
-            }
+            Observation::EventParked { sink, .. } => return self.parked(sink),
             Observation::JournalFailed { operation, .. } => metrics.journal.failed(operation),
             Observation::JournalFound { torn_bytes, .. } => metrics.journal.torn(*torn_bytes),
             Observation::JournalDamaged { events, .. } => metrics.journal.damaged(*events),
             Observation::EpochBegan { reason, .. } => metrics.journal.epoch(reason),
-            Observation::SinkFailed { sink, kind, .. } => {
-                metrics.sink(sink).into_iter().for_each(|sink| sink.failed(kind));
-            }
+            Observation::DoorPanicked { .. } => metrics.door_panicked(),
+            Observation::ConfigRead { outcome, .. } => metrics.configuration.read(outcome),
+            Observation::SinkFailed { sink, kind, .. } => self.sink_failed(sink, kind),
             // States are shown from the status when somebody scrapes.
             Observation::SecretSeen { .. }
             | Observation::SecretSourceFailed { .. }
@@ -81,12 +79,20 @@ impl Telemetry {
             | Observation::TokenGranted { .. }
             | Observation::CredentialsRejected { .. }
             | Observation::CredentialsAccepted { .. }
+            | Observation::ChannelsFound { .. }
+            | Observation::ChannelsUnkept { .. }
             | Observation::SessionEntered { .. }
             | Observation::SessionLost { .. }
             | Observation::QueueUnknown { .. }
             | Observation::TopicRejected { .. }
+            | Observation::TopicPermitted { .. }
             | Observation::RotationStarted { .. }
             | Observation::PlanMade { .. }
+            | Observation::PlanChanged { .. }
+            | Observation::TopicsAmended { .. }
+            | Observation::AmendRefused { .. }
+            | Observation::ChannelsRefused { .. }
+            | Observation::ChannelAwaited { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }
             | Observation::LedgerFailed { .. }
@@ -94,6 +100,10 @@ impl Telemetry {
             | Observation::SinkAdded { .. }
             | Observation::FilterErred { .. }
             | Observation::MarkerRefused { .. }
+            | Observation::ConfigApplied { .. }
+            | Observation::ConfigPending { .. }
+            | Observation::ConfigOverridden { .. }
+            | Observation::ConfigMistaken { .. }
             | Observation::Started { .. }
             | Observation::Listening { .. }
             | Observation::DoorsUnguarded { .. }
@@ -104,6 +114,20 @@ impl Telemetry {
             | Observation::Drained { .. } => {}
         }
         1
+    }
+
+    fn rotated(&self, trigger: &'static str, overlap: std::time::Duration) {
+        self.metrics.sessions.rotated(trigger, overlap);
+    }
+
+    fn parked(&self, sink: &str) -> u64 {
+        self.metrics.sink(sink).map_or(1, metrics::Sink::parked)
+    }
+
+    fn sink_failed(&self, sink: &str, kind: &'static str) {
+        if let Some(sink) = self.metrics.sink(sink) {
+            sink.failed(kind);
+        }
     }
 
     fn throttled(&self, reason: &'static str, wait: std::time::Duration) {

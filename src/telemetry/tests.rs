@@ -19,8 +19,36 @@ fn day() -> Vec<Observation> {
     let mut day = morning();
     day.extend(rotation());
     day.extend(trouble());
+    day.extend(afternoon());
     day.extend(evening());
     day
+}
+
+fn afternoon() -> Vec<Observation> {
+    let (was, now) = (text("\"info\""), text("\"debug\""));
+    vec![
+        Observation::ConfigRead { trigger: "file", outcome: "refused" },
+        Observation::ConfigMistaken {
+            key: text("log.level"),
+            words: text(
+                "log.level = \"inof\"   (tieline.toml, line 7); is not a filter; fix: write a level",
+            ),
+        },
+        Observation::ConfigRead { trigger: "SIGHUP", outcome: "unchanged" },
+        Observation::ConfigRead { trigger: "file", outcome: "applied" },
+        Observation::ConfigRead { trigger: "file", outcome: "restart_needed" },
+        Observation::ConfigApplied { key: text("log.level"), was, now },
+        Observation::ConfigPending {
+            key: text("process.drain_timeout"),
+            was: text("\"20s\""),
+            now: text("\"30s\""),
+        },
+        Observation::ConfigOverridden {
+            key: text("journal.sync"),
+            variable: text("TIELINE_JOURNAL__SYNC"),
+        },
+        Observation::DoorPanicked { detail: text("index out of bounds") },
+    ]
 }
 
 fn morning() -> Vec<Observation> {

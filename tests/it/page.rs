@@ -185,6 +185,7 @@ fn story(clock: Clock, trouble: bool) -> Status {
     let live = |id: &str, shard: u16, since: u64| Session {
         id: id.to_owned(),
         shard,
+        leg: 1,
         state: "live",
         since: ago(since),
         last_frame: Some(ago(1)),

@@ -14,10 +14,12 @@ const PAGE: usize = 25;
 pub(super) fn list(platform: &Platform, call: &Call) -> Answer {
     let (size, number) = paging(call)?;
     let name = call.query("name");
+    let hidden = platform.state().hidden.clone();
     let entities: Vec<Value> = platform
         .traffic
         .queues()
         .iter()
+        .filter(|queue| !hidden.contains(&queue.id))
         .filter(|queue| name.is_none_or(|name| is_named(&queue.name, name)))
         .map(|queue| body(platform, queue))
         .collect();
@@ -29,7 +31,8 @@ pub(super) fn one(platform: &Platform, call: &Call, id: &str) -> Answer {
     if call.method != Method::GET {
         return Err(Problem::method_not_allowed());
     }
-    let queue = platform.traffic.queues().iter().find(|queue| queue.id == id);
+    let is_there = !platform.state().hidden.iter().any(|hidden| hidden == id);
+    let queue = platform.traffic.queues().iter().find(|queue| queue.id == id && is_there);
     queue.map(|queue| Reply::json(&body(platform, queue))).ok_or_else(Problem::not_found)
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct State {
     pub(crate) log: Log,
     /// Topics, or parts of topics, that no client may read, and the code that says so.
     pub(crate) forbidden: BTreeMap<String, &'static str>,
+    /// Ids of queues that are not there as far as lists tell; their traffic goes on.
+    pub(crate) hidden: Vec<String>,
     chance: Chance,
     /// Makes the CorrelationId of emissions, apart from `chance`, which the order of requests moves.
     correlations: Chance,
@@ -144,6 +146,7 @@ impl State {
             channels: BTreeMap::new(),
             throttles: Vec::new(),
             disturbances: Vec::new(),
+            hidden: Vec::new(),
             switches: options.switches.clone(),
             log: Log::default(),
             forbidden: BTreeMap::new(),

@@ -189,6 +189,7 @@ function drawState() {
   drawGaps();
   drawFacts();
   drawRefusals();
+  drawFile();
   drawTimeline();
   tick();
 }
@@ -277,6 +278,7 @@ function drawFacts() {
     fact("Channels of the OAuth client", channels.most ? gauge(channels.used, channels.most) : "–", "one more silently ends a live one"),
     ...budgets(),
     fact("Topics", `${number(topics.permitted)} heard`, topics.rejected ? `${number(topics.rejected)} refused` : "none refused"),
+    configuration(),
     fact("Events since the start", `${number(stream.published)} published`,
       `${number(stream.received)} heard, ${number(stream.duplicates)} dropped as duplicates`),
   ];
@@ -287,6 +289,29 @@ function drawFacts() {
 /** Budgets, as many as the process tells of: how much is left of each. */
 function budgets() {
   return (state.budgets ?? []).map((one) => fact(one.name, gauge(one.used, one.most), one.words));
+}
+
+/** What is in force, and whether the file still says the same. */
+function configuration() {
+  const { in_force_since, pending, last_reload, file } = state.configuration;
+  const mistakes = last_reload?.mistakes.length ?? 0;
+  const differs = mistakes ? "the file is refused" : pending.length ? `${number(pending.length)} changed keys need a restart` : null;
+  const read = last_reload ? [`${file ?? "no file"}, read again `, running("ago", last_reload.at)] : `${file ?? "no file"}, as at the start`;
+  return fact("Configuration", differs ? make("span", { class: "caution" }, differs) : ["in force for ", running("since", in_force_since)], read);
+}
+
+/** What of the file is not in force, and why. */
+function drawFile() {
+  const { pending, last_reload } = state.configuration;
+  const mistakes = last_reload?.mistakes ?? [], overridden = last_reload?.overridden ?? [];
+  const lines = [
+    ...mistakes.map((words) => make("li", {}, words)),
+    ...pending.map((one) => make("li", {}, make("code", {}, one.key), ` needs a restart (or a handover): ${one.was} is in force, ${one.now} is asked for`)),
+    ...overridden.map((one) => make("li", {}, make("code", {}, one.key), " is changed in vain: ", make("code", {}, one.variable), " stands above the file")),
+  ];
+  $("file").hidden = lines.length === 0;
+  put($("file").querySelector("summary"), mistakes.length ? "The configuration file is refused, and changes nothing" : "Not all of the configuration file is in force");
+  fill($("file").querySelector("ul"), lines);
 }
 
 function drawRefusals() {

@@ -8,11 +8,13 @@ mod causes;
 mod keeper;
 mod lacking;
 mod owed;
+mod telling;
 
 pub use keeper::{Keeper, Kept};
 pub use lacking::Missed;
 
-use crate::event::{Entry, Kind, Notification, Topic};
+use super::tap::Tap;
+use crate::event::{Notification, Topic};
 use crate::journal::Journal;
 use crate::observation::Observation;
 use crate::sequence::{Cover, Gap, Interval, Ledger, Rebased};
@@ -22,7 +24,7 @@ pub(super) use causes::{FEED_SILENT, JOURNAL_DISK, JOURNAL_FULL, RESTART, UNREAD
 use causes::{JOURNAL_DAMAGED, certainty_of, class};
 use lacking::{Damage, Inherited};
 use owed::Owed;
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 /// A gap that has ended, and the topics that it concerned.
@@ -56,6 +58,7 @@ pub struct Gaps {
     owed: BTreeMap<&'static str, Owed>,
     rebase: bool,
     keeper: Option<Keeper>,
+    tap: Tap,
     observations: VecDeque<Observation>,
 }
 
@@ -73,6 +76,7 @@ impl Gaps {
             owed: BTreeMap::new(),
             rebase,
             keeper,
+            tap: Tap::default(),
             observations: VecDeque::new(),
         };
         let told = |(first, last)| Damage { sink: None, first, last };
@@ -168,6 +172,11 @@ impl Gaps {
     /// The platform refused a topic: nothing of it can be missing.
     pub fn refuse(&mut self, topic: &Topic) {
         self.refused.insert(topic.clone());
+    }
+
+    /// The platform takes a topic that it refused before.
+    pub fn permit(&mut self, topic: &Topic) {
+        self.refused.remove(topic);
     }
 
     /// Opens a gap of a shard; of all its topics where none are named.
@@ -376,58 +385,10 @@ impl Gaps {
         self.save();
     }
 
-    /// Puts a topic's record into its order, for all sinks or one. A sink that cannot take it is owed it.
-    fn tell(
-        &mut self,
-        topic: Topic,
-        interval: &Interval,
-        only: Option<&'static str>,
-        now: Timestamp,
-        journal: &mut Journal,
-    ) {
-        let mut entry = body::record(&topic, interval, self.rebase, now);
-        entry.sink = only;
-        for sink in journal.append(entry).refused_by {
-            self.owed.entry(sink).or_default().add(&topic, interval);
-        }
-    }
-
-    /// Appends a control event. A sink that has not even room for that will be told by its next gap, and the ledger has it all.
-    fn put(&self, entry: Entry, journal: &mut Journal) {
-        debug_assert!(entry.kind.is_control() && entry.kind != Kind::Epoch);
-        journal.append(entry);
-    }
-
     fn save(&self) {
         if let Some(keeper) = &self.keeper {
             let of_all = self.damage.iter().filter(|told| told.sink.is_none());
             keeper.save(&self.ledger, of_all.map(|told| (told.first, told.last)).collect());
         }
-    }
-}
-
-/// The topics that a list of subscriptions stands for: a combined one, `prefix?a&b`, for each of its parts.
-pub fn expanded(subscriptions: &[Box<str>]) -> Vec<Topic> {
-    let names = subscriptions.iter().flat_map(|name| match name.split_once('?') {
-        None => vec![name.to_string()],
-        Some((prefix, parts)) => {
-            parts.split('&').map(|part| format!("{prefix}.{part}")).collect::<Vec<_>>()
-        }
-    });
-    let unique: BTreeSet<String> = names.collect();
-    unique.iter().map(|name| Topic::new(name)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_combined_topic_is_each_of_its_parts() {
-        let names: Vec<String> = expanded(&["v2.a.b".into(), "v2.q?x&y".into(), "v2.q.x".into()])
-            .iter()
-            .map(Topic::to_string)
-            .collect();
-        assert_eq!(names, ["v2.a.b", "v2.q.x", "v2.q.y"]);
     }
 }

@@ -1,6 +1,7 @@
 //! From a notification to the journal: arbitration, marks, numbers, and what is known of gaps while it passes.
 
 mod room;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -11,13 +12,12 @@ use super::gaps::{
 use super::tap::{self, Tap, Tapped};
 use crate::clock::Clock;
 use crate::event::{Entry, Kind, Marks, Notification, Topic};
-use crate::genesys::Snapshot;
 use crate::journal::Journal;
-use crate::lifecycle::{self, SessionId};
+use crate::lifecycle::SessionId;
 use crate::observation::Observation;
 use crate::privacy::Privacy;
 use crate::route::{Routes, Wanted};
-use crate::sequence::{Arbiter, Feed, Ledger, Leg, Rebased, Verdict};
+use crate::sequence::{Arbiter, Feed, Ledger, Leg, Verdict};
 use crate::telemetry::metrics::Metrics;
 use crate::time::{Time, Timestamp};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -49,13 +49,22 @@ struct Burst {
     quiet_at: Time,
 }
 
+/// Where a session belongs: its shard, and its leg of it.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    shard: u16,
+    leg: usize,
+}
+
 /// The stream from the sockets to the journal.
 #[derive(Debug)]
 pub struct Stream {
     clock: Clock,
     arbiter: Arbiter,
     /// Sessions whose frames are taken, and their shards; late frames of a session that was closed are nobody's.
-    legs: BTreeMap<SessionId, u16>,
+    legs: BTreeMap<SessionId, Place>,
+    /// The leg of each session that has ended and whose score is still to be taken.
+    ended: BTreeMap<SessionId, usize>,
     privacy: Privacy,
     routes: Routes,
     /// When each sink's filter errors were last told.
@@ -86,6 +95,7 @@ impl Stream {
             clock,
             arbiter,
             legs: BTreeMap::new(),
+            ended: BTreeMap::new(),
             privacy: Privacy::off(),
             routes: Routes::default(),
             told: BTreeMap::new(),
@@ -104,7 +114,8 @@ impl Stream {
 
     /// The same stream, which shows what the journal takes at `tap` too.
     #[must_use]
-    pub fn tapped(self, tap: Tap) -> Self {
+    pub fn tapped(mut self, tap: Tap) -> Self {
+        self.gaps.show_at(tap.clone());
         Self { tap, ..self }
     }
 
@@ -118,6 +129,11 @@ impl Stream {
     #[must_use]
     pub fn guarded(self, privacy: Privacy) -> Self {
         Self { privacy, ..self }
+    }
+
+    /// From now on these rules say what may leave the process.
+    pub fn guard(&mut self, privacy: Privacy) {
+        self.privacy = privacy;
     }
 
     /// The journal, for its statistics.
@@ -157,14 +173,15 @@ impl Stream {
     }
 
     /// A session's socket is open: its frames count from now on.
-    pub fn begin(&mut self, session: SessionId, shard: u16, now: Time) {
-        self.legs.insert(session, shard);
+    pub fn begin(&mut self, session: SessionId, shard: u16, leg: usize, now: Time) {
+        self.legs.insert(session, Place { shard, leg });
         self.arbiter.begin(Leg(session.0), shard, now);
     }
 
     /// Nothing more comes from a session.
     pub fn end(&mut self, session: SessionId, now: Time) {
-        if let Some(shard) = self.legs.remove(&session) {
+        if let Some(Place { shard, leg }) = self.legs.remove(&session) {
+            self.ended.insert(session, leg);
             self.arbiter.end(Leg(session.0), now);
             self.publish(now);
             self.gaps.distrust(shard, RESTART);
@@ -173,7 +190,7 @@ impl Stream {
 
     /// A session said something.
     pub fn take(&mut self, session: SessionId, notification: Notification, now: Time) {
-        let Some(shard) = self.legs.get(&session).copied() else {
+        let Some(Place { shard, .. }) = self.legs.get(&session).copied() else {
             return;
         };
         self.counts.received += 1;
@@ -193,6 +210,19 @@ impl Stream {
         self.publish(now);
     }
 
+    /// Tells the metrics how the legs did since this was last called. Called now and then, not for each event.
+    pub fn show_legs(&mut self) {
+        for (leg, score) in self.arbiter.take_scores() {
+            let session = SessionId(leg.0);
+            let lives = self.legs.get(&session).map(|place| place.leg);
+            if let Some(leg) = lives.or_else(|| self.ended.get(&session).copied()) {
+                let legs = &self.metrics.stream.legs;
+                legs.compared(leg, score.won, score.followed, score.missed, score.lag);
+            }
+        }
+        self.ended.clear();
+    }
+
     /// The topics of each shard are known. Answers the gaps that waited for that to end.
     pub fn plan(&mut self, topics: BTreeMap<u16, Vec<Topic>>) -> Vec<Closed> {
         self.gaps.plan(topics, self.clock.timestamp(), &mut self.journal)
@@ -201,6 +231,11 @@ impl Stream {
     /// The platform refused a topic.
     pub fn refuse(&mut self, topic: &Topic) {
         self.gaps.refuse(topic);
+    }
+
+    /// The platform takes a topic that it refused before.
+    pub fn permit(&mut self, topic: &Topic) {
+        self.gaps.permit(topic);
     }
 
     /// No session of a shard delivers any more.
@@ -238,7 +273,7 @@ impl Stream {
 
     /// A frame of a session could not be read; `complete` is when the one before it came.
     pub fn unreadable(&mut self, session: SessionId, complete: Timestamp, now: Time) {
-        let Some(shard) = self.legs.get(&session).copied() else {
+        let Some(Place { shard, .. }) = self.legs.get(&session).copied() else {
             return;
         };
         let at = self.clock.timestamp();
@@ -296,42 +331,6 @@ impl Stream {
     /// The same at an orderly end.
     pub fn mark_last(&self, heard: &BTreeMap<u16, Timestamp>) {
         self.gaps.mark_last(heard);
-    }
-
-    /// Snapshots of these topics are being read.
-    pub fn await_snapshots(&mut self, topics: &[Topic]) {
-        self.awaited = topics.iter().map(|topic| (topic.clone(), false)).collect();
-    }
-
-    /// Publishes snapshots, but none that a live event has overtaken since it was asked for. Answers the topics of those.
-    pub fn publish_snapshots(
-        &mut self,
-        what: lifecycle::Snapshot,
-        shown: Vec<Snapshot>,
-        received: Timestamp,
-    ) -> Vec<Topic> {
-        let kind = match what {
-            lifecycle::Snapshot::Observations => Kind::ObservationsSnapshot,
-            lifecycle::Snapshot::Members => Kind::MembersSnapshot,
-        };
-        let mut stale = Vec::new();
-        for Snapshot { topic, bodies } in shown {
-            let overtaken = self.awaited.remove(&topic).unwrap_or(true);
-            if overtaken || self.arbiter.holds(topic.key_fingerprint()) {
-                stale.push(topic);
-                continue;
-            }
-            for body in bodies {
-                let body = self.privacy.apply(&topic, body);
-                self.journal.append(Entry::own(kind, topic.clone(), body, received));
-            }
-        }
-        stale
-    }
-
-    /// Re-basing after a gap is over.
-    pub fn rebased(&mut self, gap: u64, rebased: Rebased) {
-        self.gaps.rebased(gap, rebased, self.clock.timestamp(), &mut self.journal);
     }
 
     /// Publishes what is held, and lets the journal's readers see the end.
@@ -406,9 +405,10 @@ impl Stream {
     /// Shows an event to whoever watches.
     fn show(&self, notification: Notification, marks: Marks) {
         let Notification { topic, body, received, .. } = notification;
-        let (nth, length) = (self.counts.published, body.len());
+        let (nth, length) = (Some(self.counts.published), body.len());
         let body = Some(body).filter(|_| length <= tap::BODY_MAX);
-        self.tap.show(Tapped { nth, topic, body, length, received, marks });
+        let kind = Kind::Notification;
+        self.tap.show(Tapped { kind, nth, topic, body, length, received, marks });
     }
 
     /// Which sinks are to have the event, once they are told what is missing before it, and those that cannot be told now.

@@ -3,7 +3,9 @@
 use super::*;
 use crate::bridge::gaps::Kept;
 use crate::event::{Event, Topic};
+use crate::genesys::Snapshot;
 use crate::journal::{Reader, rehearsal};
+use crate::lifecycle;
 use crate::privacy;
 use crate::sequence;
 use std::time::Duration;
@@ -25,7 +27,7 @@ fn full_after_two() -> (Stream, Reader) {
     let gaps = Gaps::new(Kept::default(), 10, true, None);
     let feed = Feed::new(Duration::ZERO);
     let mut stream = Stream::new(Clock::start(), arbiter(), journal, (gaps, feed), metrics);
-    stream.begin(SESSION, 0, Time::START);
+    stream.begin(SESSION, 0, 0, Time::START);
     (stream, readers.remove(0))
 }
 
@@ -209,9 +211,12 @@ fn the_tap_shows_what_the_journal_took_and_nothing_else() {
     let mut watcher = tap.watch();
     hear(&mut stream, 5);
     drop(stream);
-    let shown: Vec<u64> =
-        std::iter::from_fn(|| watcher.try_recv().ok()).map(|event| event.nth).collect();
-    assert_eq!(shown, [2], "not what came before, and not what found no room");
+    let shown: Vec<_> = std::iter::from_fn(|| watcher.try_recv().ok()).collect();
+    let pushed: Vec<u64> = shown.iter().filter_map(|event| event.nth).collect();
+    assert_eq!(pushed, [2], "not what came before, and not what found no room");
+    let own: Vec<&str> =
+        shown.iter().filter(|event| event.nth.is_none()).map(|event| event.name()).collect();
+    assert_eq!(own.first(), Some(&"tieline.gap.opened.v1"), "{own:?}");
 }
 
 #[test]

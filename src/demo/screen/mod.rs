@@ -259,6 +259,7 @@ mod tests {
         Session {
             id: format!("s{number}"),
             shard: 0,
+            leg: 1,
             state,
             since: at(1),
             last_frame: Some(at(98)),

@@ -1,9 +1,12 @@
 //! The lifecycle against a model of the platform, in virtual time.
 
 mod herd;
+mod kept;
 mod platform;
 mod properties;
 mod reasons;
+mod redundant;
+mod topics;
 mod transcripts;
 mod world;
 

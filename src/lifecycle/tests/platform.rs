@@ -3,8 +3,8 @@
 use super::world::{QUEUE, World, refusal};
 use crate::event::Topic;
 use crate::lifecycle::{
-    CHANNELS_PER_CLIENT, ChannelId, Command, FoundChannel, Heard, Reason, Refusal, Reply,
-    SessionId, TOPICS_PER_CHANNEL, TokenId,
+    CHANNELS_PER_CLIENT, Change, ChannelId, Command, FoundChannel, Heard, Reason, Refusal,
+    RejectedTopic, Reply, SessionId, TOPICS_PER_CHANNEL, TokenId,
 };
 use crate::time::Time;
 use std::time::Duration;
@@ -27,7 +27,8 @@ fn kind(command: &Command) -> Option<usize> {
         Command::ListTopics { .. }
         | Command::ListChannels { .. }
         | Command::OpenChannel { .. }
-        | Command::Subscribe { .. } => Some(1),
+        | Command::Subscribe { .. }
+        | Command::Amend { .. } => Some(1),
         Command::Connect { .. } => Some(2),
         Command::Ping { .. }
         | Command::Close { .. }
@@ -48,6 +49,7 @@ impl World {
         };
         let refusal = match &reply {
             Reply::Refused { refusal, .. }
+            | Reply::AmendRefused { refusal, .. }
             | Reply::TokenRefused { refusal, .. }
             | Reply::ChannelsRefused { refusal }
             | Reply::TopicsRefused { refusal } => Some(refusal),
@@ -57,6 +59,7 @@ impl World {
             | Reply::Allowance { .. }
             | Reply::ChannelOpened { .. }
             | Reply::Subscribed { .. }
+            | Reply::Amended { .. }
             | Reply::Connected { .. }
             | Reply::Heard { .. }
             | Reply::Lost { .. }
@@ -76,7 +79,10 @@ impl World {
             }
             Command::ListTopics { .. } => match self.refuse_list.pop_front() {
                 Some(refusal) => Reply::TopicsRefused { refusal },
-                None => Reply::TopicsListed { topics: topics(self.shards), unknown: Vec::new() },
+                None => {
+                    let topics = self.listed.clone().unwrap_or_else(|| topics(self.shards));
+                    Reply::TopicsListed { topics, unknown: Vec::new(), calls: 1 }
+                }
             },
             Command::ListChannels { token } => {
                 self.tell("list channels");
@@ -86,8 +92,10 @@ impl World {
                 self.tell(&format!("{session} open channel"));
                 self.open_channel(session, token)
             }
-            Command::Subscribe { session, channel, .. } => {
+            Command::Amend { session, channel, change, .. } => self.amend(session, channel, change),
+            Command::Subscribe { session, channel, topics, .. } => {
                 self.tell(&format!("{session} subscribe"));
+                self.carried.insert(channel, topics.iter().cloned().collect());
                 self.subscribe(session, channel)
             }
             Command::Connect { session, channel } => {
@@ -186,6 +194,33 @@ impl World {
             return Reply::Refused { session, refusal: refusal(Reason::Timeout) };
         }
         refused.unwrap_or(Reply::ChannelOpened { session, channel, expires_in: DAY })
+    }
+
+    /// Changes what a channel carries.
+    fn amend(&mut self, session: SessionId, channel: ChannelId, change: Change) -> Reply {
+        if let Some(refusal) = self.refuse_rest.pop_front() {
+            self.tell(&format!("{session} amend refused"));
+            return Reply::AmendRefused { session, channel, refusal };
+        }
+        let carried = self.carried.entry(channel).or_default();
+        let told = match change {
+            Change::Add(topics) => {
+                carried.extend(topics.iter().cloned());
+                format!("{session} add {}", topics.len())
+            }
+            Change::Replace(topics) => {
+                *carried = topics.iter().cloned().collect();
+                format!("{session} replace by {}", topics.len())
+            }
+        };
+        let refused = |name: &str| self.forbid.as_ref().is_some_and(|word| name.contains(word));
+        let rejected = carried
+            .iter()
+            .filter(|name| refused(name))
+            .map(|name| RejectedTopic { topic: Topic::new(name), reason: "forbidden".to_owned() });
+        let rejected = rejected.collect();
+        self.tell(&told);
+        Reply::Amended { session, channel, rejected }
     }
 
     fn refused(&mut self, session: SessionId) -> Option<Reply> {

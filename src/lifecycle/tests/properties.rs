@@ -1,7 +1,9 @@
 //! What holds whatever happens.
 
 use super::world::{World, config, refusal};
-use crate::lifecycle::{CHANNELS_PER_CLIENT, Command, Heard, Reason, Refusal, SecretVersion};
+use crate::lifecycle::{
+    CHANNELS_PER_CLIENT, Command, Config, Heard, Reason, Refusal, SecretVersion,
+};
 use crate::time::Time;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -133,9 +135,10 @@ proptest! {
     fn whatever_happens_it_comes_back_within_the_platforms_limits(
         seed: u64,
         shards in 1_usize..4,
+        redundancy in 1_usize..3,
         faults in prop::collection::vec((fault(), 0_u64..120_000), 1..40),
     ) {
-        let mut world = World::live_with(seed, shards);
+        let mut world = World::live_as(Config { redundancy, ..config() }, seed, shards);
         for (fault, pause) in faults {
             strike(&mut world, fault);
             world.run(Duration::from_millis(pause));

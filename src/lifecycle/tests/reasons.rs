@@ -53,6 +53,7 @@ fn asked_after(at: At, reason: Reason, time: Duration) -> (World, Vec<&'static s
             Command::Subscribe { .. } => "subscribe",
             Command::Connect { .. } => "connect",
             Command::ListTopics { .. }
+            | Command::Amend { .. }
             | Command::ListChannels { .. }
             | Command::Ping { .. }
             | Command::Close { .. }

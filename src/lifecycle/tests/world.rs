@@ -2,10 +2,12 @@
 
 use super::herd::Door;
 use super::platform::Known;
+use crate::event::Topic;
 use crate::lifecycle::{
     CHANNELS_PER_CLIENT, ChannelId, Command, Config, Heard, Lifecycle, Note, Reason, Refusal,
     Reply, SecretVersion, SessionId, ShardId, State, TokenId,
 };
+use crate::observation::Observation;
 use crate::time::Time;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,6 +32,8 @@ pub fn config() -> Config {
         stable_after: Duration::from_secs(10),
         rotation_jitter: Duration::from_secs(3),
         renew_before: Duration::from_secs(900),
+        redundancy: 1,
+        queues_refresh: DAY * 365,
     }
 }
 
@@ -73,8 +77,8 @@ pub struct World {
     pub(super) told_states: BTreeMap<String, &'static str>,
     /// Logins with a secret that was refused.
     pub refused_logins: Vec<(Time, SecretVersion)>,
-    /// Whether every shard was covered once: what comes before is no gap.
-    pub(super) was_covered: bool,
+    /// Shards that were covered once: what comes before is no gap.
+    pub(super) begun: BTreeSet<ShardId>,
     pub secret: SecretVersion,
     /// Refusals to give instead of the next answers: to logins, REST calls, handshakes.
     pub refuse_login: VecDeque<Refusal>,
@@ -89,6 +93,12 @@ pub struct World {
     pub asked: Vec<(Time, Command)>,
     pub gaps: Vec<Gap>,
     pub transcript: String,
+    /// What the platform lists, where a test says so.
+    pub listed: Option<Vec<Topic>>,
+    /// What each channel carries.
+    pub carried: BTreeMap<ChannelId, BTreeSet<Box<str>>>,
+    /// Topics that hold this word are refused.
+    pub forbid: Option<String>,
     /// How many shards the topics fill.
     pub shards: usize,
     /// When each shard was without a socket that speaks, once it had one; open intervals have no end.
@@ -104,8 +114,12 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64) -> Self {
+        Self::with(config(), seed)
+    }
+
+    pub fn with(config: Config, seed: u64) -> Self {
         Self {
-            lifecycle: Lifecycle::new(config(), seed),
+            lifecycle: Lifecycle::new(config, seed),
             now: Time::START,
             due: BTreeMap::new(),
             serial: 0,
@@ -119,7 +133,7 @@ impl World {
             door: None,
             told_states: BTreeMap::new(),
             refused_logins: Vec::new(),
-            was_covered: false,
+            begun: BTreeSet::new(),
             secret: SecretVersion(1),
             refuse_login: VecDeque::new(),
             refuse_rest: VecDeque::new(),
@@ -131,6 +145,9 @@ impl World {
             asked: Vec::new(),
             gaps: Vec::new(),
             transcript: String::new(),
+            listed: None,
+            carried: BTreeMap::new(),
+            forbid: None,
             shards: 1,
             unfed: BTreeMap::new(),
             forbidden: [Time::START; 3],
@@ -146,7 +163,12 @@ impl World {
 
     /// A world of several shards that has come to live.
     pub fn live_with(seed: u64, shards: usize) -> Self {
-        let mut world = Self::new(seed);
+        Self::live_as(config(), seed, shards)
+    }
+
+    /// As `live_with`, with this configuration.
+    pub fn live_as(config: Config, seed: u64, shards: usize) -> Self {
+        let mut world = Self::with(config, seed);
         world.shards = shards;
         world.run(Duration::from_secs(60));
         assert!(world.lifecycle.is_covered(), "{}", world.transcript);
@@ -206,17 +228,22 @@ impl World {
         assert!(self.lifecycle.poll_timeout().is_some(), "no deadline\n{}", self.transcript);
         let mut sessions = BTreeMap::new();
         for session in self.lifecycle.sessions() {
-            *sessions.entry(session.shard).or_insert(0) += 1;
+            *sessions.entry((session.shard, session.leg)).or_insert(0) += 1;
             let due = session.poll_timeout(&config());
             let waits = due.map_or_else(|| session.state == State::Authenticating, |due| due < FAR);
             assert!(waits, "{} waits without end in {:?}", session.id, session.state);
         }
         assert!(sessions.values().all(|count| *count <= 3), "{sessions:?}\n{}", self.transcript);
         assert!(self.lifecycle.channels(self.now) <= CHANNELS_PER_CLIENT, "{}", self.transcript);
-        let covered = self.lifecycle.is_covered();
-        self.was_covered |= covered;
-        let named = self.gaps.iter().any(|gap| gap.to.is_none());
-        assert!(!self.was_covered || covered != named, "{:?}\n{}", self.gaps, self.transcript);
+        let coverage = &self.lifecycle.output.coverage;
+        let covered = coverage.iter().filter(|(_, coverage)| coverage.is_covered());
+        let covered: BTreeSet<ShardId> = covered.map(|(shard, _)| *shard).collect();
+        self.begun.extend(&covered);
+        let lost = |shard: &&ShardId| coverage.contains_key(shard) && !covered.contains(shard);
+        let lost: BTreeSet<ShardId> = self.begun.iter().filter(lost).copied().collect();
+        let open = self.gaps.iter().filter(|gap| gap.to.is_none());
+        let named: BTreeSet<ShardId> = open.map(|gap| gap.shard).collect();
+        assert_eq!(lost, named, "{:?}\n{}", self.gaps, self.transcript);
     }
 
     /// A session moved along an arrow of the picture, from where it was.
@@ -332,6 +359,12 @@ impl World {
         self.watch();
     }
 
+    /// A person chooses other topics: what is listed from now on.
+    pub fn choose(&mut self) {
+        self.lifecycle.handle_chosen(self.now);
+        self.watch();
+    }
+
     pub fn count(&self, is: impl Fn(&Command) -> bool) -> usize {
         self.asked.iter().filter(|(_, command)| is(command)).count()
     }
@@ -372,24 +405,29 @@ impl World {
                     gap.to = Some(to);
                     self.tell(&format!("gap closed: {action}"));
                 }
-                Note::Observed(crate::observation::Observation::RotationStarted {
-                    trigger,
-                    ..
-                }) => self.tell(&format!("rotation: {trigger}")),
-                Note::Observed(crate::observation::Observation::RotationFinished {
-                    trigger,
-                    overlap,
-                    ..
-                }) => self.tell(&format!(
-                    "rotation over: {trigger}, after {:.3} s of both",
-                    overlap.as_secs_f64()
-                )),
-                Note::Observed(crate::observation::Observation::SessionEntered {
-                    session,
-                    from,
-                    to,
-                    ..
-                }) => self.hold_to_the_picture(session, from, to),
+                Note::Observed(Observation::PlanChanged { joined, left, .. }) => {
+                    self.tell(&format!("plan: {} joined, {} left", joined.len(), left.len()));
+                }
+                Note::Observed(Observation::PlanRefused { detail, .. }) => {
+                    self.tell(&format!("plan refused: {detail}"));
+                }
+                Note::Observed(Observation::TopicRejected { topic, .. }) => {
+                    self.tell(&format!("rejected {topic}"));
+                }
+                Note::Observed(Observation::TopicPermitted { topic }) => {
+                    self.tell(&format!("permitted {topic}"));
+                }
+                Note::Observed(Observation::RotationStarted { trigger, .. }) => {
+                    self.tell(&format!("rotation: {trigger}"))
+                }
+                Note::Observed(Observation::RotationFinished { trigger, overlap, .. }) => self
+                    .tell(&format!(
+                        "rotation over: {trigger}, after {:.3} s of both",
+                        overlap.as_secs_f64()
+                    )),
+                Note::Observed(Observation::SessionEntered { session, from, to, .. }) => {
+                    self.hold_to_the_picture(session, from, to);
+                }
                 Note::Observed(_)
                 | Note::Misplanned(_)
                 | Note::Covered { .. }

@@ -12,7 +12,8 @@
 //!
 //! Memory: an occurrence is remembered for `hold` after it was published and held for `hold` before, so that at most two holds'
 //! worth of sights are in memory, and at most `window_events` of them; beyond that the oldest is settled early and what may be
-//! doubled by it is marked. A shard with one leg remembers the last `hold`, at most 65,536 sights and 16 MiB. The window of keyed
+//! doubled by it is marked. Bodies that wait, held or kept, weigh 16 MiB at most over all shards; beyond that the oldest goes out early.
+//! The count is per shard, the traffic of two holds bounds all of them together. A shard with one leg remembers the last `hold`, at most 65,536 sights and 16 MiB. The window of keyed
 //! families holds at most `window_events` identities of 32 bytes. What an ended overlap leaves is gone after `hold`.
 //!
 //! Does not number, filter or name gaps, and knows nothing of channels.
@@ -21,6 +22,7 @@ mod entry;
 mod place;
 mod recent;
 mod shard;
+mod waiting;
 mod window;
 
 #[cfg(test)]
@@ -33,6 +35,8 @@ use shard::Shard;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use window::Window;
+
+pub use place::Score;
 
 /// A session while its socket is connected, by the session's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +79,10 @@ struct Desk {
     /// What keyed families have published.
     window: Window,
     verdicts: VecDeque<Verdict>,
+    /// What all sights that wait weigh, in bytes of their bodies.
+    held_bytes: usize,
+    /// How legs did that have ended since the scores were last asked for.
+    scores: Vec<(Leg, Score)>,
 }
 
 impl Desk {
@@ -99,6 +107,8 @@ impl Arbiter {
                 digester: Digester::default(),
                 window: Window::new(config.window, config.window_events),
                 verdicts: VecDeque::new(),
+                held_bytes: 0,
+                scores: Vec::new(),
             },
         }
     }
@@ -148,6 +158,15 @@ impl Arbiter {
     /// Whether something of that key was heard and waits to be published.
     pub fn holds(&self, key_fingerprint: u64) -> bool {
         self.shards.values().any(|shard| shard.holds(key_fingerprint))
+    }
+
+    /// How each leg did beside the others of its shard since this was last asked, in no order.
+    pub fn take_scores(&mut self) -> Vec<(Leg, Score)> {
+        let mut scores = std::mem::take(&mut self.desk.scores);
+        let places = self.shards.values_mut().flat_map(|shard| shard.legs.iter_mut());
+        scores.extend(places.map(|place| (place.leg, std::mem::take(&mut place.score))));
+        scores.retain(|(_, score)| *score != Score::default());
+        scores
     }
 
     /// When `handle_timeout` is due.

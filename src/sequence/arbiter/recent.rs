@@ -13,20 +13,35 @@ const SIGHTS_MAX: usize = 65_536;
 /// A quarter of the program's memory budget.
 const BYTES_MAX: usize = 16 << 20;
 
+/// What was shown, and whether in the true order of its key.
+#[derive(Debug)]
+pub(super) struct Sight {
+    pub(super) at: Time,
+    pub(super) topic: Topic,
+    pub(super) body: Bytes,
+    pub(super) in_order: bool,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    sights: VecDeque<(Time, Topic, Bytes)>,
+    sights: VecDeque<Sight>,
     bytes: usize,
     /// When a sight was last dropped for want of room, and not of age.
     cut: Option<Time>,
 }
 
 impl Recent {
-    pub(super) fn push(&mut self, notification: &Notification, now: Time, hold: Duration) {
-        let body = notification.body.clone();
+    pub(super) fn push(
+        &mut self,
+        notification: &Notification,
+        in_order: bool,
+        now: Time,
+        hold: Duration,
+    ) {
+        let (topic, body) = (notification.topic.clone(), notification.body.clone());
         self.bytes += body.len();
-        self.sights.push_back((now, notification.topic.clone(), body));
-        while let Some((since, _, body)) = self.sights.front() {
+        self.sights.push_back(Sight { at: now, topic, body, in_order });
+        while let Some(Sight { at: since, body, .. }) = self.sights.front() {
             let full = self.sights.len() > SIGHTS_MAX || self.bytes > BYTES_MAX;
             if now.since(*since) < hold && !full {
                 break;
@@ -45,7 +60,7 @@ impl Recent {
     }
 
     /// Hands out the sights, oldest first, and forgets them.
-    pub(super) fn take(&mut self) -> VecDeque<(Time, Topic, Bytes)> {
+    pub(super) fn take(&mut self) -> VecDeque<Sight> {
         self.bytes = 0;
         self.cut = None;
         std::mem::take(&mut self.sights)

@@ -1,8 +1,8 @@
 //! Arbitration within one shard: who leads, what is held, what has been seen.
 
-use super::entry::{Entry, Legs, State};
-use super::place::{Held, Place};
-use super::recent::Recent;
+use super::entry::{Entry, Forgotten, Legs, Paired, State};
+use super::place::{Held, Kept, Place};
+use super::recent::{Recent, Sight};
 use super::{Desk, Leg};
 use crate::event::{Family, Marks, Notification};
 use crate::time::Time;
@@ -12,23 +12,27 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     /// In the order in which they began; the first leads.
-    legs: Vec<Place>,
+    pub(super) legs: Vec<Place>,
     /// What the only leg has shown; empty while there are several.
     recent: Recent,
     /// By topic and digest.
-    entries: BTreeMap<u128, Entry>,
+    pub(super) entries: BTreeMap<u128, Entry>,
     /// When something published may be forgotten, in that order.
-    expiry: VecDeque<(Time, u128)>,
+    pub(super) expiry: VecDeque<(Time, u128)>,
     /// Sights of followers that wait, by their number: the order in which they came.
-    held: BTreeMap<u64, Held>,
+    pub(super) held: BTreeMap<u64, Held>,
     /// The numbers of held sights by key.
-    held_by_key: HashMap<u64, Vec<u64>>,
-    /// The number of the last sight that was held or joined one.
-    sights: u64,
+    pub(super) held_by_key: HashMap<u64, Vec<u64>>,
+    /// Sights of followers that were dropped although they may be of occurrences that nobody else has shown; oldest first.
+    pub(super) kept: VecDeque<Kept>,
+    /// The number of the last sight that was held, joined one or was kept.
+    pub(super) sights: u64,
+    /// The number of the last occurrence that went out.
+    pub(super) outs: u64,
     /// Until then a follower's sight may be one whose pair was forgotten for want of room.
-    follower_doubt: Time,
+    pub(super) follower_doubt: Time,
     /// Until then a leader's sight may be one whose pair was forgotten for want of room.
-    leader_doubt: Time,
+    pub(super) leader_doubt: Time,
 }
 
 impl Shard {
@@ -53,11 +57,16 @@ impl Shard {
             let bit = only.bit;
             self.import(bit, now, desk);
         }
-        let mut place =
-            Place { leg, bit: free, began: now, promoted: None, behind: HashMap::new() };
-        for entry in self.entries.values_mut() {
-            let missed = entry.begin(free);
-            place.fall_behind(entry.key, missed);
+        let mut place = Place::new(leg, free, now);
+        let mut missed = Vec::new();
+        for (identity, entry) in &mut self.entries {
+            missed
+                .extend(entry.begin(free).into_iter().map(|number| (number, entry.key, *identity)));
+        }
+        missed.sort_unstable();
+        for (number, key, identity) in missed {
+            place.fall_behind(key, number, identity);
+            place.doubt(key, identity);
         }
         for held in self.held.values_mut() {
             held.sights.retain(|(known, _)| *known != free);
@@ -70,16 +79,17 @@ impl Shard {
         if self.recent.is_cut(now, desk.hold) {
             self.follower_doubt = now + desk.hold + desk.hold;
         }
-        for (at, topic, body) in self.recent.take() {
+        for Sight { at, topic, body, in_order } in self.recent.take() {
             if now.since(at) >= desk.hold {
                 continue;
             }
+            self.outs += 1;
             let identity = identity(topic.fingerprint(), desk.digester.digest(&body));
             let entry = self
                 .entries
                 .entry(identity)
                 .or_insert_with(|| Entry::new(at, topic.key_fingerprint()));
-            entry.push(at, only, State::Published);
+            entry.push(at, only, State::Published, self.outs, in_order);
             self.expiry.push_back((at + desk.hold, identity));
         }
         // What an earlier overlap has left may be younger than the first of these.
@@ -91,26 +101,31 @@ impl Shard {
         let Some(at) = self.legs.iter().position(|place| place.leg == leg) else {
             return;
         };
-        self.legs.remove(at);
+        let ended = self.legs.remove(at);
+        desk.scores.push((leg, ended.score));
         let Some(leader) = self.legs.first_mut() else {
             return self.close(now, desk);
         };
         if at > 0 {
-            return; // A follower: what it showed waits for the leader all the same.
+            // What a follower showed waits for the leader all the same.
+            return self.orphan(ended.bit, desk);
         }
         leader.promoted = Some(now);
         let bit = leader.bit;
-        let mut shown: Vec<(u64, u64)> = self
-            .held
-            .iter()
-            .filter_map(|(number, held)| {
-                let sight = held.sights.iter().find(|(known, _)| *known == bit)?;
-                Some((sight.1, *number))
-            })
-            .collect();
+        let held =
+            self.held.iter().filter_map(|(number, held)| Some((held.sight_of(bit)?, *number)));
+        let mut shown: Vec<(u64, u64)> = held.collect();
         shown.sort_unstable();
-        for (_, number) in shown {
+        self.orphan(bit, desk);
+        let mut unaccounted = self.take_orphans(desk).into_iter().peekable();
+        for (sight, number) in shown {
+            while let Some(kept) = unaccounted.next_if(|kept| kept.number < sight) {
+                desk.publish(kept.notification, doubtful());
+            }
             self.publish_held(number, now, desk);
+        }
+        for kept in unaccounted {
+            desk.publish(kept.notification, doubtful());
         }
         for entry in self.entries.values_mut() {
             entry.doubt(bit);
@@ -122,6 +137,9 @@ impl Shard {
     fn close(&mut self, now: Time, desk: &mut Desk) {
         while let Some((number, _)) = self.held.first_key_value() {
             self.publish_held(*number, now, desk);
+        }
+        for kept in self.take_orphans(desk) {
+            desk.publish(kept.notification, doubtful());
         }
         self.import(0, now, desk);
         for entry in self.entries.values_mut() {
@@ -143,7 +161,7 @@ impl Shard {
         let alone = self.legs.len() == 1 && self.entries.is_empty();
         let keyed = notification.topic.family() == Family::Keyed;
         if alone && !keyed {
-            self.recent.push(&notification, now, desk.hold);
+            self.recent.push(&notification, true, now, desk.hold);
             return desk.publish(notification, Marks::default());
         }
         let digest = desk.digester.digest(&notification.body);
@@ -151,13 +169,13 @@ impl Shard {
         if keyed && desk.window.contains(identity, now) {
             let place = &mut self.legs[at];
             let entry = self.entries.get_mut(&identity);
-            if entry.is_some_and(|entry| entry.pair_published(place.bit)) {
-                place.catch_up(notification.topic.key_fingerprint());
+            if let Some(number) = entry.and_then(|entry| entry.pair_published(place.bit)) {
+                place.catch_up(notification.topic.key_fingerprint(), number);
             }
             return desk.duplicate(notification.topic, leg);
         }
         if alone {
-            self.recent.push(&notification, now, desk.hold);
+            self.recent.push(&notification, true, now, desk.hold);
             desk.window.insert(identity, now);
             return desk.publish(notification, Marks::default());
         }
@@ -175,26 +193,38 @@ impl Shard {
         desk: &mut Desk,
     ) {
         let (leads, leg, bit) = (at == 0, self.legs[at].leg, self.legs[at].bit);
-        let paired = self.entries.get_mut(&identity).and_then(|e| e.pair(bit));
-        if let Some(State::Published | State::Doubted) = paired {
-            self.legs[at].catch_up(notification.topic.key_fingerprint());
+        let ahead = !leads && self.is_ahead(at, notification.topic.key_fingerprint());
+        let entry = self.entries.get_mut(&identity);
+        let (paired, unclear) = entry.map_or((None, false), |entry| {
+            let beyond = ahead && entry.has_unseen(bit);
+            (entry.pair(bit, beyond), beyond || entry.has_passed(bit))
+        });
+        self.score(at, paired.as_ref(), now);
+        let gone_out = |state| matches!(state, State::Published | State::Doubted);
+        if let Some(paired) = paired.filter(|own| gone_out(own.state)) {
+            self.catch_up(at, identity, paired, notification.topic.key_fingerprint());
         }
         match paired {
-            Some(State::Published) => desk.duplicate(notification.topic, leg),
-            Some(State::Doubted) if leads => {
+            Some(Paired { state: State::Held(number), .. }) if leads => {
+                self.release(number, notification, now, desk);
+            }
+            Some(Paired { state: State::Held(number), .. }) => {
+                self.sights += 1;
+                if let Some(held) = self.held.get_mut(&number) {
+                    held.sights.push((bit, self.sights));
+                }
+                desk.duplicate(notification.topic, leg);
+            }
+            // The leading leg's sight is of that occurrence, or of one that nobody has shown.
+            Some(Paired { state: State::Doubted, .. }) if leads => {
                 if let Some(entry) = self.entries.get_mut(&identity) {
                     entry.clear_doubt(bit);
                 }
                 self.lead(identity, notification, doubtful(), now, desk);
             }
-            Some(State::Doubted) => desk.duplicate(notification.topic, leg),
-            Some(State::Held(number)) if leads => {
-                self.release(number, notification, now, desk);
-            }
-            Some(State::Held(number)) => {
-                self.sights += 1;
-                if let Some(held) = self.held.get_mut(&number) {
-                    held.sights.push((bit, self.sights));
+            Some(Paired { state: State::Published | State::Doubted, .. }) => {
+                if !leads {
+                    self.keep(at, identity, &notification, now, desk);
                 }
                 desk.duplicate(notification.topic, leg);
             }
@@ -203,23 +233,63 @@ impl Shard {
                     Marks { possible_duplicate: now < self.leader_doubt, ..Marks::default() };
                 self.lead(identity, notification, marks, now, desk);
             }
-            None => self.hold(at, identity, notification, now),
+            None => self.hold(at, identity, notification, unclear, now, desk),
         }
-        self.note_sight(at, identity, now, desk.hold);
+        if let Some(entry) = self.entries.get_mut(&identity) {
+            // The sight keeps the chain alive for `hold`, whatever it was paired with.
+            entry.touch(now);
+            self.expiry.push_back((now + desk.hold, identity));
+        }
     }
 
-    /// Tells the entry of a sight, and for which later legs it may have come too early. The sight keeps the chain alive for
-    /// `hold`, whatever it was paired with.
-    fn note_sight(&mut self, at: usize, identity: u128, now: Time, hold: Duration) {
-        let Some(entry) = self.entries.get_mut(&identity) else {
-            return;
-        };
-        entry.touch(now);
-        self.expiry.push_back((now + hold, identity));
-        for later in &self.legs[at + 1..] {
-            if now < later.began + hold {
-                entry.count_early(later.bit);
+    /// Whether the leg, while it is not counted exactly, has shown something of that key that the leader has still to show: what
+    /// it shows now is younger than all that has gone out.
+    fn is_ahead(&self, at: usize, key: u64) -> bool {
+        let place = &self.legs[at];
+        let held = || self.held_by_key.get(&key).into_iter().flatten();
+        let is_own = |held: &Held| held.sight_of(place.bit).is_some();
+        place.is_unsure() && held().any(|number| self.held.get(number).is_some_and(is_own))
+    }
+
+    /// The leg has shown something that went out before, and with it has passed over what went out before that on the key.
+    fn catch_up(&mut self, at: usize, identity: u128, paired: Paired, key: u64) {
+        let place = &mut self.legs[at];
+        place.catch_up(key, paired.number);
+        if paired.in_order {
+            pass(place, &mut self.entries, key, paired.number);
+            trust(place, &mut self.entries, key, identity);
+        }
+    }
+
+    /// Tells the leg's score of a sight.
+    fn score(&mut self, at: usize, paired: Option<&Paired>, now: Time) {
+        let several = self.legs.len() > 1;
+        let score = &mut self.legs[at].score;
+        match paired {
+            Some(paired) => {
+                score.followed += 1;
+                score.lag += now.since(paired.born);
             }
+            None if several => score.won += 1,
+            None => {}
+        }
+    }
+
+    /// An occurrence came of the sight of a leg at a time when later legs may not have carried it yet.
+    pub(super) fn note_early(&mut self, at: usize, identity: u128, now: Time, hold: Duration) {
+        for later in at + 1..self.legs.len() {
+            if now < self.legs[later].began + hold {
+                self.count_early(later, identity);
+            }
+        }
+    }
+
+    /// A leg may not have shown one of the occurrences of a body.
+    pub(super) fn count_early(&mut self, at: usize, identity: u128) {
+        let place = &mut self.legs[at];
+        if let Some(entry) = self.entries.get_mut(&identity) {
+            entry.count_early(place.bit);
+            place.doubt(entry.key, identity);
         }
     }
 
@@ -233,144 +303,31 @@ impl Shard {
         desk: &mut Desk,
     ) {
         let key = notification.topic.key_fingerprint();
+        self.adopt(identity, now, desk);
         self.overtake(key, &[]);
-        match self.legs.as_mut_slice() {
-            [_] => self.recent.push(&notification, now, desk.hold),
-            [leader, followers @ ..] => {
-                let entry = self.entries.entry(identity).or_insert_with(|| Entry::new(now, key));
-                entry.push(now, leader.bit, State::Published);
-                self.expiry.push_back((now + desk.hold, identity));
-                for follower in followers {
-                    follower.fall_behind(key, 1);
-                }
-            }
-            [] => {}
-        }
         marks.late = self.is_leader_late(key, now, desk.hold);
+        let in_order = marks == Marks::default();
+        if let [leader, followers @ ..] = self.legs.as_mut_slice()
+            && !followers.is_empty()
+        {
+            self.outs += 1;
+            let entry = self.entries.entry(identity).or_insert_with(|| Entry::new(now, key));
+            entry.push(now, leader.bit, State::Published, self.outs, in_order);
+            self.expiry.push_back((now + desk.hold, identity));
+            for follower in followers {
+                follower.fall_behind(key, self.outs, identity);
+            }
+            if marks.possible_duplicate {
+                // It may be a second copy, which the followers will not show.
+                (1..self.legs.len()).for_each(|at| self.count_early(at, identity));
+            } else {
+                self.note_early(0, identity, now, desk.hold);
+            }
+        } else {
+            self.recent.push(&notification, in_order, now, desk.hold);
+        }
         remember(identity, &notification, now, desk);
         desk.publish(notification, marks);
-    }
-
-    /// Keeps a follower's sight until the leader shows it, or long enough.
-    fn hold(&mut self, at: usize, identity: u128, notification: Notification, now: Time) {
-        let place = &self.legs[at];
-        let key = notification.topic.key_fingerprint();
-        self.sights += 1;
-        let number = self.sights;
-        self.entries.entry(identity).or_insert_with(|| Entry::new(now, key)).push(
-            now,
-            place.bit,
-            State::Held(number),
-        );
-        self.held_by_key.entry(key).or_default().push(number);
-        let held = Held {
-            identity,
-            notification,
-            leg: place.leg,
-            since: now,
-            sights: vec![(place.bit, number)],
-            overtaken: place.is_behind(key),
-        };
-        self.held.insert(number, held);
-    }
-
-    /// The leader shows what a follower has shown before: the leader's sight goes out. What the same follower showed before
-    /// it on that key the leader has passed over, and it goes out first, in order, where the counting is exact.
-    fn release(&mut self, number: u64, notification: Notification, now: Time, desk: &mut Desk) {
-        let Some(held) = self.take_held(number) else {
-            return;
-        };
-        let key = notification.topic.key_fingerprint();
-        for other in self.held_by_key.get(&key).cloned().unwrap_or_default() {
-            if self.is_skipped(other, &held, desk.hold) {
-                self.publish_held(other, now, desk);
-            }
-        }
-        self.overtake(key, &held.sights);
-        self.went_out(number, held.identity, now, desk);
-        remember(held.identity, &notification, now, desk);
-        let marks = Marks { late: self.is_leader_late(key, now, desk.hold), ..Marks::default() };
-        desk.publish(notification, marks);
-        desk.duplicate(held.notification.topic, held.leg);
-    }
-
-    /// Whether the leader took over lately and has not shown yet what its predecessor showed last on that key: what it shows now
-    /// is older than that.
-    fn is_leader_late(&self, key: u64, now: Time, hold: Duration) -> bool {
-        self.legs.first().is_some_and(|leader| {
-            leader.is_behind(key) && leader.promoted.is_some_and(|since| now < since + hold)
-        })
-    }
-
-    /// Whether the leader, by showing `shown`, has certainly passed over the held sight `number`.
-    fn is_skipped(&self, number: u64, shown: &Held, hold: Duration) -> bool {
-        let Some(held) = self.held.get(&number) else {
-            return false;
-        };
-        let is_certain = |identity: &u128| {
-            let entry = self.entries.get(identity);
-            entry.is_some_and(|entry| {
-                let mut common = self.legs.iter().filter(|place| {
-                    held.sights.iter().any(|(bit, _)| *bit == place.bit)
-                        && shown.sights.iter().any(|(bit, _)| *bit == place.bit)
-                });
-                common.all(|place| entry.is_certain(place.began, hold))
-            })
-        };
-        held.is_before(&shown.sights) == Some(true)
-            && is_certain(&held.identity)
-            && is_certain(&shown.identity)
-    }
-
-    /// Something of that key goes out: held sights of the key that are not known to be younger are late from now on.
-    fn overtake(&mut self, key: u64, sights: &[(Legs, u64)]) {
-        for number in self.held_by_key.get(&key).into_iter().flatten() {
-            if let Some(held) = self.held.get_mut(number) {
-                held.overtaken |= held.is_before(sights) != Some(false);
-            }
-        }
-    }
-
-    /// Publishes a held sight without its leader.
-    fn publish_held(&mut self, number: u64, now: Time, desk: &mut Desk) {
-        let Some(held) = self.take_held(number) else {
-            return;
-        };
-        let marks = Marks { late: held.overtaken, possible_duplicate: now < self.follower_doubt };
-        let key = held.notification.topic.key_fingerprint();
-        self.overtake(key, &held.sights);
-        self.went_out(number, held.identity, now, desk);
-        let keyed = held.notification.topic.family() == Family::Keyed;
-        if keyed && desk.window.contains(held.identity, now) {
-            // The same leg has shown it twice while it was held.
-            return desk.duplicate(held.notification.topic, held.leg);
-        }
-        remember(held.identity, &held.notification, now, desk);
-        desk.publish(held.notification, marks);
-    }
-
-    fn take_held(&mut self, number: u64) -> Option<Held> {
-        let held = self.held.remove(&number)?;
-        let key = held.notification.topic.key_fingerprint();
-        if let Some(numbers) = self.held_by_key.get_mut(&key) {
-            numbers.retain(|known| *known != number);
-            if numbers.is_empty() {
-                self.held_by_key.remove(&key);
-            }
-        }
-        Some(held)
-    }
-
-    /// From now on sights of that occurrence on other legs are duplicates.
-    fn went_out(&mut self, number: u64, identity: u128, now: Time, desk: &Desk) {
-        let Some(entry) = self.entries.get_mut(&identity) else {
-            return;
-        };
-        let seen = entry.publish(number, now);
-        self.expiry.push_back((now + desk.hold, identity));
-        for place in self.legs.iter_mut().filter(|place| place.bit & seen == 0) {
-            place.fall_behind(entry.key, 1);
-        }
     }
 
     pub(super) fn poll_timeout(&self, hold: Duration) -> Option<Time> {
@@ -389,6 +346,13 @@ impl Shard {
         {
             self.publish_held(*number, now, desk);
         }
+        while let Some(kept) = self.kept.front()
+            && now >= kept.since + desk.hold
+        {
+            // A leader that lives has shown it by now.
+            desk.held_bytes -= kept.notification.body.len();
+            self.kept.pop_front();
+        }
         while let Some((due, _)) = self.expiry.front()
             && *due <= now
         {
@@ -397,32 +361,46 @@ impl Shard {
     }
 
     /// Forgets the oldest occurrence that went out by `until`, and returns which legs had shown it.
-    fn forget_oldest(&mut self, until: Time) -> Option<Legs> {
+    pub(super) fn forget_oldest(&mut self, until: Time) -> Option<Legs> {
         let (_, identity) = self.expiry.pop_front()?;
         let entry = self.entries.get_mut(&identity)?;
-        let seen = entry.forget(until);
-        for place in &mut self.legs {
-            if seen.is_some_and(|seen| place.bit & seen == 0) {
-                place.catch_up(entry.key);
+        let forgotten = entry.forget(until);
+        if let Some(Forgotten { seen, number, born }) = forgotten {
+            for place in self.legs.iter_mut().filter(|place| place.bit & seen == 0) {
+                place.catch_up(entry.key, number);
+                place.score.missed += u64::from(place.began <= born);
             }
         }
         if entry.is_over(until) {
             self.entries.remove(&identity);
         }
-        seen
+        forgotten.map(|forgotten| forgotten.seen)
     }
+}
 
-    /// Keeps the count of what is remembered within its bound; what that may double is marked.
-    fn bound(&mut self, now: Time, desk: &mut Desk) {
-        while self.expiry.len() + self.held.len() > desk.occurrences_max {
-            if let Some((number, _)) = self.held.first_key_value() {
-                self.publish_held(*number, now, desk);
-            }
-            let seen = self.forget_oldest(now).unwrap_or(Legs::MAX);
-            self.follower_doubt = now + desk.hold + desk.hold;
-            if self.legs.first().is_some_and(|leader| leader.bit & seen == 0) {
-                self.leader_doubt = self.follower_doubt;
-            }
+/// The leg has passed over what went out before `number` on that key.
+pub(super) fn pass(place: &mut Place, entries: &mut BTreeMap<u128, Entry>, key: u64, number: u64) {
+    for (number, identity) in place.pass(key, number) {
+        if let Some(entry) = entries.get_mut(&identity) {
+            entry.pass(place.bit, number);
+        }
+    }
+}
+
+/// The leg is right at an occurrence of that body. Where the body is counted exactly, everything before on the key is settled.
+pub(super) fn trust(
+    place: &mut Place,
+    entries: &mut BTreeMap<u128, Entry>,
+    key: u64,
+    identity: u128,
+) {
+    let bit = place.bit;
+    if !place.is_unsure() || entries.get(&identity).is_none_or(|entry| entry.early(bit) > 0) {
+        return;
+    }
+    for body in place.trust(key) {
+        if let Some(entry) = entries.get_mut(&body) {
+            entry.clear_early(bit);
         }
     }
 }
@@ -432,12 +410,12 @@ fn identity(topic: u128, digest: u128) -> u128 {
     topic.rotate_left(64) ^ digest
 }
 
-fn doubtful() -> Marks {
+pub(super) fn doubtful() -> Marks {
     Marks { possible_duplicate: true, ..Marks::default() }
 }
 
 /// Keeps the identity of what went out, if its family names occurrences.
-fn remember(identity: u128, notification: &Notification, now: Time, desk: &mut Desk) {
+pub(super) fn remember(identity: u128, notification: &Notification, now: Time, desk: &mut Desk) {
     if notification.topic.family() == Family::Keyed {
         desk.window.insert(identity, now);
     }

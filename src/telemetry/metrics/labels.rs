@@ -19,7 +19,7 @@ pub const STATES: [&str; 8] = [
 
 /// What makes us replace a session that works.
 pub const TRIGGERS: [&str; 6] =
-    ["closing_notice", "secret", "token_expiry", "channel_expiry", "channel_lost", "operator"];
+    ["closing_notice", "secret", "token_expiry", "channel_expiry", "topics", "operator"];
 
 /// How an attempt to replace a session ended; a failed one is tried again.
 pub const OUTCOMES: [&str; 2] = ["completed", "failed"];
@@ -50,8 +50,18 @@ pub const CERTAINTIES: [&str; 2] = ["certain", "possible"];
 /// What re-basing made of a topic.
 pub const REBASED: [&str; 4] = ["snapshot", "superseded", "failed", "without"];
 
+/// The legs of a shard; without redundancy there is the first alone.
+pub const LEGS: [&str; 2] = ["1", "2"];
+
+/// What a leg showed beside another.
+pub const SIGHTS: [&str; 3] = ["won", "followed", "missed"];
+
 /// Whether the platform took a topic.
 pub const TOPIC_STATES: [&str; 2] = ["permitted", "rejected"];
+
+/// What can come of reading the configuration again: all of it is in force, part of it takes a restart, nothing has changed, or it has
+/// mistakes and nothing of it is in force.
+pub const RELOADS: [&str; 4] = ["applied", "restart_needed", "unchanged", "refused"];
 
 /// What can be said of a broker: connected, not needed yet, or needed and away.
 pub const BROKER_STATES: [&str; 3] = ["up", "idle", "down"];

@@ -5,9 +5,11 @@
 //! the metrics, `/readyz` and the status page cannot disagree.
 
 mod broker;
+mod configuration;
 mod disk;
 mod journal;
 mod labels;
+mod legs;
 mod login;
 mod process;
 mod session;
@@ -20,11 +22,14 @@ use shelf::Shelf;
 use std::collections::BTreeMap;
 
 pub use broker::Broker;
+pub use configuration::Configuration;
 pub use journal::Journal;
 pub use labels::{
     BROKER_STATES, BUDGETS, CERTAINTIES, EPOCH_REASONS, FAILURES, FAMILIES, JOURNAL_OPERATIONS,
-    OTHER_GAP_CAUSES, OUTCOMES, POSSIBLE_GAP_CAUSES, REBASED, STATES, TOPIC_STATES, TRIGGERS,
+    LEGS, OTHER_GAP_CAUSES, OUTCOMES, POSSIBLE_GAP_CAUSES, REBASED, RELOADS, SIGHTS, STATES,
+    TOPIC_STATES, TRIGGERS,
 };
+pub use legs::Legs;
 pub use login::{Login, Shown};
 pub use session::Sessions;
 pub use sink::{Backlog, Sink};
@@ -40,6 +45,9 @@ pub struct Metrics {
     process: process::Process,
     disk: disk::Disk,
     ready: prometheus::IntGauge,
+    door_panics: prometheus::IntCounter,
+    /// The configuration and its reloads.
+    pub configuration: Configuration,
     /// Credentials and tokens.
     pub login: Login,
     /// Sessions, rotations, topics.
@@ -73,6 +81,11 @@ impl Metrics {
                 "tieline_ready",
                 "1 while subscribed, hearing frames, and every sink acknowledges.",
             ),
+            door_panics: shelf.counter(
+                "tieline_door_panics_total",
+                "Connections of the doors for operators that a bug has ended.",
+            ),
+            configuration: Configuration::new(&shelf),
             login: Login::new(&shelf),
             sessions: Sessions::new(&shelf),
             stream: Stream::new(&shelf),
@@ -97,6 +110,11 @@ impl Metrics {
     /// Shows whether the process is ready.
     pub fn show_ready(&self, ready: bool) {
         self.ready.set(i64::from(ready));
+    }
+
+    /// A bug has ended a connection of the doors.
+    pub fn door_panicked(&self) {
+        self.door_panics.inc();
     }
 
     /// Everything in Prometheus's text format, of type `CONTENT_TYPE`.
@@ -138,6 +156,7 @@ mod tests {
             "tieline_sink_failures_total{kind=\"park\",sink=\"kafka\"} 0",
             "tieline_overlap_seconds_count{trigger=\"secret\"} 0",
             "tieline_budget_left{budget=\"rest\"} 0",
+            "tieline_config_reloads_total{outcome=\"refused\"} 0",
         ] {
             assert!(text.contains(series), "{series} is missing from\n{text}");
         }

@@ -117,8 +117,9 @@ impl Sessions {
         self.reconnects.with_label_values(&[reason]).inc();
     }
 
-    /// In a planned replacement both sessions delivered for so long.
-    pub fn overlapped(&self, trigger: &'static str, overlap: Duration) {
+    /// A planned replacement is over, in which both sessions delivered for so long.
+    pub fn rotated(&self, trigger: &'static str, overlap: Duration) {
+        self.rotation(trigger, OUTCOMES[0]);
         self.overlap.with_label_values(&[trigger]).observe(overlap.as_secs_f64());
     }
 

@@ -3,6 +3,7 @@
 use super::labels::{
     CERTAINTIES, FAMILIES, OTHER_GAP_CAUSES, POSSIBLE_GAP_CAUSES, REBASED, family_of,
 };
+use super::legs::Legs;
 use super::shelf::{Shelf, whole};
 use crate::event::Topic;
 use crate::lifecycle::Reason;
@@ -25,6 +26,8 @@ pub struct Stream {
     duplicates: IntCounter,
     possible_duplicates: IntCounter,
     late: IntCounter,
+    /// How the legs of redundant shards do beside each other.
+    pub legs: Legs,
     unreadable: IntCounter,
     journalled: Histogram,
     event_age: Histogram,
@@ -44,6 +47,7 @@ impl Stream {
             &["family"],
         );
         let metrics = Self {
+            legs: Legs::new(shelf),
             notifications: FAMILIES.map(|family| notifications.with_label_values(&[family])),
             duplicates: shelf.counter(
                 "tieline_duplicates_total",

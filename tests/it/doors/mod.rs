@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tieline::admin::{self, Config};
 use tieline::bridge::tap::Tapped;
-use tieline::event::{Marks, Topic};
+use tieline::event::{Kind, Marks, Topic};
 use tieline::observation::Observation;
 use tieline::telemetry::Telemetry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -191,6 +191,7 @@ pub(super) fn well(clock: Clock) -> Status {
     status.sessions = vec![Session {
         id: "s1".to_owned(),
         shard: 0,
+        leg: 1,
         state: "live",
         since: ago(300),
         last_frame: Some(ago(5)),

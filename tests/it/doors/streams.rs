@@ -32,7 +32,8 @@ async fn a_tap_shows_what_was_asked_for_and_counts_what_it_missed() {
     let show = |nth: u64, name: &str| {
         let body = format!("{{\"n\":\r\n{nth}}}");
         bridge.doors.tap.show(Tapped {
-            nth,
+            kind: Kind::Notification,
+            nth: Some(nth),
             topic: Topic::new(name),
             length: body.len(),
             body: Some(body.into()),

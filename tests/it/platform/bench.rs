@@ -238,7 +238,7 @@ impl Bench {
     pub async fn topics(&mut self) -> (Vec<String>, Vec<String>) {
         let (token, _) = self.buy().await;
         let listed = self.answer(Command::ListTopics { token }).await;
-        taken!(listed, Reply::TopicsListed { topics, unknown } => {
+        taken!(listed, Reply::TopicsListed { topics, unknown, .. } => {
             let names = topics.iter().map(|topic| topic.name().to_owned());
             (names.collect(), unknown)
         })

@@ -5,7 +5,7 @@ use crate::books::Held;
 use crate::harness::{Stand, brisk, eventually};
 use crate::journal::{each_once, epochs, is_all_among, sent_within, surely_read};
 use crate::servers::Server;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tieline_sim::Options;
 
 /// A stand whose one sink is still to be configured.
@@ -47,6 +47,8 @@ pub(super) async fn each_event_is_there_once(
         }
         bridge.ready().await;
     }
+    // A reader comes to the end of what is committed only where nothing is added all the time.
+    stand.control("traffic", json!({"state": "pause"})).await;
     let due = sent_within(stand, &lives);
     let held = eventually("the broker holds all that was received", async || {
         let held: Vec<Held> = read().await.iter().map(held).collect();

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ChannelAsked, Done, NothingAsked, faulted, resolve, sockets};
+use super::{ChannelAsked, Done, NothingAsked, Problem, faulted, resolve, sockets};
 use crate::clock;
 use crate::platform::{Client, Ending, Platform, State};
 
@@ -88,4 +88,22 @@ fn end(platform: &Platform, asked: ChannelAsked, kind: &str, ending: Ending) -> 
     state.end_channel(&id, ending);
     let now = clock::now();
     Ok(faulted(&mut state, kind, now, Some(now), hit))
+}
+
+/// Which queues are not there, as far as lists tell.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct QueuesAsked {
+    #[serde(default)]
+    hidden: Vec<String>,
+}
+
+pub(super) fn queues(platform: &Platform, asked: QueuesAsked) -> Done {
+    let known = |id: &String| platform.traffic.queues().iter().any(|queue| queue.id == *id);
+    if let Some(unknown) = asked.hidden.iter().find(|id| !known(id)) {
+        return Err(Problem::new(404, "not.found", format!("there is no queue {unknown:?}")));
+    }
+    let answer = json!({"hidden": asked.hidden});
+    platform.state().hidden = asked.hidden;
+    Ok(answer)
 }

@@ -243,9 +243,9 @@ fn an_unknown_leg_is_heard_and_doubted() {
     assert_eq!(bench.see(A, "x", 1), "x?");
 }
 
-/// What counting cannot see; the decision record says how rare it is and what would be needed.
+/// Nobody can tell whether the follower showed what the leader did or an equal one emitted later; swallowing that would be loss.
 #[test]
-fn the_one_repeat_that_is_swallowed() {
+fn what_may_be_a_repeat_that_the_leader_never_showed_goes_out_marked() {
     let mut bench = Bench::new();
     bench.begin(A, 0);
     bench.begin(B, T);
@@ -254,5 +254,31 @@ fn the_one_repeat_that_is_swallowed() {
     // A repeat, heard by B first …
     assert_eq!(bench.see(B, "x", T + 2), "=2");
     // … and never by A.
-    assert_eq!(bench.end(A, T + 3), "");
+    assert_eq!(bench.end(A, T + 3), "x?");
+}
+
+#[test]
+fn a_body_that_is_counted_exactly_settles_what_came_before_it_on_its_key() {
+    let mut bench = Bench::new();
+    bench.begin(A, 0);
+    bench.begin(B, T);
+    assert_eq!(bench.see(A, "x", T + 1), "x", "B began too late for it");
+    let later = T + HOLD;
+    assert_eq!(bench.see(A, "x", later), "x");
+    assert_eq!(bench.see(B, "x", later + 1), "=2", "paired with the first, wrongly");
+    assert_eq!(bench.see(A, "y", later + 2), "y");
+    assert_eq!(bench.see(B, "y", later + 3), "=2");
+    assert_eq!(bench.end(A, later + 4), "");
+    assert_eq!(bench.see(B, "x", later + 5), "x", "neither doubted nor late nor swallowed");
+}
+
+#[test]
+fn what_a_follower_that_ended_has_shown_goes_out_when_the_leader_ends_too() {
+    let mut bench = Bench::new();
+    bench.begin(A, 0);
+    bench.begin(B, T);
+    assert_eq!(bench.see(A, "x", T + 1), "x");
+    assert_eq!(bench.see(B, "x", T + 2), "=2");
+    assert_eq!(bench.end(B, T + 3), "", "A lives, and shows the repeat if there was one");
+    assert_eq!(bench.end(A, T + 4), "x?");
 }

@@ -196,6 +196,30 @@ proptest! {
         }
     }
 
+    /// A planned change under traffic that is mostly repeats: as long as each key shows a body of its own now and then, and legs
+    /// differ by no more than the time between two notifications, nothing is marked, not even around the beginning and the end.
+    #[test]
+    fn a_planned_change_marks_nothing_however_many_bodies_repeat(
+        seeds in prop::collection::vec((25..75u64, 0..2usize, 0..2usize, 0..2usize), 200..300),
+        from in 500..2_500u64, lags in prop::collection::vec((0..25u64, 0..25u64), 1..5),
+    ) {
+        let number = std::cell::Cell::new(0_usize);
+        let truth = truth(&seeds, |_| {
+            number.set(number.get() + 1);
+            number.get().is_multiple_of(3)
+        });
+        let of_leg = |leg: usize| lags.iter().map(|both| if leg == 0 { both.0 } else { both.1 }).collect();
+        let carrier = |from, to, leg| Carrier { from, to, connect: 0, lags: of_leg(leg), losses: vec![false] };
+        let carriers = [carrier(0, from + 5 * HOLD, 0), carrier(from, 100_000, 1)];
+        let steps = schedule(&truth, &carriers);
+        let published = run(&mut Arbiter::new(&config()), &truth, &steps);
+        let marked: Vec<_> = published.iter().filter(|p| p.marks != Marks::default()).collect();
+        prop_assert!(marked.is_empty(), "{:?}", marked);
+        let expected = by_key(truth.iter().map(|o| (o.topic.clone(), o.body.clone())));
+        let got = by_key(published.iter().map(|p| (p.topic.clone(), p.body.clone())));
+        prop_assert_eq!(got, expected);
+    }
+
     #[test]
     fn outside_overlaps_nothing_keyless_is_touched(seeds in seeds(), lags in prop::collection::vec(0..HOLD, 1..5)) {
         let truth = truth(&seeds, |_| false);

@@ -3,56 +3,14 @@
 //! A level says who gets woken: error, act now; warn, look today; info, the story; debug, its small print. The message holds all that
 //! a person needs; the fields hold the same for machines, and `event` names the observation.
 
+#[macro_use]
+mod line;
+
+pub use line::{Level, Told};
+
 use crate::observation::Observation;
-use serde::Serialize;
-use std::fmt;
+use line::{Span, first_of};
 use std::time::Duration;
-
-/// Who gets woken by a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Nobody: the story's small print.
-    Debug,
-    /// Nobody: the story.
-    Info,
-    /// Somebody, today.
-    Warn,
-    /// Somebody, now.
-    Error,
-}
-
-/// A line of the story as it was told, for those who show it again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// Who gets woken by it.
-    pub level: Level,
-    /// The message; empty where the small print has none.
-    pub words: String,
-}
-
-/// The message of a line of `tracing`: what stands behind its fields.
-macro_rules! words {
-    ($text:literal $(, $($args:tt)*)?) => { format!($text $(, $($args)*)?) };
-    ($name:ident = % $value:expr $(, $($rest:tt)*)?) => { words!($($($rest)*)?) };
-    ($name:ident = ? $value:expr $(, $($rest:tt)*)?) => { words!($($($rest)*)?) };
-    ($name:ident = $value:expr $(, $($rest:tt)*)?) => { words!($($($rest)*)?) };
-    ($name:ident $(, $($rest:tt)*)?) => { words!($($($rest)*)?) };
-    () => { String::new() };
-}
-
-/// Logs a line, and ends the story with it, so that whoever asked for the story has the same words.
-macro_rules! said {
-    ($level:ident, $log:ident, $($line:tt)*) => {{
-        tracing::$log!($($line)*);
-        return Told { level: Level::$level, words: words!($($line)*) };
-    }};
-}
-
-macro_rules! error { ($($line:tt)*) => { said!(Error, error, $($line)*) } }
-macro_rules! warn { ($($line:tt)*) => { said!(Warn, warn, $($line)*) } }
-macro_rules! info { ($($line:tt)*) => { said!(Info, info, $($line)*) } }
-macro_rules! debug { ($($line:tt)*) => { said!(Debug, debug, $($line)*) } }
 
 /// Tells one observation and answers what was said; `nth` counts those of its kind that may come in floods.
 #[expect(
@@ -198,6 +156,59 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         ),
         Observation::PlanMade { topics, shards } => {
             info!(event = "plan_made", topics, shards, "{topics} topics on {shards} channel(s)")
+        }
+        Observation::ChannelsFound { channels } => info!(
+            event = "channels_found",
+            channels, "channels of an earlier process, used before any is made: {channels}"
+        ),
+        Observation::ChannelsUnkept { detail } => warn!(
+            event = "channels_unkept",
+            detail, "the file of channels is of no use: {detail}; a restart makes new ones"
+        ),
+        Observation::PlanChanged { joined, left, topics, shards } => info!(
+            event = "plan_changed",
+            joined = joined.len(),
+            left = left.len(),
+            joined_keys = first_of(joined),
+            left_keys = first_of(left),
+            topics,
+            shards,
+            "{} joined ({}), {} left ({}); now {topics} topics on {shards} channel(s)",
+            joined.len(),
+            first_of(joined),
+            left.len(),
+            first_of(left)
+        ),
+        Observation::TopicsAmended { session, shard, added, removed } => info!(
+            event = "topics_amended",
+            session,
+            shard,
+            added,
+            removed,
+            "{session} carries {added} subscription(s) more and {removed} less, on the same socket"
+        ),
+        Observation::AmendRefused { session, shard, detail, retry_in } => warn!(
+            event = "amend_refused",
+            session,
+            shard,
+            detail,
+            retry_in_seconds = retry_in.as_secs_f64(),
+            "the topics of {session} could not be changed: {detail}; it goes on with what it has, next attempt in {}",
+            Span(*retry_in)
+        ),
+        Observation::ChannelsRefused { reason, detail, retry_in } => warn!(
+            event = "channels_refused",
+            reason,
+            detail,
+            retry_in_seconds = retry_in.map(|wait| wait.as_secs_f64()),
+            "the channels of the client cannot be listed ({reason}): {detail}; until they are, {}",
+            if retry_in.is_some() { "no other is made" } else { "those in doubt count as made" }
+        ),
+        Observation::ChannelAwaited { session, shard, detail } => {
+            warn!(event = "channel_awaited", session, shard, detail, "{session} waits: {detail}")
+        }
+        Observation::TopicPermitted { topic } => {
+            info!(event = "topic_permitted", topic = topic.name(), "the platform takes {topic} now")
         }
         Observation::GapOpened { number, shard, cause, certainty, from } => warn!(
             event = "gap_opened",
@@ -374,6 +385,44 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             event = "sink_added",
             sink, "sink {sink} is new here and begins at the journal's end"
         ),
+        Observation::ConfigRead { trigger, outcome: "refused" } => error!(
+            event = "config_read",
+            trigger,
+            outcome = "refused",
+            "the configuration was read again ({trigger}) and is refused: it has mistakes, and nothing of it is in force"
+        ),
+        Observation::ConfigRead { trigger, outcome } => info!(
+            event = "config_read",
+            trigger,
+            outcome,
+            "the configuration was read again ({trigger}): {}",
+            match *outcome {
+                "applied" => "all of it is in force",
+                "restart_needed" => "part of it takes a restart (or a handover)",
+                _ => "it asks for nothing that is not in force",
+            }
+        ),
+        Observation::ConfigApplied { key, was, now } => info!(
+            event = "config_applied",
+            key, was, now, "{key} is {now} from now on; it was {was}"
+        ),
+        Observation::ConfigPending { key, was, now } => warn!(
+            event = "config_pending",
+            key,
+            was,
+            now,
+            "{key} needs a restart (or a handover) to become {now}; {was} stays in force"
+        ),
+        Observation::ConfigOverridden { key, variable } => warn!(
+            event = "config_overridden",
+            key,
+            variable,
+            "{key} in the file changes nothing: the environment variable {variable} stands above it"
+        ),
+        Observation::ConfigMistaken { key, words } => error!(
+            event = "config_mistaken",
+            key, words, "the configuration is refused for this: {words}"
+        ),
         Observation::Started { version, epoch } => info!(
             event = "started",
             version,
@@ -394,6 +443,11 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         Observation::DoorKeyUnusable { detail } => {
             warn!(event = "door_key_unusable", detail, "{detail}; the last good one stays in use")
         }
+        Observation::DoorPanicked { detail } => error!(
+            event = "door_panicked",
+            detail,
+            "a bug ended a connection of the doors for operators: {detail}; events are not concerned; please report it with this log"
+        ),
         Observation::Ready => {
             info!(event = "ready", "ready: subscribed, hearing frames, and every sink acknowledges")
         }
@@ -427,35 +481,9 @@ const fn is_loud(nth: u64) -> bool {
     nth.is_power_of_two() || nth.is_multiple_of(1000)
 }
 
-/// A duration as people say it: `250ms`, `1.2s`, `4m 10s`, `23h 59m`.
-struct Span(Duration);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (seconds, millis) = (self.0.as_secs(), self.0.as_millis());
-        match seconds {
-            0 => write!(f, "{millis}ms"),
-            1..=9 => write!(f, "{:.1}s", self.0.as_secs_f64()),
-            10..=59 => write!(f, "{seconds}s"),
-            60..=3599 => write!(f, "{}m {}s", seconds / 60, seconds % 60),
-            _ => write!(f, "{}h {}m", seconds / 3600, seconds % 3600 / 60),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spans_are_as_people_say_them() {
-        let said = |seconds: f64| Span(Duration::from_secs_f64(seconds)).to_string();
-        assert_eq!(said(0.25), "250ms");
-        assert_eq!(said(1.23), "1.2s");
-        assert_eq!(said(35.0), "35s");
-        assert_eq!(said(250.0), "4m 10s");
-        assert_eq!(said(86_399.0), "23h 59m");
-    }
 
     #[test]
     fn a_flood_is_told_ever_more_rarely() {

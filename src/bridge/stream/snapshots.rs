@@ -1,0 +1,54 @@
+//! What REST shows after a gap, on its way to the journal: published only where no live event has overtaken it.
+//!
+//! Asks for nothing; the lifecycle does.
+
+use super::Stream;
+use crate::event::{Entry, Kind, Topic};
+use crate::genesys::Snapshot;
+use crate::lifecycle;
+use crate::sequence::Rebased;
+use crate::time::Timestamp;
+
+impl Stream {
+    /// Snapshots of these topics are being read.
+    pub fn await_snapshots(&mut self, topics: &[Topic]) {
+        self.awaited = topics.iter().map(|topic| (topic.clone(), false)).collect();
+    }
+
+    /// Publishes snapshots, but none that a live event has overtaken since it was asked for. Answers the topics of those.
+    pub fn publish_snapshots(
+        &mut self,
+        what: lifecycle::Snapshot,
+        shown: Vec<Snapshot>,
+        received: Timestamp,
+    ) -> Vec<Topic> {
+        let kind = match what {
+            lifecycle::Snapshot::Observations => Kind::ObservationsSnapshot,
+            lifecycle::Snapshot::Members => Kind::MembersSnapshot,
+        };
+        let mut stale = Vec::new();
+        for Snapshot { topic, bodies } in shown {
+            let overtaken = self.awaited.remove(&topic).unwrap_or(true);
+            if overtaken || self.arbiter.holds(topic.key_fingerprint()) {
+                stale.push(topic);
+                continue;
+            }
+            for body in bodies {
+                let body = self.privacy.apply(&topic, body);
+                let entry = Entry::own(kind, topic.clone(), body, received);
+                let watched = self.tap.is_watched().then(|| entry.clone());
+                if self.journal.append(entry).is_accepted
+                    && let Some(entry) = watched
+                {
+                    self.tap.show(entry.into());
+                }
+            }
+        }
+        stale
+    }
+
+    /// Re-basing after a gap is over.
+    pub fn rebased(&mut self, gap: u64, rebased: Rebased) {
+        self.gaps.rebased(gap, rebased, self.clock.timestamp(), &mut self.journal);
+    }
+}

@@ -1,0 +1,67 @@
+//! The client's channels as they outlive the process: a restart takes up those that the last one left, before it makes any.
+//!
+//! Keeps nothing on disk: `genesys` does, which also knows their names. A channel that is gone meanwhile is found out by its first use:
+//! the platform's list hides the names of channels that another token made, and so cannot tell.
+
+use super::ChannelId;
+use super::channel::Channel;
+use super::machine::Lifecycle;
+use super::plan::CHANNELS_PER_CLIENT;
+use crate::time::Time;
+use std::time::Duration;
+
+/// A channel, and what the next process must know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptChannel {
+    /// Its handle.
+    pub channel: ChannelId,
+    /// How long it lives from each subscription.
+    pub life: Duration,
+    /// When the platform drops it.
+    pub expires_at: Time,
+    /// When the token that made it ends.
+    pub maker_expires_at: Time,
+    /// How long before that end a successor is made.
+    pub maker_margin: Duration,
+    /// Whether a session has it.
+    pub in_use: bool,
+}
+
+impl Lifecycle {
+    /// Every channel that the platform knows and we can name.
+    pub fn kept(&self) -> Vec<KeptChannel> {
+        let used = self.sessions().flat_map(|session| {
+            let left = session.left.map(|channel| (channel, false));
+            session.channel.map(|channel| (channel, true)).into_iter().chain(left)
+        });
+        let retired = self.retired.iter().map(|channel| (*channel, false));
+        let kept = used.chain(retired).map(|(channel, in_use)| KeptChannel {
+            channel: channel.id,
+            life: channel.life,
+            expires_at: channel.expires_at,
+            maker_expires_at: channel.maker_expires_at,
+            maker_margin: channel.maker_margin,
+            in_use,
+        });
+        kept.collect()
+    }
+
+    /// Takes up channels that an earlier process has left; no more than a client can have.
+    pub fn take_up(&mut self, kept: &[KeptChannel], now: Time) {
+        for kept in kept.iter().filter(|kept| now < kept.expires_at) {
+            if self.own_channels() >= CHANNELS_PER_CLIENT || self.knows(kept.channel) {
+                continue;
+            }
+            self.retired.push(Channel {
+                id: kept.channel,
+                life: kept.life,
+                expires_at: kept.expires_at,
+                maker_expires_at: kept.maker_expires_at,
+                maker_margin: kept.maker_margin,
+                doubtful: false,
+                // Whatever the earlier process asked for last, it asked for the topics that this one asks for as well.
+                busy_until: Time::START,
+            });
+        }
+    }
+}
