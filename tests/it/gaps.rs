@@ -63,7 +63,7 @@ async fn a_client_that_may_not_ask_says_so_once_and_the_gap_does_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_killed_leaves_one_gap_that_the_next_one_names() {
-    let stand = Stand::new(brisk()).await;
+    let stand = patient().await;
     let first = stand.ready().await;
     let since = stand.emitted().await + 1;
     stand.emits(100).await;
@@ -78,7 +78,7 @@ async fn a_process_that_is_killed_leaves_one_gap_that_the_next_one_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orderly_restart_is_one_gap_too_and_a_first_start_is_none() {
-    let stand = Stand::new(brisk()).await;
+    let stand = patient().await;
     let first = stand.ready().await;
     let since = stand.emitted().await + 1;
     stand.emits(100).await;
@@ -93,6 +93,13 @@ async fn an_orderly_restart_is_one_gap_too_and_a_first_start_is_none() {
     stand.control("traffic", json!({"state": "run"})).await;
     stand.emits(20).await;
     named_and_met(&stand, since, (last, ended), dead).await;
+}
+
+/// A stand whose processes take no pause of a busy machine for the end of a session.
+async fn patient() -> Stand {
+    let mut stand = Stand::new(brisk()).await;
+    stand.config.set("lifecycle.dead_after", "20s");
+    stand
 }
 
 /// Starts the next process, which must name the time since the last one as one gap: no wider than from what was heard last to the
