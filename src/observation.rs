@@ -155,7 +155,7 @@ pub enum Observation {
     ConfigRead { trigger: &'static str, outcome: &'static str },
     /// A changed key is in force from now on; `was` and `now` are its values as TOML, as a message may show them.
     ConfigApplied { key: String, was: String, now: String },
-    /// A changed key takes a restart, or a handover.
+    /// A changed key takes a restart.
     ConfigPending { key: String, was: String, now: String },
     /// The file changes a key in vain, because a variable stands above it.
     ConfigOverridden { key: String, variable: String },

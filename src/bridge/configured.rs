@@ -12,7 +12,7 @@ pub struct Configuration {
     pub file: Option<String>,
     /// Since when all of it is in force: the start, or the last reload that changed something.
     pub in_force_since: Timestamp,
-    /// What the file says now and only a restart, or a handover, brings into force.
+    /// What the file says now and only a restart brings into force.
     pub pending: Vec<Changed>,
     /// The last time that it was read again.
     pub last_reload: Option<Reload>,

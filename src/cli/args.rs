@@ -22,8 +22,8 @@ pub enum Command {
     /// Subscribe and deliver until told to stop
     ///
     /// What cannot be reached is waited for. SIGTERM and Ctrl-C deliver what is in hand, at most for process.drain_timeout.
-    /// SIGUSR1 replaces every session, without a gap. SIGHUP reads the file again, which is also watched: log level and privacy rules are
-    /// taken over, and what needs a restart is named.
+    /// SIGUSR1 replaces every session, without a gap. SIGHUP reads the file again, which is also watched: queues, topics, log level
+    /// and privacy rules are taken over, and what needs a restart is named.
     #[command(after_help = help::RUN)]
     Run(Run),
     /// Show it work: a simulated Genesys Cloud, a scripted story of faults, and the books balanced at the end

@@ -96,7 +96,7 @@ fn differences(of: &Value) -> Vec<String> {
     let refused = list(&reload["mistakes"]).map(|mistake| format!("refused: {}", words(mistake)));
     let pending = list(&of["pending"]).map(|one| {
         let [key, was, now] = ["key", "was", "now"].map(|name| words(&one[name]));
-        format!("needs a restart (or a handover): {key} is {was}, the file says {now}")
+        format!("needs a restart: {key} is {was}, the file says {now}")
     });
     let overridden = list(&reload["overridden"]).map(|one| {
         format!(

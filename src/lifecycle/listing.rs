@@ -124,8 +124,11 @@ impl Lifecycle {
             Err(refused) => {
                 self.tell_plan_refused(refused.to_string(), wait);
                 let carried: HashSet<&Topic> = self.topics.all().collect();
-                let kept: Vec<Topic> =
-                    wanted.into_iter().filter(|topic| carried.contains(topic)).collect();
+                let kept: Vec<Topic> = wanted
+                    .iter()
+                    .flat_map(expand)
+                    .filter(|topic| carried.contains(topic))
+                    .collect();
                 if let Ok(next) = self.topics.next(&kept, self.config.redundancy) {
                     self.adopt(next, now);
                 }
@@ -224,7 +227,9 @@ impl Lifecycle {
             |keys: BTreeSet<&&str>| keys.into_iter().map(|key| (**key).to_owned()).collect();
         let joined: Vec<String> = names(after.difference(&before).collect());
         let left: Vec<String> = names(before.difference(&after).collect());
-        if !joined.is_empty() || !left.is_empty() {
+        // Other topics of the same keys are told as well: gaps are named by what is subscribed to.
+        let each = |plan: &Topics| plan.all().cloned().collect::<HashSet<Topic>>();
+        if each(&self.topics) != each(next) {
             self.output.observe(Observation::PlanChanged { joined, left, topics, shards });
         }
     }

@@ -306,7 +306,7 @@ function drawFile() {
   const mistakes = last_reload?.mistakes ?? [], overridden = last_reload?.overridden ?? [];
   const lines = [
     ...mistakes.map((words) => make("li", {}, words)),
-    ...pending.map((one) => make("li", {}, make("code", {}, one.key), ` needs a restart (or a handover): ${one.was} is in force, ${one.now} is asked for`)),
+    ...pending.map((one) => make("li", {}, make("code", {}, one.key), ` needs a restart: ${one.was} is in force, ${one.now} is asked for`)),
     ...overridden.map((one) => make("li", {}, make("code", {}, one.key), " is changed in vain: ", make("code", {}, one.variable), " stands above the file")),
   ];
   $("file").hidden = lines.length === 0;

@@ -143,6 +143,9 @@ impl Gaps {
         journal: &mut Journal,
     ) -> Vec<Closed> {
         self.topics = topics;
+        // A topic that left and joins again is asked for anew.
+        let planned: HashSet<&Topic> = self.topics.values().flatten().collect();
+        self.refused.retain(|topic| planned.contains(topic));
         // Topics of a shard that is no more may be on any other now. What is missing since then lies in those shards' own gaps.
         let (gone, covers) = std::mem::take(&mut self.covers)
             .into_iter()

@@ -398,7 +398,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             "the configuration was read again ({trigger}): {}",
             match *outcome {
                 "applied" => "all of it is in force",
-                "restart_needed" => "part of it takes a restart (or a handover)",
+                "restart_needed" => "part of it takes a restart",
                 _ => "it asks for nothing that is not in force",
             }
         ),
@@ -408,10 +408,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         ),
         Observation::ConfigPending { key, was, now } => warn!(
             event = "config_pending",
-            key,
-            was,
-            now,
-            "{key} needs a restart (or a handover) to become {now}; {was} stays in force"
+            key, was, now, "{key} needs a restart to become {now}; {was} stays in force"
         ),
         Observation::ConfigOverridden { key, variable } => warn!(
             event = "config_overridden",
