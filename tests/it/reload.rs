@@ -131,7 +131,7 @@ async fn a_swapped_config_map_is_seen_and_what_needs_a_restart_is_named_with_bot
     swap("three", &format!("{changed}\n[journal]\nsync = \"80ms\"\n"));
     let pending = bridge.line(&["config_pending", "process.drain_timeout"]).await;
     assert_eq!((&pending["was"], &pending["now"]), (&json!("\"10s\""), &json!("\"9s\"")));
-    assert!(pending["message"].as_str().unwrap().contains("needs a restart (or a handover)"));
+    assert!(pending["message"].as_str().unwrap().contains("needs a restart"));
     let overridden = bridge.line(&["config_overridden", "journal.sync"]).await;
     assert_eq!(overridden["variable"], "TIELINE_JOURNAL__SYNC");
     let is_known = |state: &Value| outcome(state) == Some("restart_needed");
