@@ -88,6 +88,12 @@ impl Loaded {
                 false => difference.pending.push(change),
             }
         }
+        if difference.pending.iter().any(is_of_platform) {
+            let live = std::mem::take(&mut difference.live).into_iter();
+            let (held, live): (Vec<_>, Vec<_>) = live.partition(is_of_platform);
+            difference.live = live;
+            difference.pending.extend(held);
+        }
         for path in differing(&self.file, &new.file) {
             if let Source::Variable(variable) = &new.tree.nearest(&path).source {
                 let (key, variable) = (join(&path), variable.clone());
@@ -99,15 +105,18 @@ impl Loaded {
 
     /// Takes over from `new` what a running process can.
     pub fn adopt(&mut self, new: &Self) {
-        for path in LIVE {
+        let is_held = self.difference(new).pending.iter().any(is_of_platform);
+        for path in LIVE.iter().filter(|path| !is_held || path[0] != "genesys") {
             let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
             match new.tree.get(&path) {
                 Some(node) => self.tree.set(&path, node.clone()),
                 None => drop(self.tree.remove(&path)),
             }
         }
-        self.config.genesys.queues.clone_from(&new.config.genesys.queues);
-        self.config.genesys.topics.clone_from(&new.config.genesys.topics);
+        if !is_held {
+            self.config.genesys.queues.clone_from(&new.config.genesys.queues);
+            self.config.genesys.topics.clone_from(&new.config.genesys.topics);
+        }
         self.config.log.level.clone_from(&new.config.log.level);
         self.config.privacy.clone_from(&new.config.privacy);
         self.file.clone_from(&new.file);
@@ -145,6 +154,12 @@ impl fmt::Debug for Loaded {
 
 fn is_live(path: &[String]) -> bool {
     LIVE.iter().any(|live| path.len() >= live.len() && live.iter().zip(path).all(|(a, b)| a == b))
+}
+
+/// Whether the change is of the platform or its client. Queues and topics are theirs: where any of these waits for a new process, all
+/// do, or a live session would be given the topics of another organisation.
+fn is_of_platform(change: &Change) -> bool {
+    matches!(change.key.split('.').next(), Some("genesys" | "secret"))
 }
 
 fn told(path: &[String], node: &Node) -> String {
@@ -245,6 +260,23 @@ mod tests {
             (vec![], vec!["log.format"])
         );
         assert_eq!(keys(&in_force.difference(&loaded(BASE, &[])).live), ["log.level"]);
+    }
+
+    #[test]
+    fn topics_wait_for_the_platform_that_they_belong_to() {
+        let mut in_force = loaded(BASE, &[]);
+        let text = BASE.replace("mypurecloud.ie", "mypurecloud.de").replace("all", "Billing");
+        let new = loaded(&format!("{text}\n[log]\nlevel = \"debug\""), &[]);
+        let difference = in_force.difference(&new);
+        assert_eq!(keys(&difference.live), ["log.level"]);
+        assert_eq!(keys(&difference.pending), ["genesys.region", "genesys.queues"]);
+        in_force.adopt(&new);
+        assert_eq!(in_force.config.log.level, "debug");
+        assert_eq!(in_force.config.genesys.queues, loaded(BASE, &[]).config.genesys.queues);
+        assert_eq!(in_force.difference(&new).pending, difference.pending, "and are still named");
+        // Once the platform is the old one again, they are taken over.
+        let new = loaded(&BASE.replace("all", "Billing"), &[]);
+        assert_eq!(keys(&in_force.difference(&new).live), ["genesys.queues", "log.level"]);
     }
 
     #[test]

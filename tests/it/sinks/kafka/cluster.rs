@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 /// The first node, which is also the controller, and a broker that may die.
 pub(super) struct Cluster {
-    first: Server,
+    pub(super) first: Server,
     pub(super) second: Server,
 }
 

@@ -7,6 +7,7 @@ mod security;
 
 use super::*;
 use crate::servers::{Server, shared};
+use cluster::Cluster;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
 };
@@ -23,6 +24,8 @@ use tieline::size::Size;
 /// A topic of its own, on a broker that is shared or its own.
 struct Broker<const STRUCTURED: bool, const ONCE: bool> {
     own: Option<Server>,
+    /// Another node of its cluster, which lives on.
+    other: Option<Server>,
     topic: String,
 }
 
@@ -33,18 +36,18 @@ impl<const STRUCTURED: bool, const ONCE: bool> Broker<STRUCTURED, ONCE> {
     fn on(own: Option<Server>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self { own, topic: format!("sinks-{STRUCTURED}-{ONCE}-{count}") }
+        Self { own, other: None, topic: format!("sinks-{STRUCTURED}-{ONCE}-{count}") }
     }
 
     fn brokers(&self) -> String {
-        match &self.own {
-            Some(server) => server.field("brokers"),
-            None => shared("kafka").field("brokers"),
-        }
+        let nodes: Vec<String> =
+            self.own.iter().chain(&self.other).map(|node| node.field("brokers")).collect();
+        if nodes.is_empty() { shared("kafka").field("brokers") } else { nodes.join(",") }
     }
 
     fn config(&self) -> Config {
-        config(&self.brokers(), &self.topic, STRUCTURED, ONCE)
+        let replication = if self.other.is_some() { 2 } else { 1 };
+        Config { replication, ..config(&self.brokers(), &self.topic, STRUCTURED, ONCE) }
     }
 }
 
@@ -83,6 +86,15 @@ impl<const STRUCTURED: bool, const ONCE: bool> Place for Broker<STRUCTURED, ONCE
         Self::on(Some(Server::start("kafka", &[])))
     }
 
+    /// A node that coordinates transactions alone may forget one when it is killed (docs/delivery.md).
+    fn sturdy() -> Self {
+        if !ONCE {
+            return Self::alone();
+        }
+        let Cluster { first, second } = Cluster::start();
+        Self { other: Some(first), ..Self::on(Some(second)) }
+    }
+
     fn unreachable() -> (Box<dyn Sink>, String) {
         let address = "127.0.0.1:1";
         let mut config = config(address, "t", STRUCTURED, ONCE);
@@ -115,6 +127,9 @@ impl<const STRUCTURED: bool, const ONCE: bool> Place for Broker<STRUCTURED, ONCE
     }
 }
 
+/// How often reading a partition may fail: librdkafka connects again after 10 s at most.
+const ERRORS_MOST: u32 = 30;
+
 /// Everything that is committed in a topic with its partition, one partition after the other.
 fn read_topic(brokers: &str, topic: &str, is_structured: bool) -> Vec<(i32, Stored)> {
     let consumer: BaseConsumer = ClientConfig::new()
@@ -134,12 +149,13 @@ fn read_topic(brokers: &str, topic: &str, is_structured: bool) -> Vec<(i32, Stor
         let mut assignment = TopicPartitionList::new();
         assignment.add_partition_offset(topic, id, Offset::Beginning).unwrap();
         consumer.assign(&assignment).unwrap();
+        let mut errors = 0;
         loop {
             match consumer.poll(DEADLINE).expect("nothing to read") {
                 Ok(message) => stored.push((id, event(&message, is_structured))),
                 Err(KafkaError::PartitionEOF(_)) => break,
-                // A broker that was killed is found again.
-                Err(KafkaError::MessageConsumption(_)) => {}
+                // A broker that was killed is found again; one that is gone for good errs without end.
+                Err(KafkaError::MessageConsumption(_)) if errors < ERRORS_MOST => errors += 1,
                 Err(error) => panic!("{error}"),
             }
         }
