@@ -1,0 +1,185 @@
+//! Assembly: every part made once from the configuration, and one way to stop them all.
+//!
+//! ```text
+//!  workshop   what each part is made from, and the making of each
+//!  mod        one of each, joined and set going
+//!  stop       why they end, and in which order
+//! ```
+
+mod stop;
+mod workshop;
+
+use crate::bridge::{self, Driver, Ending, Report, Stall};
+use crate::bridge::{Status, Stream};
+use crate::config::{Config, Loaded, Text};
+use crate::genesys;
+use crate::lifecycle::Lifecycle;
+use crate::observation::Observation;
+use crate::privacy::Privacy;
+use crate::reload::Desk;
+use crate::route::Routes;
+use crate::sequence::Arbiter;
+use crate::telemetry::Telemetry;
+use crate::telemetry::logging::Knob;
+use anyhow::Context;
+use rand::RngExt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use workshop::Workshop;
+
+/// Room for what comes from the platform while the driver works; no sink is behind it.
+const INCOMING: usize = 4_096;
+
+/// Room for what secret sources and publishers observe.
+const OBSERVED: usize = 1_024;
+
+/// The running program.
+#[derive(Debug)]
+pub struct App {
+    status: watch::Receiver<Arc<Status>>,
+    telemetry: Telemetry,
+    admin: SocketAddr,
+    drain_timeout: Duration,
+    /// Holds the one task; empty once its end was taken.
+    driver: JoinSet<Ending>,
+    publishers: JoinSet<Result<u64, bridge::PublishError>>,
+    /// What serves the others; none of them ends before it is told to.
+    servants: JoinSet<&'static str>,
+    /// The order to replace every session.
+    rotate: Arc<Notify>,
+    /// What reading the configuration again needs.
+    desk: Desk,
+    /// Events without acknowledgement of publishers that have ended.
+    unacknowledged: u64,
+    tracker: TaskTracker,
+    tokens: Tokens,
+}
+
+/// What ends which parts.
+#[derive(Clone, Debug, Default)]
+struct Tokens {
+    /// Ingest, and then the journal.
+    stop: CancellationToken,
+    /// Publishers that have not drained in time.
+    deadline: CancellationToken,
+    /// What serves all others: doors and secret sources.
+    end: CancellationToken,
+}
+
+impl App {
+    /// Makes every part and sets it going. What cannot be reached is waited for; with `fail_fast` it ends the process.
+    ///
+    /// # Errors
+    /// What cannot work: no data directory, the admin port is taken, an authority file is unreadable.
+    pub async fn start(config: Config, fail_fast: bool) -> anyhow::Result<Self> {
+        genesys::tls::install_provider();
+        std::fs::create_dir_all(&config.data_dir)
+            .with_context(|| format!("data_dir: cannot make {}", config.data_dir.display()))?;
+        let privacy_key = config.privacy.read_key()?;
+        let terms = config.sinks.terms();
+        let sinks = workshop::sinks(&config)?;
+        let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
+        let mut workshop = Workshop::new(config, &names);
+        let (mut journal, readers, found) = workshop.open_journal(&names)?;
+        let (version, epoch) = (env!("CARGO_PKG_VERSION"), journal.epoch().to_string());
+        let first = workshop.first_status(&epoch, &names);
+        workshop.telemetry.record(&Observation::Started { version, epoch });
+        let (show, status) = watch::channel(Arc::new(first.clone()));
+        let admin = workshop.open_doors(status.clone()).await?;
+        let ((observe, observed), (heard, incoming)) =
+            (mpsc::channel(OBSERVED), mpsc::channel(INCOMING));
+        let genesys = workshop.genesys(observe.clone(), heard)?;
+        let gaps = workshop.gaps(&mut journal, &found, observe.clone());
+        let mut publishers = JoinSet::new();
+        let mut filters = Vec::new();
+        for (((_, sink), reader), terms) in sinks.into_iter().zip(readers).zip(terms) {
+            workshop.show_figures(reader.sink(), sink.figures());
+            filters.push(terms.filter);
+            let publisher = workshop.publisher(sink, terms.required, reader, observe.clone())?;
+            publishers.spawn(publisher.run());
+        }
+        let seed = workshop.rng.random();
+        let Workshop { config, clock, metrics, telemetry, tracker, servants, tokens, tap, .. } =
+            workshop;
+        let rotate: Arc<Notify> = Arc::default();
+        let (desk, renewals) = Desk::new(clock, privacy_key.as_ref());
+        let arbiter = Arbiter::new(&config.arbitration);
+        let privacy = Privacy::new(&config.privacy, privacy_key);
+        let stream = Stream::new(clock, arbiter, journal, gaps, metrics);
+        let mut stream = stream.guarded(privacy).routed(Routes::new(filters)).tapped(tap);
+        stream.note_found(&found);
+        let driver = Driver {
+            clock,
+            lifecycle: Lifecycle::new(config.lifecycle, seed),
+            genesys,
+            incoming,
+            observed,
+            stream,
+            report: Report::new(telemetry.clone(), first, clock),
+            stall: Stall::default(),
+            doubt: None,
+            status: show,
+            rebase: config.gaps.rebase,
+            rotate: Arc::clone(&rotate),
+            renewals,
+            fail_fast,
+        };
+        let mut running = JoinSet::new();
+        running.spawn(tracker.track_future(driver.run(tokens.stop.clone(), tokens.end.clone())));
+        Ok(Self {
+            status,
+            telemetry,
+            admin,
+            drain_timeout: config.process.drain_timeout,
+            driver: running,
+            publishers,
+            servants,
+            rotate,
+            desk,
+            unacknowledged: 0,
+            tracker,
+            tokens,
+        })
+    }
+
+    /// What the bridge says of itself, at least each second.
+    pub fn status(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.clone()
+    }
+
+    /// Where the doors for operators are.
+    pub const fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Replaces every session, each by a successor that has settled first.
+    pub fn rotate(&self) {
+        self.rotate.notify_one();
+    }
+
+    /// From now on the configuration's file is watched, and what changes is brought into force where that needs no new process. `loaded` is
+    /// what this was started with, `text` the file that it came from, and `knob` turns the log's level.
+    pub fn watch(&mut self, loaded: Loaded, text: Option<Text>, knob: Knob) {
+        let reloader = self.desk.reloader(loaded, text, knob);
+        let watching = self.tokens.stop.clone().run_until_cancelled_owned(reloader.run());
+        self.servants.spawn(self.tracker.track_future(async move {
+            watching.await;
+            "the reader of the configuration"
+        }));
+    }
+
+    /// Reads the configuration again now.
+    pub fn reload(&self) {
+        self.desk.ask();
+    }
+
+    /// What ends a drain at once when it is cancelled.
+    pub fn deadline(&self) -> CancellationToken {
+        self.tokens.deadline.clone()
+    }
+}

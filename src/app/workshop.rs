@@ -1,0 +1,215 @@
+//! What every part is made from, and the making of each; nothing here runs by itself.
+
+use super::Tokens;
+use crate::admin::{self, Doors};
+use crate::bridge::{self, Gaps, Keeper, Kept, Publisher, Setup, Status, Tap};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::genesys::{Genesys, Incoming};
+use crate::journal::{Found, Journal, Opening, Reader};
+use crate::lifecycle::Backoff;
+use crate::observation::{BrokerFigures, Observation};
+use crate::secret::Secrets;
+use crate::sequence::Feed;
+use crate::sink::Sink;
+use crate::sink::cloudevents::Encoder;
+use crate::sink::guarantee::Level;
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::Metrics;
+use anyhow::Context;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
+
+/// What every part is made from.
+pub(super) struct Workshop {
+    pub(super) config: Config,
+    pub(super) clock: Clock,
+    pub(super) rng: StdRng,
+    /// The platform's address: the `source` of every event.
+    pub(super) source: String,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) telemetry: Telemetry,
+    pub(super) tracker: TaskTracker,
+    pub(super) servants: JoinSet<&'static str>,
+    pub(super) tokens: Tokens,
+    pub(super) tap: Tap,
+}
+
+impl Workshop {
+    pub(super) fn new(config: Config, sinks: &[&'static str]) -> Self {
+        let clock = Clock::start();
+        let rng = match config.process.seed {
+            0 => StdRng::from_rng(&mut rand::rng()),
+            seed => StdRng::seed_from_u64(seed),
+        };
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), sinks);
+        let metrics = Arc::new(metrics.on_disk(&config.data_dir, config.journal.max_bytes.0));
+        Self {
+            source: config.genesys.api_url(),
+            telemetry: Telemetry::new(Arc::clone(&metrics)),
+            metrics,
+            tracker: TaskTracker::new(),
+            servants: JoinSet::new(),
+            tokens: Tokens::default(),
+            tap: Tap::default(),
+            config,
+            clock,
+            rng,
+        }
+    }
+
+    /// The journal, with all that an earlier process has left in it.
+    pub(super) fn open_journal(
+        &mut self,
+        sinks: &[&'static str],
+    ) -> anyhow::Result<(Journal, Vec<Reader>, Found)> {
+        let mut chance = StdRng::from_rng(&mut self.rng);
+        let opening = Opening {
+            config: self.config.journal.clone(),
+            data_dir: &self.config.data_dir,
+            sinks,
+            clock: self.clock,
+            salt: Box::new(move || chance.random()),
+        };
+        Ok(opening.open()?)
+    }
+
+    /// The status before anything has happened.
+    pub(super) fn first_status(&self, epoch: &str, sinks: &[&'static str]) -> Status {
+        let dead_after = self.config.lifecycle.dead_after;
+        let version = env!("CARGO_PKG_VERSION");
+        let mut status = Status::new(version, epoch, self.clock.timestamp(), dead_after);
+        status.sinks = sinks.iter().copied().map(bridge::status::Sink::new).collect();
+        status.login.client_id = self.config.genesys.client_id.clone();
+        status.login.source = self.config.secret.name();
+        status
+    }
+
+    /// Opens the doors for operators, and says where they are.
+    pub(super) async fn open_doors(
+        &mut self,
+        status: watch::Receiver<Arc<Status>>,
+    ) -> anyhow::Result<SocketAddr> {
+        let entrance = admin::open(&self.config.admin).await?;
+        let address = entrance.address().context("admin.listen")?;
+        let (metrics, tap, clock) = (Arc::clone(&self.metrics), self.tap.clone(), self.clock);
+        let doors = Doors { metrics, status, tap, clock };
+        let serve = admin::serve(entrance, doors, self.tokens.end.clone());
+        self.servants.spawn(self.tracker.track_future(async move {
+            serve.await;
+            "the doors for operators"
+        }));
+        self.telemetry.record(&Observation::Listening { address });
+        Ok(address)
+    }
+
+    /// The platform, with the credentials that the secret's source shows.
+    pub(super) fn genesys(
+        &mut self,
+        observe: mpsc::Sender<Observation>,
+        heard: mpsc::Sender<Incoming>,
+    ) -> anyhow::Result<Genesys> {
+        let (clock, tracker) = (self.clock, &self.tracker);
+        let end = self.tokens.end.clone();
+        let secrets = Secrets::start(&self.config.secret, clock, observe, tracker, end)?;
+        // The keeper of secrets is a task of its own; its end shows at its handle.
+        let mut kept = secrets.changes();
+        self.servants.spawn(tracker.track_future(async move {
+            while kept.changed().await.is_ok() {}
+            "the keeper of secrets"
+        }));
+        let config = self.config.genesys.clone();
+        let mut genesys = Genesys::new(config, secrets, clock, heard, tracker.clone())?;
+        genesys.keep_channels(&self.config.data_dir);
+        Ok(genesys)
+    }
+
+    /// The gap ledger as the last process left it, and what suspects silent feeds; the time since then is a gap.
+    pub(super) fn gaps(
+        &self,
+        journal: &mut Journal,
+        found: &Found,
+        observe: mpsc::Sender<Observation>,
+    ) -> (Gaps, Feed) {
+        let (folder, config) = (&self.config.data_dir, &self.config.gaps);
+        let mut kept = Kept::load(folder);
+        if let Some(detail) = kept.trouble.take() {
+            self.telemetry.record(&Observation::LedgerFailed { detail });
+        }
+        let heard = std::mem::take(&mut kept.heard);
+        let (keeper, writing) = Keeper::new(folder, observe);
+        self.tracker.spawn(writing);
+        let mut gaps = Gaps::new(kept, config.keep, config.rebase, Some(keeper));
+        gaps.restarted(heard, found.last_heard, self.clock.timestamp(), journal);
+        (gaps, Feed::new(config.feed_silence))
+    }
+
+    /// Keeps the metrics of a sink's brokers up to date, where it has figures.
+    pub(super) fn show_figures(&self, sink: &str, figures: Option<watch::Receiver<BrokerFigures>>) {
+        if let (Some(mut figures), Some(metrics)) = (figures, self.metrics.sink(sink).cloned()) {
+            let end = self.tokens.end.clone();
+            self.tracker.spawn(end.run_until_cancelled_owned(async move {
+                while figures.changed().await.is_ok() {
+                    metrics.broker.show(&figures.borrow_and_update());
+                }
+            }));
+        }
+    }
+
+    pub(super) fn publisher(
+        &mut self,
+        sink: Box<dyn Sink>,
+        required: Option<Level>,
+        reader: Reader,
+        observations: mpsc::Sender<Observation>,
+    ) -> anyhow::Result<Publisher> {
+        let metrics = self.metrics.sink(reader.sink()).cloned();
+        Ok(Publisher::new(Setup {
+            sink,
+            required,
+            reader,
+            delay: delay(&self.config, StdRng::from_rng(&mut self.rng)),
+            encode: encode(&self.source),
+            data_dir: self.config.data_dir.clone(),
+            observations,
+            metrics: metrics.context("a sink has no metrics")?,
+            deadline: self.tokens.deadline.clone(),
+            clock: self.clock,
+        }))
+    }
+}
+
+/// The back-off of one sink: the lifecycle's bounds, jittered by its own generator.
+fn delay(config: &Config, mut rng: StdRng) -> bridge::Delay {
+    let mut backoff = Backoff::new(&config.lifecycle);
+    Box::new(move |attempt| {
+        if attempt == 0 {
+            backoff.reset();
+        }
+        backoff.next(None, &mut rng)
+    })
+}
+
+/// The sinks, not yet open.
+pub(super) fn sinks(config: &Config) -> anyhow::Result<Vec<(&'static str, Box<dyn Sink>)>> {
+    #[cfg_attr(not(feature = "kafka"), expect(unused_mut, reason = "only Kafka asks for a name"))]
+    let mut tables = config.sinks.clone();
+    #[cfg(feature = "kafka")]
+    if let Some(kafka) = &mut tables.kafka {
+        let data_dir = &config.data_dir;
+        let named = kafka.identify(data_dir);
+        named.with_context(|| format!("data_dir: cannot keep a name in {}", data_dir.display()))?;
+    }
+    Ok(tables.build(&config.genesys.api_url()))
+}
+
+/// How a parked event is written.
+fn encode(source: &str) -> bridge::Encode {
+    let mut encoder = Encoder::new(source);
+    Box::new(move |record, out| encoder.structured(record, out))
+}
