@@ -1,4 +1,4 @@
-//! What happened, for whoever wants to judge a client: emissions, deliveries, faults, sessions, logins.
+//! What happened, for whoever wants to judge a client: emissions, deliveries, faults, sessions, logins, subscriptions.
 //!
 //! Emissions are planned and repeat with the seed; all the rest is observed. Nothing is ever
 //! forgotten, so that a run of an hour at 10,000 a second needs tens of gigabytes: use `--blast`
@@ -26,6 +26,9 @@ pub struct Journal {
     pub sessions: Vec<Session>,
     /// Every token request that named a client and a secret, granted or not.
     pub logins: Vec<Login>,
+    /// Every change of a channel's topics that was granted.
+    #[serde(default)]
+    pub subscriptions: Vec<Subscription>,
 }
 
 /// One notification.
@@ -108,6 +111,21 @@ pub struct Login {
     pub status: u16,
 }
 
+/// One change of the topics of a channel.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Subscription {
+    /// When it was granted, RFC 3339 with milliseconds.
+    pub at: String,
+    /// The channel.
+    pub channel: String,
+    /// How it was asked for: `PUT`, `POST`, `DELETE`, or `socket`.
+    pub method: String,
+    /// How many topics were named and granted.
+    pub named: usize,
+    /// How many the channel has since.
+    pub topics: usize,
+}
+
 /// The journal while it is being written: compact, without text that can be made later.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
@@ -117,6 +135,7 @@ pub(crate) struct Log {
     faults: Vec<Fault>,
     sessions: Vec<Session>,
     logins: Vec<Login>,
+    subscriptions: Vec<Subscription>,
 }
 
 #[derive(Debug)]
@@ -216,7 +235,14 @@ impl Log {
         self.logins.push(Login { at: clock::rfc3339(clock::now()), client_id, status });
     }
 
-    /// The journal from emission number `from` on; faults, sessions and logins are always complete.
+    /// Writes that a channel's topics were changed.
+    pub(crate) fn subscribed(&mut self, channel: &str, method: &str, named: usize, topics: usize) {
+        let (channel, method) = (channel.to_owned(), method.to_owned());
+        let at = clock::rfc3339(clock::now());
+        self.subscriptions.push(Subscription { at, channel, method, named, topics });
+    }
+
+    /// The journal from emission number `from` on; faults, sessions, logins and subscriptions are always complete.
     pub(crate) fn read(&self, from: u64) -> Journal {
         let first = usize::try_from(from.saturating_sub(1)).unwrap_or(usize::MAX);
         let numbered = || (1_u64..).zip(&self.emissions).skip(first);
@@ -236,6 +262,7 @@ impl Log {
             faults: self.faults.clone(),
             sessions: self.sessions.clone(),
             logins: self.logins.clone(),
+            subscriptions: self.subscriptions.clone(),
         }
     }
 }

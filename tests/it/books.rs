@@ -26,6 +26,8 @@ pub struct Held {
     pub epoch: String,
     pub sequence: u64,
     pub late: bool,
+    /// Whether it says that it may be a second copy (decision 0003).
+    pub possible_duplicate: bool,
     pub time: String,
     pub body: String,
 }
@@ -37,6 +39,7 @@ impl Held {
         let (_, body) = line.split_once(",\"data\":").unwrap();
         let mut held = Self::of(|name| event[name].as_str().map(str::to_owned));
         held.late = event["late"] == true;
+        held.possible_duplicate = event["possibleduplicate"] == true;
         held.body = body.strip_suffix('}').unwrap().to_owned();
         held
     }
@@ -53,6 +56,7 @@ impl Held {
             epoch: text("epoch"),
             sequence: text("sequence").parse().unwrap(),
             late: text("late") == "true",
+            possible_duplicate: text("possibleduplicate") == "true",
             time: text("time"),
             body: String::new(),
         }
@@ -107,8 +111,10 @@ pub struct Verdict {
     pub untold: Vec<u64>,
     /// Those that it lacks outside of all gaps.
     pub lost: Vec<u64>,
-    /// Those that it holds more than once, with all their copies and where they were sent.
+    /// Those that it holds more than once, though a later copy is not marked as one, with all their copies and where they were sent.
     pub doubled: Vec<String>,
+    /// Those of which each later copy is marked as a possible one.
+    pub repeated: Vec<u64>,
     /// Those that stand behind a younger one of their key, and are not marked as late.
     pub disordered: Vec<u64>,
     /// Events that nobody emitted, that were altered, or whose number does not follow the one before.
@@ -124,22 +130,41 @@ pub fn judge(
     gaps: &[Gap],
     since: u64,
 ) -> Verdict {
+    judge_changing(journal, topics, &[], held, gaps, since)
+}
+
+/// The same, where beside `topics` others come and go: of those, what was sent counts.
+pub fn judge_changing(
+    journal: &Journal,
+    topics: &[String],
+    changing: &[String],
+    held: &[Held],
+    gaps: &[Gap],
+    since: u64,
+) -> Verdict {
     let mut verdict = Verdict { gaps: gaps.to_vec(), ..Verdict::default() };
-    let subscribed: Vec<&Emission> =
-        journal.emissions.iter().filter(|emission| topics.contains(&emission.topic)).collect();
-    let by_name: HashMap<(&str, &str), &Emission> = subscribed
+    let moments = Moments::of(journal, held, gaps);
+    let by_name: HashMap<(&str, &str), &Emission> = journal
+        .emissions
         .iter()
-        .map(|emission| ((emission.topic.as_str(), emission.correlation_id.as_str()), *emission))
+        .filter(|emission| topics.contains(&emission.topic) || changing.contains(&emission.topic))
+        .map(|emission| ((emission.topic.as_str(), emission.correlation_id.as_str()), emission))
         .collect();
     let copies = read_through(held, &by_name, &mut verdict);
     number_by_number(held, &mut verdict);
-    for emission in subscribed.into_iter().filter(|emission| emission.number >= since) {
+    let counts = |emission: &&Emission| {
+        emission.number >= since
+            && (topics.contains(&emission.topic)
+                || changing.contains(&emission.topic) && moments.is_sent(emission.number))
+    };
+    for emission in journal.emissions.iter().filter(counts) {
         verdict.emitted += 1;
         match copies.get(&emission.number) {
-            Some(1) => {}
+            Some(Copies { unmarked: 0, all: 1 }) => {}
+            Some(Copies { unmarked: 0, .. }) => verdict.repeated.push(emission.number),
             Some(_) => verdict.doubled.push(story(emission, journal, held)),
-            None if is_excused(emission.number, journal, gaps) => {
-                if !is_told(emission, journal, held) {
+            None if moments.are_excused(emission.number) => {
+                if !moments.are_told(emission) {
                     verdict.untold.push(emission.number);
                 }
                 verdict.missed.push(emission.number);
@@ -148,6 +173,14 @@ pub fn judge(
         }
     }
     verdict
+}
+
+/// How often a sink holds one emission.
+#[derive(Debug, Default)]
+struct Copies {
+    all: usize,
+    /// Second ones and later that are not marked as possible ones.
+    unmarked: usize,
 }
 
 /// All that is known of an emission, for the words of a failure.
@@ -163,8 +196,8 @@ fn read_through(
     held: &[Held],
     by_name: &HashMap<(&str, &str), &Emission>,
     verdict: &mut Verdict,
-) -> HashMap<u64, usize> {
-    let mut copies: HashMap<u64, usize> = HashMap::new();
+) -> HashMap<u64, Copies> {
+    let mut copies: HashMap<u64, Copies> = HashMap::new();
     let mut youngest: HashMap<&str, u64> = HashMap::new();
     for event in held.iter().filter(|event| !event.is_own()) {
         let name = (event.topic.as_str(), event.correlation_id.as_str());
@@ -177,9 +210,10 @@ fn read_through(
         }
         let number = emission.number;
         let copy = copies.entry(number).or_default();
-        *copy += 1;
+        copy.all += 1;
+        copy.unmarked += usize::from(copy.all > 1 && !event.possible_duplicate);
         let before = youngest.entry(&event.key).or_default();
-        if *copy == 1 && !event.late && number < *before {
+        if copy.all == 1 && !event.late && number < *before {
             verdict.disordered.push(number);
         }
         *before = number.max(*before);
@@ -199,34 +233,56 @@ fn number_by_number(held: &[Held], verdict: &mut Verdict) {
     }
 }
 
-/// When an emission was sent, or would have been.
-fn sent(number: u64, journal: &Journal) -> Vec<u64> {
-    let sent = journal.deliveries.iter().filter(|delivery| delivery.number == number);
-    let mut sent: Vec<u64> = sent.map(|delivery| micros(&delivery.at)).collect();
-    if sent.is_empty() {
-        let released = journal.releases.iter().filter(|release| release.number == number);
-        sent.extend(released.map(|release| micros(&release.at)));
+/// When everything was sent, or would have been, and what consumers of each topic are told of its gaps.
+struct Moments<'a> {
+    sent: HashMap<u64, Vec<u64>>,
+    released: HashMap<u64, u64>,
+    gaps: Vec<(u64, u64)>,
+    told: HashMap<&'a str, Vec<(u64, u64)>>,
+}
+
+impl<'a> Moments<'a> {
+    fn of(journal: &Journal, held: &'a [Held], gaps: &[Gap]) -> Self {
+        let mut sent: HashMap<u64, Vec<u64>> = HashMap::new();
+        for delivery in &journal.deliveries {
+            sent.entry(delivery.number).or_default().push(micros(&delivery.at));
+        }
+        let releases = journal.releases.iter();
+        let released = releases.map(|release| (release.number, micros(&release.at))).collect();
+        let gaps = gaps.iter();
+        let gaps = gaps.map(|gap| (micros(&gap.from), gap.to.as_deref().map_or(u64::MAX, micros)));
+        let mut told: HashMap<&str, Vec<(u64, u64)>> = HashMap::new();
+        for event in held {
+            told.entry(&event.topic).or_default().extend(event.missing());
+        }
+        Self { sent, released, gaps: gaps.collect(), told }
     }
-    sent
+
+    fn is_sent(&self, number: u64) -> bool {
+        self.sent.contains_key(&number)
+    }
+
+    /// When an emission was sent, or would have been.
+    fn moments(&self, number: u64) -> &[u64] {
+        let released = || self.released.get(&number).map(std::slice::from_ref);
+        self.sent.get(&number).map(Vec::as_slice).or_else(released).unwrap_or_default()
+    }
+
+    /// Whether a consumer of its topic is told that an emission is missing.
+    fn are_told(&self, emission: &Emission) -> bool {
+        let told = self.told.get(emission.topic.as_str());
+        self.moments(emission.number).iter().all(|at| told.is_some_and(|told| lies_in(*at, told)))
+    }
+
+    /// Whether every moment at which an emission was sent, or would have been, lies in a gap.
+    fn are_excused(&self, number: u64) -> bool {
+        let moments = self.moments(number);
+        !moments.is_empty() && moments.iter().all(|at| lies_in(*at, &self.gaps))
+    }
 }
 
-/// Whether a consumer of its topic is told that an emission is missing, before it meets a younger event of that topic.
-fn is_told(emission: &Emission, journal: &Journal, held: &[Held]) -> bool {
-    let of_topic = || held.iter().filter(|event| event.topic == emission.topic);
-    let told: Vec<(u64, u64)> = of_topic().filter_map(Held::missing).collect();
-    sent(emission.number, journal)
-        .iter()
-        .all(|at| told.iter().any(|(from, to)| from.saturating_sub(READ_LAG) <= *at && *at <= *to))
-}
-
-/// Whether every moment at which an emission was sent, or would have been, lies in a gap.
-fn is_excused(number: u64, journal: &Journal, gaps: &[Gap]) -> bool {
-    let sent = sent(number, journal);
-    let covers = |gap: &Gap, at: u64| {
-        let to = gap.to.as_deref().map_or(u64::MAX, micros);
-        micros(&gap.from).saturating_sub(READ_LAG) <= at && at <= to
-    };
-    !sent.is_empty() && sent.iter().all(|at| gaps.iter().any(|gap| covers(gap, *at)))
+fn lies_in(at: u64, intervals: &[(u64, u64)]) -> bool {
+    intervals.iter().any(|(from, to)| from.saturating_sub(READ_LAG) <= at && at <= *to)
 }
 
 impl Verdict {
@@ -245,12 +301,19 @@ impl Verdict {
     pub fn assert_seamless(&self) {
         self.assert_kept();
         assert!(self.gaps.is_empty() && self.missed.is_empty(), "{self:#?}");
+        self.assert_unrepeated();
+    }
+
+    /// There is no second copy either that is marked as a possible one.
+    pub fn assert_unrepeated(&self) {
+        assert!(self.repeated.is_empty(), "{self:#?}");
     }
 
     /// Exactly one gap was named, with this cause and what was done about it, and no wider than what the simulator bears out: from
     /// the last notification it had sent, to the socket that came after it and the time that socket needs to be certain.
     pub fn assert_one_gap(&self, journal: &Journal, cause: &str, action: &str, certain: Duration) {
         self.assert_kept();
+        self.assert_unrepeated();
         let [gap] = self.gaps.as_slice() else { panic!("{self:#?}") };
         let to = gap.to.as_deref().unwrap_or_else(|| panic!("{self:#?}"));
         assert_eq!((gap.cause.as_str(), gap.action.as_deref()), (cause, Some(action)), "{gap:?}");

@@ -36,17 +36,17 @@ pub(super) fn answer(platform: &Arc<Platform>, call: &Call, caller: &Caller, id:
     }
     if call.method == Method::DELETE {
         channel.replace(Vec::new());
+        state.log.subscribed(id, "DELETE", 0, 0);
         settle(platform, state, id);
         return Ok(Reply::empty(200));
     }
-    let replaces = call.method == Method::PUT;
-    if !replaces && call.method != Method::POST {
+    if call.method != Method::PUT && call.method != Method::POST {
         return Err(Problem::method_not_allowed());
     }
     drop(state);
     let asked = asked(call.json()?)?;
     let ignore = call.query("ignoreErrors").is_some_and(|value| value == "true");
-    subscribe(platform, id, asked, replaces, ignore).map(|body| Reply::json(&body))
+    subscribe(platform, id, asked, call.method.as_str(), ignore).map(|body| Reply::json(&body))
 }
 
 /// The topics in a body: of each element only the id counts, since clients send back what they got.
@@ -66,16 +66,17 @@ pub(super) fn subscribe_on_socket(
     id: &str,
     topics: Vec<String>,
 ) -> Result<(), Problem> {
-    subscribe(platform, id, topics, false, false).map(drop)
+    subscribe(platform, id, topics, "socket", false).map(drop)
 }
 
 fn subscribe(
     platform: &Arc<Platform>,
     id: &str,
     asked: Vec<String>,
-    replaces: bool,
+    method: &str,
     ignore: bool,
 ) -> Result<Value, Problem> {
+    let replaces = method == Method::PUT.as_str();
     let flaws: Vec<Flaw> = asked.iter().flat_map(|topic| check(platform, topic)).collect();
     if let Some(flaw) = flaws.first().filter(|_| !ignore) {
         return Err(flaw.problem(replaces));
@@ -99,11 +100,14 @@ fn subscribe(
     }
     let answered = entities(good.iter(), &flaws);
     channel.refuse(&good, flaws.into_iter().map(|flaw| flaw.topic));
+    let named = good.len();
     if replaces {
         channel.replace(good);
     } else {
         channel.add(good);
     }
+    let topics = channel.topics.len();
+    state.log.subscribed(id, method, named, topics);
     state.extend(id);
     settle(platform, state, id);
     Ok(answered)

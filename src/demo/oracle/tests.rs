@@ -228,6 +228,7 @@ impl Run {
                 emissions,
                 deliveries,
                 logins: Vec::new(),
+                subscriptions: Vec::new(),
                 faults: vec![
                     fault("close.rst", at(2_050), Some(at(2_050)), &["channel-1"]),
                     fault("socket-closing", at(5_000), Some(at(65_000)), &["channel-1"]),

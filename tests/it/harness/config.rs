@@ -101,13 +101,15 @@ impl Config {
 
     /// Every topic that is subscribed to by default.
     pub fn topics(&self, sim: &Sim) -> Vec<String> {
-        let of_queue = |id: &str| {
-            [
-                format!("v2.routing.queues.{id}.conversations"),
-                format!("v2.routing.queues.{id}.users"),
-                format!("v2.analytics.queues.{id}.observations"),
-            ]
-        };
-        sim.queues().iter().flat_map(|queue| of_queue(&queue.id)).collect()
+        sim.queues().iter().flat_map(|queue| topics_of(&queue.id)).collect()
     }
+}
+
+/// Those of one queue.
+pub fn topics_of(queue: &str) -> [String; 3] {
+    [
+        format!("v2.routing.queues.{queue}.conversations"),
+        format!("v2.routing.queues.{queue}.users"),
+        format!("v2.analytics.queues.{queue}.observations"),
+    ]
 }

@@ -5,7 +5,7 @@
 
 mod config;
 
-pub use config::Config;
+pub use config::{Config, topics_of};
 
 use crate::books::{self, Gap, Held, Verdict};
 use serde_json::{Value, json};
@@ -163,7 +163,11 @@ impl Stand {
 
     /// Waits until the file holds the last subscribed notification; those before it were read before it.
     pub async fn delivered_all(&self, since: u64) {
-        let topics = self.config.topics(&self.sim);
+        self.delivered_all_of(&self.config.topics(&self.sim), since).await;
+    }
+
+    /// The same, where only these topics are subscribed to.
+    pub async fn delivered_all_of(&self, topics: &[String], since: u64) {
         let journal = self.sim.journal();
         let mut counted = journal.emissions.iter().filter(|one| topics.contains(&one.topic));
         let last = counted.rfind(|one| one.number >= since);
@@ -265,6 +269,21 @@ impl Bridge {
         said.iter().filter(|line| words.iter().all(|word| line.contains(word))).count()
     }
 
+    /// How many lines there are by now: whatever is said later has another place.
+    pub fn place(&self) -> usize {
+        self.said.borrow().len()
+    }
+
+    /// Waits for the first line behind `place` that holds all these words.
+    pub async fn line_behind(&self, place: usize, words: &[&str]) {
+        let found = async || {
+            let said = self.said.borrow();
+            let holds = |line: &&String| words.iter().all(|word| line.contains(word));
+            said[place..].iter().find(holds).map(|_| ())
+        };
+        self.until(&format!("said anew: {words:?}"), found).await;
+    }
+
     /// All that was said above `debug`, for the words of a failure.
     pub fn log(&self) -> String {
         let said = self.said.borrow();
@@ -352,6 +371,11 @@ impl Bridge {
 
     /// Waits until it has ended. Answers the exit code, and all that it said.
     pub async fn ended(mut self) -> (Option<i32>, String) {
+        self.ends().await
+    }
+
+    /// The same, for whoever has another in its place then.
+    pub async fn ends(&mut self) -> (Option<i32>, String) {
         let ended = tokio::time::timeout(DEADLINE, self.child.wait()).await;
         let status = ended.unwrap_or_else(|_| panic!("it does not end:\n{}", self.log())).unwrap();
         while let Some(read) = self.readers.join_next().await {
