@@ -9,6 +9,7 @@ pub mod mistake;
 pub mod observation;
 pub mod size;
 
+pub mod handover;
 pub mod lifecycle;
 pub mod sequence;
 

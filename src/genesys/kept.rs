@@ -20,6 +20,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
@@ -56,6 +57,9 @@ struct Stored {
     life_ms: u64,
     maker_expires_at: u64,
     maker_margin_ms: u64,
+    in_use: bool,
+    #[serde(default)]
+    busy_until: u64,
 }
 
 /// A channel as it is written.
@@ -70,7 +74,11 @@ struct Writing<'a> {
     maker_expires_at: u64,
     maker_margin_ms: u64,
     in_use: bool,
+    busy_until: u64,
 }
+
+/// A state that is to be written, and its number.
+type Writ = Option<(u64, SecretString)>;
 
 /// What is known of the channels beside what the lifecycle knows.
 pub(super) struct Keeper {
@@ -80,7 +88,10 @@ pub(super) struct Keeper {
     /// When each was first noted.
     made_at: HashMap<ChannelId, u64>,
     last: Vec<KeptChannel>,
-    write: watch::Sender<Option<SecretString>>,
+    /// How many states were handed over to be written, and the last of them that was.
+    handed: u64,
+    done: Arc<AtomicU64>,
+    write: watch::Sender<Writ>,
     incoming: mpsc::Sender<Incoming>,
 }
 
@@ -97,15 +108,17 @@ impl Keeper {
         platform: &Platform,
         incoming: mpsc::Sender<Incoming>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let login_url = platform.config.urls().map(|(login, _)| login.to_string());
-        let login_url = login_url.unwrap_or_default();
+        let login_url = platform.login_url();
         let path = folder.join(FILE);
         let (write, written) = watch::channel(None);
+        let done = Arc::<AtomicU64>::default();
         let mut keeper = Self {
             login_url,
             found: Vec::new(),
             made_at: HashMap::new(),
             last: Vec::new(),
+            handed: 0,
+            done: Arc::clone(&done),
             write,
             incoming: incoming.clone(),
         };
@@ -113,7 +126,7 @@ impl Keeper {
             Ok(stored) => keeper.take(stored, platform),
             Err(problem) => keeper.tell(Observation::ChannelsUnkept { detail: problem }),
         }
-        (keeper, write_down(path, written, incoming))
+        (keeper, write_down(path, written, done, incoming))
     }
 
     fn take(&mut self, stored: Vec<Stored>, platform: &Platform) {
@@ -128,7 +141,8 @@ impl Keeper {
                 expires_at: moment(stored.expires_at, clock),
                 maker_expires_at: moment(stored.maker_expires_at, clock),
                 maker_margin: Duration::from_millis(stored.maker_margin_ms),
-                in_use: false,
+                in_use: stored.in_use,
+                busy_until: moment(stored.busy_until, clock),
             };
             self.found.push((client_id.into(), kept));
         }
@@ -185,6 +199,7 @@ impl Keeper {
                 maker_expires_at: at(kept.maker_expires_at),
                 maker_margin_ms: millis(kept.maker_margin),
                 in_use: kept.in_use,
+                busy_until: at(kept.busy_until),
             }
         });
         let channels_written = writing.collect();
@@ -192,8 +207,14 @@ impl Keeper {
         let book = Book { version: VERSION, login_url, channels: channels_written };
         // Strings and numbers are always JSON.
         let text = serde_json::to_string_pretty(&book).unwrap_or_default();
-        self.write.send_replace(Some(text.into()));
+        self.handed += 1;
+        self.write.send_replace(Some((self.handed, text.into())));
         self.last = channels;
+    }
+
+    /// Whether all that was noted is in the file.
+    pub(super) fn is_written(&self) -> bool {
+        self.done.load(Ordering::Acquire) == self.handed
     }
 
     fn tell(&self, observation: Observation) {
@@ -242,16 +263,20 @@ fn read(path: &Path, login_url: &str) -> Result<Vec<Stored>, String> {
 /// Writes each state that comes, the last one too. A write that fails is told once, until one succeeds.
 async fn write_down(
     path: PathBuf,
-    mut written: watch::Receiver<Option<SecretString>>,
+    mut written: watch::Receiver<Writ>,
+    written_last: Arc<AtomicU64>,
     incoming: mpsc::Sender<Incoming>,
 ) {
     let mut told = false;
     while written.changed().await.is_ok() {
-        let Some(text) = written.borrow_and_update().clone() else { continue };
+        let Some((number, text)) = written.borrow_and_update().clone() else { continue };
         let to = path.clone();
         let done = spawn_blocking(move || replace(&to, &text)).await;
         match done.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
-            Ok(()) => told = false,
+            Ok(()) => {
+                told = false;
+                written_last.store(number, Ordering::Release);
+            }
             Err(error) => {
                 let detail = format!("{}: {error}", path.display());
                 if !std::mem::replace(&mut told, true) {

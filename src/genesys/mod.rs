@@ -159,6 +159,21 @@ impl Genesys {
         keeper.recall(token, &self.platform)
     }
 
+    /// Whether what was noted of the channels is in their file.
+    pub fn has_channels_written(&self) -> bool {
+        self.keeper.as_ref().is_none_or(kept::Keeper::is_written)
+    }
+
+    /// The OAuth client that bought a token.
+    pub fn client(&self, token: TokenId) -> Option<Arc<str>> {
+        self.platform.clients.buyer(token)
+    }
+
+    /// Where the client logs in.
+    pub fn login_url(&self) -> String {
+        self.platform.login_url()
+    }
+
     /// Has these channels written down, if they are others than before.
     pub fn note_channels(&mut self, channels: Vec<KeptChannel>) {
         if let Some(keeper) = &mut self.keeper {

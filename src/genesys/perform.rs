@@ -36,6 +36,11 @@ pub(super) struct Platform {
 }
 
 impl Platform {
+    /// Where the client logs in.
+    pub(super) fn login_url(&self) -> String {
+        self.config.urls().map(|(login, _)| login.to_string()).unwrap_or_default()
+    }
+
     pub(super) async fn request_token(&self) -> Reply {
         let credentials = match self.secrets.newest().await {
             Ok(credentials) => credentials,

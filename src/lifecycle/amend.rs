@@ -125,6 +125,11 @@ impl Session {
         self.carried.rejected.clone_from(&predecessor.carried.rejected);
     }
 
+    /// Whether a change is under way.
+    pub const fn is_amending(&self) -> bool {
+        self.carried.asked.is_some()
+    }
+
     /// Until when a list that was given to its channel may still reach the platform.
     pub fn busy_until(&self) -> Option<Time> {
         let changed = self.carried.asked.as_ref().map(|(_, deadline, _)| *deadline);

@@ -37,6 +37,8 @@ pub struct Census {
     doubts: usize,
     strangers: usize,
     strangers_until: Time,
+    /// Channels that another process of ours uses while this one takes over from it.
+    shared: usize,
 }
 
 impl Census {
@@ -48,6 +50,7 @@ impl Census {
             doubts: 0,
             strangers: 0,
             strangers_until: Time::START,
+            shared: 0,
         }
     }
 
@@ -58,7 +61,19 @@ impl Census {
 
     /// Channels of the client that we cannot use: made by another process, or by a token that has ended.
     pub fn strangers(&self, now: Time) -> usize {
-        if now < self.strangers_until { self.strangers } else { 0 }
+        let known = if now < self.strangers_until { self.strangers } else { 0 };
+        known.max(self.shared)
+    }
+
+    /// Another process of ours uses so many channels; what was listed meanwhile named them too.
+    pub const fn share(&mut self, channels: usize) {
+        self.strangers = self.strangers.saturating_sub(self.shared);
+        self.shared = channels;
+    }
+
+    /// Channels that another process of ours uses: they are live, and not to be evicted.
+    pub const fn shared(&self) -> usize {
+        self.shared
     }
 
     /// When something is due, while a token is at hand.

@@ -49,7 +49,8 @@ impl Lifecycle {
     /// Whether the channel is one of ours already: a list may name it before the answer that makes it known comes.
     pub(super) fn knows(&self, channel: ChannelId) -> bool {
         let held = self.sessions().filter_map(|session| session.channel);
-        held.chain(self.retired.iter().copied()).any(|known| known.id == channel)
+        let free = self.retired.iter().chain(self.lent.iter().flatten());
+        held.chain(free.copied()).any(|known| known.id == channel)
     }
 
     pub(super) fn handle_listed(&mut self, found: &[FoundChannel], total: usize, now: Time) {

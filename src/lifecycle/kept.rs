@@ -25,6 +25,8 @@ pub struct KeptChannel {
     pub maker_margin: Duration,
     /// Whether a session has it.
     pub in_use: bool,
+    /// Until when a list of topics that a session gave it may still take effect.
+    pub busy_until: Time,
 }
 
 impl Lifecycle {
@@ -32,9 +34,12 @@ impl Lifecycle {
     pub fn kept(&self) -> Vec<KeptChannel> {
         let used = self.sessions().flat_map(|session| {
             let left = session.left.map(|channel| (channel, false));
-            session.channel.map(|channel| (channel, true)).into_iter().chain(left)
+            let busy_until = session.busy_until().unwrap_or(Time::START);
+            let own = session.channel.map(|channel| (Channel { busy_until, ..channel }, true));
+            own.into_iter().chain(left)
         });
-        let retired = self.retired.iter().map(|channel| (*channel, false));
+        let free = self.retired.iter().chain(self.lent.iter().flatten());
+        let retired = free.map(|channel| (*channel, false));
         let kept = used.chain(retired).map(|(channel, in_use)| KeptChannel {
             channel: channel.id,
             life: channel.life,
@@ -42,6 +47,7 @@ impl Lifecycle {
             maker_expires_at: channel.maker_expires_at,
             maker_margin: channel.maker_margin,
             in_use,
+            busy_until: channel.busy_until,
         });
         kept.collect()
     }

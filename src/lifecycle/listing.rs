@@ -81,6 +81,7 @@ impl Lifecycle {
     pub(super) fn list_topics(&mut self, now: Time) -> bool {
         if let (Listing::Wanted { due, parked }, Some(token)) = (self.plan, self.login.token(now))
             && due <= now
+            && !self.is_frozen()
         {
             let allowed = self.rest.next(now);
             if allowed > now {
@@ -114,7 +115,8 @@ impl Lifecycle {
             return;
         }
         let wanted = self.with_leaving(listed);
-        match self.topics.next(&wanted, self.config.redundancy) {
+        let carried = if first { &self.placement } else { &self.topics };
+        match carried.next(&wanted, self.config.redundancy) {
             Ok(next) => {
                 let wait = self.config.queues_refresh.min(self.confirm_within());
                 self.plan = Listing::Wanted { due: now + wait, parked: false };

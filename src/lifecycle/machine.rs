@@ -55,6 +55,10 @@ pub struct Lifecycle {
     sessions: u64,
     /// Channels without a socket that the platform still knows.
     pub(super) retired: Vec<Channel>,
+    /// The same while a process that takes over may use them: nothing planned is begun then.
+    pub(super) lent: Option<Vec<Channel>>,
+    /// Where topics go that are listed for the first time, if another process had them.
+    pub(super) placement: Topics,
     pub(super) census: Census,
     handshakes: Budget,
     /// REST calls; the pages of a listing count once, and it is made before all others.
@@ -81,6 +85,8 @@ impl Lifecycle {
             shards: Vec::new(),
             sessions: 0,
             retired: Vec::new(),
+            lent: None,
+            placement: Topics::default(),
             census: Census::new(&config),
             handshakes: Budget::new(HANDSHAKES_MOST.0, HANDSHAKES_MOST.1),
             rest: Budget::new(REST_MOST.0, REST_MOST.1),
@@ -110,6 +116,7 @@ impl Lifecycle {
         // Without a token the login's own deadline is what to wait for.
         let may_ask = |due: &Time| self.plan.is_asked() || self.login.token(*due).is_some();
         let plan = self.plan.poll_timeout().filter(may_ask);
+        let plan = plan.filter(|_| self.plan.is_asked() || !self.is_frozen());
         let shards = self.shards.iter().filter_map(|shard| shard.poll_timeout(&self.config));
         // Without a token the login's own deadline is what to wait for.
         let asked = [self.census.poll_timeout(), self.rebase.poll_timeout()];
@@ -168,7 +175,8 @@ impl Lifecycle {
         let held = |session: &Session| {
             session.channel.is_some() || matches!(session.state, State::Opening { .. })
         };
-        self.retired.len() + self.sessions().filter(|session| held(session)).count()
+        let free = self.retired.len() + self.lent.as_ref().map_or(0, Vec::len);
+        free + self.sessions().filter(|session| held(session)).count()
     }
 
     /// A gap of these topics has ended: REST is asked for what it can show of them.
@@ -443,8 +451,9 @@ impl Lifecycle {
         now: Time,
         act: impl FnOnce(&mut Shard, &mut Client<'_>, &mut Output),
     ) {
-        let channels = self.own_channels();
+        let (channels, frozen) = (self.own_channels(), self.is_frozen());
         let mut client = Client {
+            frozen,
             config: &self.config,
             token: self.login.token(now),
             sessions: &mut self.sessions,

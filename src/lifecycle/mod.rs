@@ -17,6 +17,7 @@ mod channel;
 mod command;
 mod config;
 mod coverage;
+mod handed;
 mod holdings;
 mod kept;
 mod listing;

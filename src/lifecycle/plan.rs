@@ -110,6 +110,15 @@ impl Plan {
         Self { shards, combined }
     }
 
+    /// Topics as another process has divided them.
+    pub fn placed(shards: impl IntoIterator<Item = (ShardId, Vec<Topic>)>, combined: bool) -> Self {
+        let group = |topics: Vec<Topic>| groups(&topics).0;
+        Self {
+            shards: shards.into_iter().map(|(id, topics)| (id, group(topics))).collect(),
+            combined,
+        }
+    }
+
     /// The shards, in the order of their numbers.
     pub fn shards(&self) -> impl Iterator<Item = ShardId> {
         self.shards.keys().copied()

@@ -47,6 +47,8 @@ pub struct Client<'a> {
     pub sessions: &'a mut u64,
     /// Channels without a socket that the platform still knows.
     pub retired: &'a mut Vec<Channel>,
+    /// Whether nothing planned may begin and no channel be made: another process takes over.
+    pub frozen: bool,
     /// How many channels of ours the platform knows or is asked for, retired ones included.
     pub channels: usize,
     /// How many sessions are wanted; with one spare channel, shards take turns with their successors.
@@ -92,8 +94,9 @@ impl Client<'_> {
     /// Whether one more channel may be made, by a session that can wait for the spare one or by one that cannot.
     fn may_open(&self, patient: bool, now: Time) -> bool {
         let strangers = self.census.strangers(now);
-        self.census.is_certain()
-            && self.channels < CHANNELS_PER_CLIENT
+        !self.frozen
+            && self.census.is_certain()
+            && self.channels + self.census.shared() < CHANNELS_PER_CLIENT
             && (!patient
                 || self.channels <= self.wanted && self.channels + strangers < CHANNELS_PER_CLIENT)
     }
@@ -113,6 +116,8 @@ pub struct Shard {
     rotations: Rotations,
     /// Whether a person asked for a rotation that has not begun.
     asked: bool,
+    /// Whether nothing planned may begin.
+    frozen: bool,
 }
 
 impl Shard {
@@ -126,7 +131,13 @@ impl Shard {
             covered: false,
             rotations: Rotations::new(place.shard, config),
             asked: false,
+            frozen: false,
         }
+    }
+
+    /// From now on nothing planned begins, or it may again.
+    pub const fn freeze(&mut self, frozen: bool) {
+        self.frozen = frozen;
     }
 
     /// Which leg of which shard it is.
@@ -184,7 +195,8 @@ impl Shard {
     /// When something is due.
     pub fn poll_timeout(&self, config: &Config) -> Option<Time> {
         let sessions = self.sessions.iter().filter_map(|session| session.poll_timeout(config));
-        let newest = self.sessions.last().filter(|_| self.sessions.len() < SESSIONS_MAX);
+        let may = !self.frozen && self.sessions.len() < SESSIONS_MAX;
+        let newest = self.sessions.last().filter(|_| may);
         let rotates = newest.and_then(|newest| {
             let asked = newest.noticed.is_some() || self.asked;
             let asked = asked && matches!(newest.state, State::Live { .. });
@@ -196,7 +208,9 @@ impl Shard {
     }
 
     fn amends_at(&self, session: &Session) -> Option<Time> {
-        session.amends_at(&self.topics).filter(|_| session.edition == self.edition)
+        let due = session.amends_at(&self.topics).filter(|_| session.edition == self.edition);
+        // One that is under way is still to be given up in time.
+        due.filter(|_| !self.frozen || session.is_amending())
     }
 
     /// Applies the rules. Called after every input and at every deadline.
@@ -364,6 +378,7 @@ impl Shard {
             return;
         };
         let may = matches!(newest.state, State::Live { .. })
+            && !self.frozen
             && self.sessions.len() < SESSIONS_MAX
             && self.rotations.not_before() <= now;
         let asked = self.asked.then_some(Trigger::Operator);

@@ -1,5 +1,6 @@
 //! The lifecycle against a model of the platform, in virtual time.
 
+mod handed;
 mod herd;
 mod kept;
 mod platform;

@@ -19,6 +19,7 @@
 //! Does not number, filter or name gaps, and knows nothing of channels.
 
 mod entry;
+mod handed;
 mod place;
 mod recent;
 mod shard;

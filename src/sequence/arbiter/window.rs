@@ -31,6 +31,12 @@ impl Window {
         self.known.contains(&identity)
     }
 
+    /// What is known, and for how long; oldest first.
+    pub(super) fn ages(&self, now: Time) -> impl Iterator<Item = (u128, Duration)> {
+        let young = move |(since, _): &&(Time, u128)| now.since(*since) < self.age_max;
+        self.order.iter().filter(young).map(move |(since, known)| (*known, now.since(*since)))
+    }
+
     /// Remembers `identity`, at the cost of the oldest when the window is full.
     pub(super) fn insert(&mut self, identity: u128, now: Time) {
         if self.count_max == 0 || !self.known.insert(identity) {
