@@ -20,6 +20,19 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The end that has that number, if one has.
+    pub fn of(code: u8) -> Option<Self> {
+        let all = [
+            Self::Success,
+            Self::PromiseBroken,
+            Self::Usage,
+            Self::Unreachable,
+            Self::Bug,
+            Self::Configuration,
+        ];
+        all.into_iter().find(|exit| exit.code() == code)
+    }
+
     /// The number that the shell sees.
     pub const fn code(self) -> u8 {
         match self {

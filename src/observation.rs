@@ -177,10 +177,36 @@ pub enum Observation {
     Ready,
     /// The process is no longer ready, and why.
     Unready { reasons: Vec<String> },
+    /// One process takes over from another.
+    Handover(Handover),
     /// The process began to drain.
     Draining { reason: &'static str, deadline: Duration },
     /// The drain ended with so many events unacknowledged (0 is a clean end).
     Drained { unacknowledged: u64 },
+}
+
+/// What happens while one process takes over from another; the first four are the old one's, the others the new one's.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the field names are the log's field names, told in each variant")]
+pub enum Handover {
+    /// Nobody can take over from this process: its socket cannot be made.
+    Unavailable { detail: String },
+    /// Another process asks to take over; planned changes wait from now on.
+    Asked,
+    /// The other process has settled and is heard alone; as soon as all that is still under way has come, it goes on.
+    Silent,
+    /// The other process did not take over; this one goes on, unless it had stopped already.
+    Failed { detail: String, ends: bool },
+    /// Another process goes on behind what is in the journal, with so many of its messages.
+    HandedOver { relayed: u64 },
+    /// There is no process to take over from: this is an ordinary start.
+    Alone,
+    /// The process that runs, of that version, lets this one begin.
+    Joined { version: String, epoch: String },
+    /// This process goes on where the other one was cut off; so many notifications had waited for it.
+    TookOver { waited: u64 },
+    /// The process that ran died before it had handed over: this is a restart.
+    Orphaned,
 }
 
 /// What the library that talks to a sink's brokers counts. Sums over brokers; totals since the process started.

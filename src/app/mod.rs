@@ -2,18 +2,20 @@
 //!
 //! ```text
 //!  workshop   what each part is made from, and the making of each
+//!  joining    the same where another process runs, and is taken over from
 //!  mod        one of each, joined and set going
 //!  stop       why they end, and in which order
 //! ```
 
+mod joining;
 mod stop;
 mod workshop;
 
-use crate::bridge::{self, Driver, Ending, Report, Stall};
-use crate::bridge::{Status, Stream};
+pub use crate::bridge::Declined;
+
+use crate::bridge::{self, Door, Driver, Ending, Stall, Status, Stream, Successor, Taking};
 use crate::config::{Config, Loaded, Text};
 use crate::genesys;
-use crate::lifecycle::Lifecycle;
 use crate::observation::Observation;
 use crate::privacy::Privacy;
 use crate::reload::Desk;
@@ -22,21 +24,15 @@ use crate::sequence::Arbiter;
 use crate::telemetry::Telemetry;
 use crate::telemetry::logging::Knob;
 use anyhow::Context;
-use rand::RngExt;
+use joining::{Joined, Offer};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use workshop::Workshop;
-
-/// Room for what comes from the platform while the driver works; no sink is behind it.
-const INCOMING: usize = 4_096;
-
-/// Room for what secret sources and publishers observe.
-const OBSERVED: usize = 1_024;
+use workshop::{Parts, Workshop};
 
 /// The running program.
 #[derive(Debug)]
@@ -58,6 +54,10 @@ pub struct App {
     unacknowledged: u64,
     tracker: TaskTracker,
     tokens: Tokens,
+    /// The process that goes on in this one's place, once one does.
+    handed: watch::Receiver<Option<Successor>>,
+    /// Where another process may ask to take over. Its end tells that one that this process is gone.
+    _door: Option<Door>,
 }
 
 /// What ends which parts.
@@ -77,6 +77,18 @@ impl App {
     /// # Errors
     /// What cannot work: no data directory, the admin port is taken, an authority file is unreadable.
     pub async fn start(config: Config, fail_fast: bool) -> anyhow::Result<Self> {
+        Self::begin(config, fail_fast, false).await
+    }
+
+    /// The same, but takes over from the process that runs in the same folder, if there is one.
+    ///
+    /// # Errors
+    /// As `start`; [`bridge::Declined`] when that process goes on.
+    pub async fn take_over(config: Config, fail_fast: bool) -> anyhow::Result<Self> {
+        Self::begin(config, fail_fast, true).await
+    }
+
+    async fn begin(config: Config, fail_fast: bool, handover: bool) -> anyhow::Result<Self> {
         genesys::tls::install_provider();
         std::fs::create_dir_all(&config.data_dir)
             .with_context(|| format!("data_dir: cannot make {}", config.data_dir.display()))?;
@@ -85,50 +97,48 @@ impl App {
         let sinks = workshop::sinks(&config)?;
         let names: Vec<&'static str> = sinks.iter().map(|(name, _)| *name).collect();
         let mut workshop = Workshop::new(config, &names);
-        let (mut journal, readers, found) = workshop.open_journal(&names)?;
+        let joined = if handover { workshop.join(&names, fail_fast).await? } else { None };
+        let (mut journal, readers, found) = workshop.claim_journal(&names, joined.as_ref()).await?;
         let (version, epoch) = (env!("CARGO_PKG_VERSION"), journal.epoch().to_string());
         let first = workshop.first_status(&epoch, &names);
         workshop.telemetry.record(&Observation::Started { version, epoch });
         let (show, status) = watch::channel(Arc::new(first.clone()));
         let admin = workshop.open_doors(status.clone()).await?;
-        let ((observe, observed), (heard, incoming)) =
-            (mpsc::channel(OBSERVED), mpsc::channel(INCOMING));
-        let genesys = workshop.genesys(observe.clone(), heard)?;
-        let gaps = workshop.gaps(&mut journal, &found, observe.clone());
-        let mut publishers = JoinSet::new();
-        let mut filters = Vec::new();
-        for (((_, sink), reader), terms) in sinks.into_iter().zip(readers).zip(terms) {
-            workshop.show_figures(reader.sink(), sink.figures());
-            filters.push(terms.filter);
-            let publisher = workshop.publisher(sink, terms.required, reader, observe.clone())?;
-            publishers.spawn(publisher.run());
-        }
-        let seed = workshop.rng.random();
+        let (Parts { taking, observe }, heir) = match joined {
+            Some(Joined { parts, heir }) => (parts, Some(heir)),
+            None => (workshop.parts(first, fail_fast)?, None),
+        };
+        let gaps = workshop.gaps(&mut journal, &found, observe.clone(), heir.as_ref());
+        let Offer { giving, door, handed } = workshop.giving(&taking);
+        let (publishers, filters) = workshop.publishers(sinks, readers, terms, &observe)?;
+        let (desk, renewals) = Desk::new(workshop.clock, privacy_key.as_ref());
         let Workshop { config, clock, metrics, telemetry, tracker, servants, tokens, tap, .. } =
             workshop;
         let rotate: Arc<Notify> = Arc::default();
-        let (desk, renewals) = Desk::new(clock, privacy_key.as_ref());
-        let arbiter = Arbiter::new(&config.arbitration);
         let privacy = Privacy::new(&config.privacy, privacy_key);
-        let stream = Stream::new(clock, arbiter, journal, gaps, metrics);
+        let stream = Stream::new(clock, Arbiter::new(&config.arbitration), journal, gaps, metrics);
         let mut stream = stream.guarded(privacy).routed(Routes::new(filters)).tapped(tap);
         stream.note_found(&found);
-        let driver = Driver {
+        let Taking { lifecycle, mut genesys, incoming, observed, report, fail_fast, .. } = taking;
+        genesys.keep_channels(&config.data_dir);
+        let mut driver = Driver {
             clock,
-            lifecycle: Lifecycle::new(config.lifecycle, seed),
+            lifecycle,
             genesys,
             incoming,
             observed,
             stream,
-            report: Report::new(telemetry.clone(), first, clock),
+            report,
             stall: Stall::default(),
             doubt: None,
             status: show,
             rebase: config.gaps.rebase,
             rotate: Arc::clone(&rotate),
+            giving,
             renewals,
             fail_fast,
         };
+        heir.into_iter().for_each(|heir| driver.inherit(heir));
         let mut running = JoinSet::new();
         running.spawn(tracker.track_future(driver.run(tokens.stop.clone(), tokens.end.clone())));
         Ok(Self {
@@ -144,6 +154,8 @@ impl App {
             unacknowledged: 0,
             tracker,
             tokens,
+            handed,
+            _door: door,
         })
     }
 

@@ -3,10 +3,11 @@
 //! Parts stop in the order of an event's way: sockets, journal, sinks, and last the doors for operators.
 
 use super::App;
-use crate::bridge::{self, Ending};
+use crate::bridge::{self, Ending, Successor};
 use crate::exit::Exit;
 use crate::observation::Observation;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinError;
 
 /// How long parts may take to end that have nothing more to deliver.
@@ -31,9 +32,15 @@ impl App {
                         Ok(None) | Err(_) => gone(ended),
                     };
                 }
+                true = is_handed(&mut self.handed) => return Exit::Success,
                 else => return Exit::Success,
             }
         }
+    }
+
+    /// The process that goes on in this one's place, once one does.
+    pub fn successor(&self) -> Option<Successor> {
+        *self.handed.borrow()
     }
 
     /// Closes the sockets, delivers what is in hand for at most `process.drain_timeout`, and ends every part.
@@ -94,10 +101,15 @@ impl App {
     }
 }
 
+/// Waits until another process goes on; false where none ever will.
+async fn is_handed(handed: &mut watch::Receiver<Option<Successor>>) -> bool {
+    handed.wait_for(Option::is_some).await.is_ok()
+}
+
 /// What the driver's end means, said on the log.
 fn exit_of(ended: Result<Ending, JoinError>) -> Exit {
     match ended {
-        Ok(Ending::Stopped) => Exit::Success,
+        Ok(Ending::Stopped | Ending::HandedOver) => Exit::Success,
         Ok(Ending::Unreachable(what)) => {
             tracing::error!("--fail-fast: {what}");
             Exit::Unreachable
@@ -138,7 +150,6 @@ mod tests {
     use crate::telemetry::Telemetry;
     use crate::telemetry::metrics::Metrics;
     use std::sync::Arc;
-    use tokio::sync::watch;
     use tokio::task::JoinSet;
     use tokio_util::task::TaskTracker;
 
@@ -157,6 +168,8 @@ mod tests {
             unacknowledged: 0,
             tracker: TaskTracker::new(),
             tokens: Tokens::default(),
+            handed: watch::channel(None).1,
+            _door: None,
         }
     }
 

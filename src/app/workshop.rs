@@ -2,18 +2,22 @@
 
 use super::Tokens;
 use crate::admin::{self, Doors};
-use crate::bridge::{self, Gaps, Keeper, Kept, Publisher, Setup, Status, Tap};
+use crate::bridge::{
+    self, Gaps, Heir, Keeper, Kept, Publisher, Report, Setup, Status, Taking, Tap,
+};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::genesys::{Genesys, Incoming};
-use crate::journal::{Found, Journal, Opening, Reader};
-use crate::lifecycle::Backoff;
+use crate::handover::Outcome;
+use crate::journal::{self, Found, Journal, Opening, Reader};
+use crate::lifecycle::{Backoff, Lifecycle};
 use crate::observation::{BrokerFigures, Observation};
+use crate::route::Filter;
 use crate::secret::Secrets;
 use crate::sequence::Feed;
-use crate::sink::Sink;
 use crate::sink::cloudevents::Encoder;
 use crate::sink::guarantee::Level;
+use crate::sink::{Sink, Terms};
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Metrics;
 use anyhow::Context;
@@ -21,9 +25,25 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
+
+/// Room for what comes from the platform while the driver works; no sink is behind it.
+const INCOMING: usize = 4_096;
+
+/// Room for what secret sources and publishers observe.
+const OBSERVED: usize = 1_024;
+
+/// Publishers at work, and the filter of each.
+type Publishing = (JoinSet<Result<u64, bridge::PublishError>>, Vec<Option<Filter>>);
+
+/// What can be made before there is a journal, and where secret sources and publishers tell what they observe.
+pub(super) struct Parts {
+    pub(super) taking: Taking,
+    pub(super) observe: mpsc::Sender<Observation>,
+}
 
 /// What every part is made from.
 pub(super) struct Workshop {
@@ -67,7 +87,7 @@ impl Workshop {
     pub(super) fn open_journal(
         &mut self,
         sinks: &[&'static str],
-    ) -> anyhow::Result<(Journal, Vec<Reader>, Found)> {
+    ) -> Result<(Journal, Vec<Reader>, Found), journal::Error> {
         let mut chance = StdRng::from_rng(&mut self.rng);
         let opening = Opening {
             config: self.config.journal.clone(),
@@ -76,7 +96,7 @@ impl Workshop {
             clock: self.clock,
             salt: Box::new(move || chance.random()),
         };
-        Ok(opening.open()?)
+        opening.open()
     }
 
     /// The status before anything has happened.
@@ -108,8 +128,21 @@ impl Workshop {
         Ok(address)
     }
 
+    /// What speaks to the platform, and what it is told of it; `status` is what is known so far.
+    pub(super) fn parts(&mut self, status: Status, fail_fast: bool) -> anyhow::Result<Parts> {
+        let ((observe, observed), (heard, incoming)) =
+            (mpsc::channel(OBSERVED), mpsc::channel(INCOMING));
+        let genesys = self.genesys(observe.clone(), heard)?;
+        let lifecycle = Lifecycle::new(self.config.lifecycle.clone(), self.rng.random());
+        let report = Report::new(self.telemetry.clone(), status, self.clock);
+        let (clock, folder) = (self.clock, self.config.data_dir.clone());
+        let taking =
+            Taking { clock, lifecycle, genesys, incoming, observed, report, fail_fast, folder };
+        Ok(Parts { taking, observe })
+    }
+
     /// The platform, with the credentials that the secret's source shows.
-    pub(super) fn genesys(
+    fn genesys(
         &mut self,
         observe: mpsc::Sender<Observation>,
         heard: mpsc::Sender<Incoming>,
@@ -124,33 +157,37 @@ impl Workshop {
             "the keeper of secrets"
         }));
         let config = self.config.genesys.clone();
-        let mut genesys = Genesys::new(config, secrets, clock, heard, tracker.clone())?;
-        genesys.keep_channels(&self.config.data_dir);
-        Ok(genesys)
+        Ok(Genesys::new(config, secrets, clock, heard, tracker.clone())?)
     }
 
-    /// The gap ledger as the last process left it, and what suspects silent feeds; the time since then is a gap.
+    /// The gap ledger as the last process left it, and what suspects silent feeds; after a restart the time since then is a gap.
     pub(super) fn gaps(
         &self,
         journal: &mut Journal,
         found: &Found,
         observe: mpsc::Sender<Observation>,
+        heir: Option<&Heir>,
     ) -> (Gaps, Feed) {
         let (folder, config) = (&self.config.data_dir, &self.config.gaps);
         let mut kept = Kept::load(folder);
         if let Some(detail) = kept.trouble.take() {
             self.telemetry.record(&Observation::LedgerFailed { detail });
         }
+        let margin = heir.map_or(Duration::ZERO, |heir| heir.margin(self.config.arbitration.hold));
         let heard = std::mem::take(&mut kept.heard);
+        let heard = heard.into_iter().map(|(shard, at)| (shard, at.before(margin))).collect();
         let (keeper, writing) = Keeper::new(folder, observe);
         self.tracker.spawn(writing);
         let mut gaps = Gaps::new(kept, config.keep, config.rebase, Some(keeper));
-        gaps.restarted(heard, found.last_heard, self.clock.timestamp(), journal);
+        if heir.is_none_or(|heir| heir.outcome != Outcome::TakeOver) {
+            let journalled = found.last_heard.map(|at| at.before(margin));
+            gaps.restarted(heard, journalled, self.clock.timestamp(), journal);
+        }
         (gaps, Feed::new(config.feed_silence))
     }
 
     /// Keeps the metrics of a sink's brokers up to date, where it has figures.
-    pub(super) fn show_figures(&self, sink: &str, figures: Option<watch::Receiver<BrokerFigures>>) {
+    fn show_figures(&self, sink: &str, figures: Option<watch::Receiver<BrokerFigures>>) {
         if let (Some(mut figures), Some(metrics)) = (figures, self.metrics.sink(sink).cloned()) {
             let end = self.tokens.end.clone();
             self.tracker.spawn(end.run_until_cancelled_owned(async move {
@@ -161,7 +198,25 @@ impl Workshop {
         }
     }
 
-    pub(super) fn publisher(
+    /// A publisher for each sink, at work, and the filter of each.
+    pub(super) fn publishers(
+        &mut self,
+        sinks: Vec<(&'static str, Box<dyn Sink>)>,
+        readers: Vec<Reader>,
+        terms: Vec<Terms>,
+        observe: &mpsc::Sender<Observation>,
+    ) -> anyhow::Result<Publishing> {
+        let (mut publishers, mut filters) = (JoinSet::new(), Vec::new());
+        for (((_, sink), reader), terms) in sinks.into_iter().zip(readers).zip(terms) {
+            self.show_figures(reader.sink(), sink.figures());
+            filters.push(terms.filter);
+            let publisher = self.publisher(sink, terms.required, reader, observe.clone())?;
+            publishers.spawn(publisher.run());
+        }
+        Ok((publishers, filters))
+    }
+
+    fn publisher(
         &mut self,
         sink: Box<dyn Sink>,
         required: Option<Level>,

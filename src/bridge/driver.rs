@@ -2,9 +2,10 @@
 //!
 //! It never waits for a sink: the journal takes an event or refuses it at once. Order of work, when several things are due:
 //! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. the order to rotate;
-//! 5. what has changed of the configuration; 6. time.
+//! 5. what has changed of the configuration; 6. a process that takes over; 7. time.
 
 use super::gaps::Closed;
+use super::handover::Giving;
 use super::renewal::Renewal;
 use super::report::Report;
 use super::stall::Stall;
@@ -61,6 +62,8 @@ pub struct Driver {
     pub rebase: bool,
     /// A person's order to replace every session.
     pub rotate: Arc<Notify>,
+    /// Lets another process take over.
+    pub giving: Giving,
     /// What has changed of the configuration.
     pub renewals: mpsc::Receiver<Renewal>,
     /// Whether what cannot be reached at the start ends the process.
@@ -72,6 +75,8 @@ pub struct Driver {
 pub enum Ending {
     /// It was told to.
     Stopped,
+    /// Another process goes on.
+    HandedOver,
     /// Something needed could not be reached at the start, and `--fail-fast` was given.
     Unreachable(String),
     /// The configuration can never work.
@@ -84,20 +89,23 @@ impl Driver {
         let ending = self.bridge(stop).await;
         let now = self.clock.now();
         self.close(now);
-        if ending == Ending::Stopped {
+        if ending == Ending::HandedOver {
+            self.hand_over().await;
+        }
+        if matches!(ending, Ending::Stopped | Ending::HandedOver) {
             self.tell(end).await;
         }
         ending
     }
 
     async fn bridge(&mut self, stop: CancellationToken) -> Ending {
-        let mut batch = Vec::with_capacity(BATCH);
+        let (mut batch, mut words) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
         let (mut reported, mut report_at) = (Time::START, Time::START);
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
         loop {
             let now = self.clock.now();
-            if let Some(ending) = self.flush(now) {
+            if let Some(ending) = self.flush(now).or_else(|| self.is_cut()) {
                 return ending;
             }
             if self.report.has_news() {
@@ -112,7 +120,8 @@ impl Driver {
                 self.show(now);
             }
             let due = [self.lifecycle.poll_timeout(), self.stream.poll_timeout()];
-            let next = due.into_iter().flatten().chain([report_at]).min().unwrap_or(report_at);
+            let due = due.into_iter().chain([self.giving.poll_timeout(now)]);
+            let next = due.flatten().chain([report_at]).min().unwrap_or(report_at);
             let next = self.stall.grace(now).map_or(next, |grace| grace.max(next));
             timer.as_mut().reset(self.clock.instant_of(next));
             tokio::select! {
@@ -126,6 +135,7 @@ impl Driver {
                 }
                 () = self.rotate.notified() => self.lifecycle.handle_rotate(self.clock.now()),
                 Some(renewal) = self.renewals.recv() => self.renew(renewal),
+                () = self.giving.recv_many(&mut words, BATCH) => self.hear_out(&mut words),
                 () = &mut timer => {}
             }
             self.stall.woke(now, next, self.clock.now());
@@ -145,6 +155,9 @@ impl Driver {
 
     /// What each shard with certain delivery has heard last.
     fn heard(&self, now: Time) -> BTreeMap<u16, Timestamp> {
+        if let Some(heard) = self.giving.heard() {
+            return heard;
+        }
         let certain = self.lifecycle.sessions().filter(|session| session.delivers());
         let mut heard: BTreeMap<u16, Timestamp> = BTreeMap::new();
         for session in certain {
@@ -163,7 +176,7 @@ impl Driver {
     }
 
     /// Asks REST for what it can show of topics that were in a gap.
-    fn rebase(&mut self, closed: impl IntoIterator<Item = Closed>, now: Time) {
+    pub(super) fn rebase(&mut self, closed: impl IntoIterator<Item = Closed>, now: Time) {
         if self.rebase {
             for Closed { number, topics } in closed {
                 self.lifecycle.rebase(number, &topics, now);
@@ -208,6 +221,7 @@ impl Driver {
         if self.stream.poll_timeout().is_some_and(|due| due <= now) {
             self.stream.handle_timeout(now);
         }
+        self.give_in_time(now);
     }
 
     /// Takes what came from the platform.
@@ -308,7 +322,7 @@ impl Driver {
         }
         // What the reply asks for comes first: a session that closes leaves the stream before another joins it.
         self.execute(now);
-        if let Some(session) = connected
+        if let Some(session) = connected.filter(|_| !self.giving.muted)
             && let Some((shard, leg)) = self.place_of(session)
         {
             self.stream.begin(session, shard, leg, now);
@@ -347,32 +361,7 @@ impl Driver {
         self.execute(now);
         let mut ending = None;
         while let Some(note) = self.lifecycle.poll_note() {
-            match note {
-                Note::Observed(observation) => {
-                    self.heed(&observation, now);
-                    ending = ending.or(self.observe(&observation));
-                }
-                Note::GapOpened { shard, cause, from, .. } => {
-                    let from = self.clock.timestamp_of(self.stall.complete_until(from));
-                    self.stream.open_gap(shard.0, cause.as_str(), from);
-                }
-                Note::GapClosed { shard, to, action } => {
-                    let to = self.clock.timestamp_of(to);
-                    let closed = self.stream.close_gap(shard.0, to, action, now);
-                    self.rebase(closed, now);
-                }
-                Note::Covered { shard, at } => {
-                    let to = self.clock.timestamp_of(at);
-                    let closed = self.stream.close_gap(shard.0, to, "resubscribed", now);
-                    self.rebase(closed, now);
-                }
-                Note::Rebased { gap, snapshots, superseded, failed, without } => {
-                    self.stream.rebased(gap, Rebased { snapshots, superseded, failed, without });
-                }
-                Note::Misplanned(refused) => {
-                    ending = Some(Ending::Misconfigured(refused.to_string()))
-                }
-            }
+            ending = ending.or(self.note_down(note, now));
         }
         while let Some(observation) = self.stream.poll_observation() {
             self.report.record(&observation);
@@ -381,13 +370,49 @@ impl Driver {
         ending
     }
 
+    /// Does what a note says. Returns why the process must end, if it must.
+    pub(super) fn note_down(&mut self, note: Note, now: Time) -> Option<Ending> {
+        match note {
+            Note::Observed(observation) => {
+                self.heed(&observation, now);
+                return self.observe(&observation);
+            }
+            // While another process is heard in our place, what we miss is not missing.
+            Note::GapOpened { .. } if self.giving.muted => {}
+            Note::GapOpened { shard, cause, from, .. } => {
+                let from = self.clock.timestamp_of(self.stall.complete_until(from));
+                self.stream.open_gap(shard.0, cause.as_str(), from);
+            }
+            Note::GapClosed { shard, to, action } => {
+                let to = self.clock.timestamp_of(to);
+                let closed = self.stream.close_gap(shard.0, to, action, now);
+                self.rebase(closed, now);
+            }
+            Note::Covered { shard, at } => {
+                let to = self.clock.timestamp_of(at);
+                let closed = self.stream.close_gap(shard.0, to, "resubscribed", now);
+                self.rebase(closed, now);
+            }
+            Note::Rebased { gap, snapshots, superseded, failed, without } => {
+                self.stream.rebased(gap, Rebased { snapshots, superseded, failed, without });
+            }
+            Note::Misplanned(refused) => return Some(Ending::Misconfigured(refused.to_string())),
+        }
+        None
+    }
+
+    /// Tells the stream which topics there are.
+    pub(super) fn plan(&mut self, now: Time) {
+        let topics = self.lifecycle.topics();
+        let shards = topics.shards().map(|id| (id.0, topics.each_of(id).cloned().collect()));
+        let closed = self.stream.plan(shards.collect());
+        self.rebase(closed, now);
+    }
+
     /// Takes from an observation what the stream must know.
     fn heed(&mut self, observation: &Observation, now: Time) {
         if let Observation::PlanMade { .. } | Observation::PlanChanged { .. } = observation {
-            let topics = self.lifecycle.topics();
-            let shards = topics.shards().map(|id| (id.0, topics.each_of(id).cloned().collect()));
-            let closed = self.stream.plan(shards.collect());
-            self.rebase(closed, now);
+            self.plan(now);
         } else if let Observation::TopicRejected { topic, .. } = observation {
             self.stream.refuse(topic);
         } else if let Observation::TopicPermitted { topic } = observation {

@@ -11,6 +11,7 @@ mod age;
 mod configured;
 mod driver;
 mod gaps;
+mod handover;
 pub mod history;
 mod publisher;
 mod renewal;
@@ -23,6 +24,7 @@ pub mod verdict;
 
 pub use driver::{Driver, Ending};
 pub use gaps::{Gaps, Keeper, Kept};
+pub use handover::{Declined, Door, Giving, Heir, Link, Successor, Taking};
 pub use publisher::{Delay, Encode, Error as PublishError, Publisher, Setup};
 pub use renewal::Renewal;
 pub use report::Report;

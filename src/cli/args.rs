@@ -69,6 +69,9 @@ pub enum Command {
 pub struct Run {
     /// The configuration (TOML); without it the defaults and the TIELINE_… variables alone
     pub file: Option<PathBuf>,
+    /// Take over from the process that runs with the same data_dir, without a gap; where there is none, start as usual
+    #[arg(long)]
+    pub handover: bool,
     /// Exit with 69 when something cannot be reached at start, instead of waiting for it
     #[arg(long)]
     pub fail_fast: bool,

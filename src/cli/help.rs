@@ -16,6 +16,7 @@ pub(super) const RUN: &str = "\
 Examples:
   tieline run config/kafka.toml
   TIELINE_GENESYS__REGION=mypurecloud.ie tieline run tieline.toml
+  tieline run tieline.toml --handover    a new version or configuration without a gap: takes over from the one that runs
   tieline run tieline.toml --fail-fast   in a pipeline: 69 instead of waiting
 
 While it runs: the status page is http://127.0.0.1:9464/ (admin.listen); `tieline state` says the same here.";

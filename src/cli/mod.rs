@@ -5,9 +5,11 @@
 pub mod args;
 pub mod check;
 pub mod completions;
+mod control;
 mod door;
 pub mod explain;
 mod help;
+mod notify;
 pub mod online;
 pub mod run;
 mod say;

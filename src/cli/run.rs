@@ -1,8 +1,8 @@
 //! `tieline run`: configuration, log, the app, signals (SIGTERM and Ctrl-C drain, SIGUSR1 rotates, SIGHUP reads the configuration again).
 
-use super::Exit;
 use super::args::Run;
-use crate::app::App;
+use super::{Exit, control, notify};
+use crate::app::{App, Declined};
 use crate::config::{self, Loaded, Text};
 use crate::telemetry::logging::{self, Knob};
 use std::io::Write;
@@ -25,6 +25,9 @@ pub fn run(args: &Run) -> Exit {
             return complain(&format!("log.{} {}: {}", mistake.key, mistake.problem, mistake.fix));
         }
     };
+    if args.handover && notify::is_beside_main() {
+        return control::run(&loaded.config.data_dir);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -32,36 +35,67 @@ pub fn run(args: &Run) -> Exit {
             return Exit::Bug;
         }
     };
-    let exit = runtime.block_on(live(loaded, text, knob, args.fail_fast));
+    let exit = runtime.block_on(live(loaded, text, knob, args));
     // A thread that hangs in the system (a pipe that nobody reads, a dead network disk) must not keep the process alive.
     runtime.shutdown_timeout(GOODBYE);
     exit
 }
 
-async fn live(loaded: Loaded, text: Option<Text>, knob: Knob, fail_fast: bool) -> Exit {
+async fn live(loaded: Loaded, text: Option<Text>, knob: Knob, args: &Run) -> Exit {
     // Before anything is begun, so that no signal finds it half made.
     let mut signals = Signals::install();
-    let mut app = match App::start(loaded.config.clone(), fail_fast).await {
-        Ok(app) => app,
-        Err(error) => {
-            tracing::error!("cannot start: {error:#}");
-            return Exit::Configuration;
+    let started = match args.handover {
+        true => {
+            // It may take minutes until the process that runs is gone; whoever stops this one before that leaves it as it is.
+            tokio::select! {
+                started = App::take_over(loaded.config.clone(), args.fail_fast) => started,
+                signal = signals.stop() => {
+                    tracing::info!("{signal} ends the handover; the process that runs goes on");
+                    return Exit::Success;
+                }
+            }
         }
+        false => App::start(loaded.config.clone(), args.fail_fast).await,
+    };
+    let mut app = match started {
+        Ok(app) => app,
+        Err(error) => return refused(&error),
     };
     app.watch(loaded, text, knob);
+    notify::ready();
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
-                Order::Stop(reason) => return stop(app, reason, &mut signals).await,
+                Order::Stop(reason) => {
+                    notify::stopping();
+                    return stop(app, reason, &mut signals).await;
+                }
                 Order::Rotate => app.rotate(),
                 Order::Reload => app.reload(),
             },
             exit = app.failed() => {
-                let drained = stop(app, "failure", &mut signals).await;
+                let reason = match app.successor() {
+                    Some(successor) => {
+                        successor.pid.inspect(|pid| notify::main_is(*pid));
+                        "handover"
+                    }
+                    None => "failure",
+                };
+                let drained = stop(app, reason, &mut signals).await;
                 return if exit == Exit::Success { drained } else { exit };
             }
         }
     }
+}
+
+/// Why the process does not run.
+fn refused(error: &anyhow::Error) -> Exit {
+    if let Some(Declined(refusal)) = error.downcast_ref::<Declined>() {
+        tracing::error!("{error:#}");
+        return if refusal.permanent { Exit::Configuration } else { Exit::Unreachable };
+    }
+    tracing::error!("cannot start: {error:#}");
+    Exit::Configuration
 }
 
 /// Drains, for as long as configured or until one more signal.

@@ -47,6 +47,11 @@ impl Lock {
     }
 }
 
+/// Which process wrote its name into the lock last; it holds it, or has ended.
+pub fn holder(data_dir: &Path) -> Option<u32> {
+    std::fs::read_to_string(data_dir.join("lock")).ok()?.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

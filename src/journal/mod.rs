@@ -37,6 +37,7 @@ pub(crate) mod rehearsal;
 mod tests;
 
 pub use config::{Config, Sync};
+pub use lock::holder;
 pub use open::{Found, Opening};
 pub use reader::Reader;
 
@@ -64,7 +65,8 @@ pub enum Error {
     Io(#[from] std::io::Error),
     /// Another process has it.
     #[error(
-        "data_dir is in use by {holder}, which holds {}; stop it, or give this one a data_dir of its own",
+        "data_dir is in use by {holder}, which holds {}; take over from it (tieline run --handover), stop it, or give this one a data_dir of its \
+         own",
         path.display()
     )]
     Held {
@@ -340,6 +342,12 @@ impl Journal {
     pub fn has_room(&self, sink: &str, length: usize) -> bool {
         let mut tails = self.shared.tails.iter().filter(|tail| tail.sink == sink);
         self.shared.pending().trouble.is_none() && tails.any(|tail| tail.has_room(cost(length), 0))
+    }
+
+    /// Whether all that was appended is written and shown, once nothing more will be appended.
+    pub fn is_written(&self) -> bool {
+        let is_open = |tail: &tail::Tail| !tail.is_closed();
+        self.shared.pending().trouble.is_none() && !self.shared.tails.iter().any(is_open)
     }
 
     /// Nothing more will be appended: readers deliver what is in hand and then see the end.

@@ -110,6 +110,7 @@ impl Telemetry {
             | Observation::DoorKeyUnusable { .. }
             | Observation::Ready
             | Observation::Unready { .. }
+            | Observation::Handover(_)
             | Observation::Draining { .. }
             | Observation::Drained { .. } => {}
         }

@@ -3,7 +3,7 @@
 use super::logging::tests::written;
 use super::{Telemetry, metrics::Metrics};
 use crate::event::Topic;
-use crate::observation::Observation;
+use crate::observation::{Handover, Observation};
 use crate::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -193,6 +193,25 @@ fn trouble() -> Vec<Observation> {
 
 fn evening() -> Vec<Observation> {
     vec![
+        Observation::Handover(Handover::Unavailable { detail: text("File name too long") }),
+        Observation::Handover(Handover::Asked),
+        Observation::Handover(Handover::Silent),
+        Observation::Handover(Handover::Failed {
+            detail: text("the new process is gone"),
+            ends: false,
+        }),
+        Observation::Handover(Handover::Failed {
+            detail: text("the new process could not be told of the cut"),
+            ends: true,
+        }),
+        Observation::Handover(Handover::HandedOver { relayed: 812 }),
+        Observation::Handover(Handover::Alone),
+        Observation::Handover(Handover::Joined {
+            version: text("1.2.3"),
+            epoch: text("20231114T221320Z-000000ab"),
+        }),
+        Observation::Handover(Handover::TookOver { waited: 31 }),
+        Observation::Handover(Handover::Orphaned),
         Observation::Draining { reason: "SIGTERM", deadline: Duration::from_secs(20) },
         Observation::Drained { unacknowledged: 0 },
         Observation::Drained { unacknowledged: 3 },

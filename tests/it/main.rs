@@ -18,6 +18,7 @@ mod deployment;
 mod doors;
 mod explain;
 mod gaps;
+mod handover;
 mod hanging;
 mod harness;
 mod journal;

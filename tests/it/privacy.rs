@@ -35,16 +35,16 @@ async fn under_the_shipped_profile_no_name_and_no_number_leaves_the_process() {
     }
 }
 
-/// Every file below a folder.
+/// Every file below a folder; a socket is none.
 fn files(folder: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     entries
         .flat_map(|entry| {
-            if entry.file_type().unwrap().is_dir() {
-                files(&entry.path())
-            } else {
-                vec![entry.path()]
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                return files(&entry.path());
             }
+            kind.is_file().then(|| entry.path()).into_iter().collect()
         })
         .collect()
 }

@@ -16,6 +16,9 @@ pub(super) const JOURNAL_DAMAGED: &str = "journal_damaged";
 /// The cause of the gap between two runs of the process.
 pub(in crate::bridge) const RESTART: &str = "restart";
 
+/// The cause of the gap where a process that took over died before it had.
+pub(in crate::bridge) const HANDOVER: &str = "handover";
+
 /// The cause of a gap where a frame could not be read.
 pub(in crate::bridge) const UNREADABLE: &str = "unreadable_frame";
 
@@ -23,8 +26,8 @@ pub(in crate::bridge) const UNREADABLE: &str = "unreadable_frame";
 pub(in crate::bridge) const FEED_SILENT: &str = "feed_silent";
 
 /// All causes beside the reasons for which sessions end.
-pub(super) const OTHERS: [&str; 6] =
-    [RESTART, JOURNAL_FULL, JOURNAL_DISK, JOURNAL_DAMAGED, UNREADABLE, FEED_SILENT];
+pub(super) const OTHERS: [&str; 7] =
+    [RESTART, HANDOVER, JOURNAL_FULL, JOURNAL_DISK, JOURNAL_DAMAGED, UNREADABLE, FEED_SILENT];
 
 /// What had been done about a sink's gap when the process ended before it.
 pub(super) const ENDED: &str = "the process was restarted";

@@ -20,7 +20,7 @@ use crate::observation::Observation;
 use crate::sequence::{Cover, Gap, Interval, Ledger, Rebased};
 use crate::time::Timestamp;
 use body::Told;
-pub(super) use causes::{FEED_SILENT, JOURNAL_DISK, JOURNAL_FULL, RESTART, UNREADABLE};
+pub(super) use causes::{FEED_SILENT, HANDOVER, JOURNAL_DISK, JOURNAL_FULL, RESTART, UNREADABLE};
 use causes::{JOURNAL_DAMAGED, certainty_of, class};
 use lacking::{Damage, Inherited};
 use owed::Owed;

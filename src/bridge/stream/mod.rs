@@ -1,5 +1,6 @@
 //! From a notification to the journal: arbitration, marks, numbers, and what is known of gaps while it passes.
 
+mod handed;
 mod room;
 mod snapshots;
 #[cfg(test)]

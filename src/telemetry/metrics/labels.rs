@@ -24,10 +24,10 @@ pub const TRIGGERS: [&str; 6] =
 /// How an attempt to replace a session ended; a failed one is tried again.
 pub const OUTCOMES: [&str; 2] = ["completed", "failed"];
 
-/// Causes of a certain gap beside the reasons for which a session ends: the process did not run, or the journal was full, its disk failed,
+/// Causes of a certain gap beside the reasons for which a session ends: the process did not run, a handover failed, or the journal was full, its disk failed,
 /// or it is damaged.
-pub const OTHER_GAP_CAUSES: [&str; 4] =
-    ["restart", "journal_full", "journal_disk", "journal_damaged"];
+pub const OTHER_GAP_CAUSES: [&str; 5] =
+    ["restart", "handover", "journal_full", "journal_disk", "journal_damaged"];
 
 /// Why a new epoch begins in place of another.
 pub const EPOCH_REASONS: [&str; 5] = ["unclean", "damaged", "sink_added", "keys", "behind"];

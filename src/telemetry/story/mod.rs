@@ -5,6 +5,7 @@
 
 #[macro_use]
 mod line;
+mod handover;
 
 pub use line::{Level, Told};
 
@@ -420,6 +421,7 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             event = "config_mistaken",
             key, words, "the configuration is refused for this: {words}"
         ),
+        Observation::Handover(handover) => handover::tell(handover),
         Observation::Started { version, epoch } => info!(
             event = "started",
             version,

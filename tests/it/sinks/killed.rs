@@ -62,6 +62,6 @@ pub(super) async fn each_event_is_there_once(
     each_once(&held);
 }
 
-fn held(stored: &Stored) -> Held {
+pub(super) fn held(stored: &Stored) -> Held {
     Held::of(|name| stored.attributes.get(name).cloned())
 }

@@ -4,6 +4,8 @@
 
 mod conformance;
 #[cfg(any(feature = "kafka", feature = "nats"))]
+mod handed;
+#[cfg(any(feature = "kafka", feature = "nats"))]
 mod killed;
 mod published;
 

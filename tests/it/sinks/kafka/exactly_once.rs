@@ -254,3 +254,19 @@ async fn a_process_that_is_killed_with_a_transaction_open_commits_each_event_onc
     let server = place.own.as_ref().unwrap();
     killed::each_event_is_there_once(&stand, server, committed).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handover_stores_each_event_once() {
+    let place = tokio::task::spawn_blocking(Once::alone).await.unwrap();
+    let mut stand = killed::stand().await;
+    stand.config.set("sink.kafka.brokers", place.brokers());
+    stand.config.set("sink.kafka.topic", &*place.topic);
+    stand.config.set("sink.kafka.delivery", "exactly_once");
+    let committed = async || {
+        let (brokers, topic) = (place.brokers(), place.topic.clone());
+        let read = move || read_topic(&brokers, &topic, false);
+        let stored = tokio::task::spawn_blocking(read).await.unwrap();
+        stored.into_iter().map(|(_, event)| event).collect()
+    };
+    crate::sinks::handed::each_event_is_there_once(&stand, committed).await;
+}

@@ -206,6 +206,16 @@ async fn a_process_that_is_killed_with_a_window_in_flight_stores_each_event_once
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_handover_stores_each_event_once() {
+    let place = Binary::alone();
+    let mut stand = killed::stand().await;
+    stand.config.set("sink.nats.url", place.url());
+    stand.config.set("sink.nats.stream", &*place.name);
+    stand.config.set("sink.nats.subject", format!("{}.{{family}}.{{key}}", place.name));
+    super::handed::each_event_is_there_once(&stand, async || place.read().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_message_names_its_place_and_its_predecessor() {
     let place = Binary::new();
     deliver(&mut place.sink(), &records(1..=2)).await;

@@ -1,0 +1,102 @@
+//! How the parts of a new process come about that takes over from one that runs: they are made first, and the journal is opened when the
+//! other process has let go of it.
+
+use super::workshop::{Parts, Workshop};
+use crate::bridge::{Declined, Door, Giving, Heir, Link, Successor, Taking};
+use crate::handover::{Giver, Outcome, Refusal, Taker};
+use crate::journal::{self, Found, Journal, Reader};
+use crate::observation::{Handover, Observation};
+use anyhow::Context;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// How long the system may take to let go of the lock of a process that is gone.
+const RELEASED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How soon the lock is tried again.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// The parts of a process that has joined another, and what it goes on with.
+pub(super) struct Joined {
+    pub(super) parts: Parts,
+    pub(super) heir: Heir,
+}
+
+/// What lets another process take over.
+pub(super) struct Offer {
+    pub(super) giving: Giving,
+    pub(super) door: Option<Door>,
+    /// Which process goes on, once one does.
+    pub(super) handed: watch::Receiver<Option<Successor>>,
+}
+
+impl Workshop {
+    /// Takes over from the process that runs in the same folder, up to the moment at which that is gone; `None` where there is none.
+    pub(super) async fn join(
+        &mut self,
+        sinks: &[&'static str],
+        fail_fast: bool,
+    ) -> anyhow::Result<Option<Joined>> {
+        let frame_max = self.frame_max();
+        let link = Link::open(&self.config.data_dir, frame_max).await;
+        let Some(link) = link.context("data_dir: the socket of the process that runs")? else {
+            self.telemetry.record(&Observation::Handover(Handover::Alone));
+            return Ok(None);
+        };
+        let status = self.first_status("", sinks);
+        let Parts { taking, observe } = self.parts(status, fail_fast)?;
+        let (login_url, hold) = (taking.genesys.login_url(), self.config.arbitration.hold);
+        let now = self.clock.now();
+        let taker = Taker::new(login_url, env!("CARGO_PKG_VERSION"), hold, now);
+        let (taking, heir) = taking.run(taker, link).await?;
+        Ok(Some(Joined { parts: Parts { taking, observe }, heir }))
+    }
+
+    /// The journal, as soon as a process that is gone has let go of it.
+    pub(super) async fn claim_journal(
+        &mut self,
+        sinks: &[&'static str],
+        joined: Option<&Joined>,
+    ) -> anyhow::Result<(Journal, Vec<Reader>, Found)> {
+        let until = self.clock.now() + RELEASED_WITHIN;
+        loop {
+            let held = match self.open_journal(sinks) {
+                Err(held @ journal::Error::Held { .. }) => held,
+                opened => return Ok(opened?),
+            };
+            let Some(Joined { heir, .. }) = joined else { return Err(held.into()) };
+            if self.clock.now() < until {
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            // The link has ended, and the process has not.
+            let reason = match heir.outcome {
+                Outcome::TakeOver => "the process that ran has handed over and does not end",
+                Outcome::Restart | Outcome::GiveUp(_) => "the process that runs has ended it",
+            };
+            let refusal = Refusal { reason: reason.to_owned(), permanent: false };
+            return Err(Declined(refusal).into());
+        }
+    }
+
+    fn frame_max(&self) -> usize {
+        usize::try_from(self.config.genesys.frame_max.0).unwrap_or(usize::MAX)
+    }
+
+    /// Lets other processes take over from this one. Called by the owner of the folder's lock alone.
+    pub(super) fn giving(&self, taking: &Taking) -> Offer {
+        let frame_max = self.frame_max();
+        let (door, words) = match Door::open(&self.config.data_dir, frame_max) {
+            Ok((door, words)) => (Some(door), words),
+            Err(error) => {
+                let detail = error.to_string();
+                self.telemetry.record(&Observation::Handover(Handover::Unavailable { detail }));
+                (None, mpsc::channel(1).1)
+            }
+        };
+        let giver = Giver::new(taking.genesys.login_url(), self.config.arbitration.hold);
+        let (hand, handed) = watch::channel(None);
+        let giving = Giving::new(giver, words, self.config.process.drain_timeout, hand);
+        Offer { giving, door, handed }
+    }
+}

@@ -1,0 +1,83 @@
+//! The new process's driver goes on where the old one was cut off, or names what is missing where it was not.
+
+use super::super::driver::{Doubt, Driver};
+use crate::event::Topic;
+use crate::handover::{Legacy, Outcome};
+use crate::lifecycle::Note;
+use crate::observation::{Handover, Observation};
+use crate::time::Time;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What the new process has beside its parts when it goes on.
+#[derive(Debug)]
+pub struct Heir {
+    /// Whether the old process handed over, or died.
+    pub outcome: Outcome,
+    /// What the stream begins with.
+    pub legacy: Legacy,
+    /// What the lifecycle noted of gaps that are ours.
+    pub notes: Vec<Note>,
+    /// Frames that could not be read since we alone are heard.
+    pub doubts: Vec<Doubt>,
+    /// Topics that the platform refuses.
+    pub refused: BTreeSet<Box<str>>,
+}
+
+impl Heir {
+    /// How much earlier than the old process's last frame the gap begins: what was on its way to that may have reached our own sessions
+    /// before, where it counted for nothing. Sockets differ by less than a hold.
+    pub fn margin(&self, hold: Duration) -> Duration {
+        let heard = !self.legacy.known.is_empty() || !self.legacy.earlier.is_empty();
+        if self.outcome == Outcome::Restart && heard { hold } else { Duration::ZERO }
+    }
+}
+
+impl Driver {
+    /// Takes over what an heir brings. Its parts are the driver's already.
+    pub fn inherit(&mut self, heir: Heir) {
+        let Heir { outcome, legacy, notes, doubts, refused } = heir;
+        let now = self.clock.now();
+        let at = self.clock.timestamp_of(legacy.at);
+        self.take_channels(now);
+        if !self.lifecycle.topics().is_empty() {
+            self.plan(now);
+        }
+        for topic in &refused {
+            self.stream.refuse(&Topic::new(topic));
+        }
+        // What the old process had still open, or the gap of a restart, ends where this one is certain.
+        for shard in self.covered() {
+            let closed = self.stream.close_gap(shard, at, "resubscribed", now);
+            self.rebase(closed, now);
+        }
+        let waited = self.stream.take_over(legacy, now);
+        for note in notes {
+            self.note_down(note, now);
+        }
+        for (session, complete) in doubts {
+            self.stream.unreadable(session, complete, now);
+        }
+        let came = match outcome {
+            Outcome::TakeOver => Handover::TookOver { waited },
+            Outcome::Restart | Outcome::GiveUp(_) => Handover::Orphaned,
+        };
+        self.report.record(&Observation::Handover(came));
+    }
+
+    /// The channels that the old process used are free.
+    fn take_channels(&mut self, now: Time) {
+        if let Some(token) = self.lifecycle.login().token(now) {
+            let mut kept = self.genesys.recall_channels(token.id);
+            kept.retain(|kept| kept.in_use);
+            self.lifecycle.inherit(&kept, now);
+        }
+        self.genesys.note_channels(self.lifecycle.kept());
+    }
+
+    /// The shards that a session delivers for certain.
+    fn covered(&self) -> BTreeSet<u16> {
+        let certain = self.lifecycle.sessions().filter(|session| session.delivers());
+        certain.map(|session| session.shard.0).collect()
+    }
+}
