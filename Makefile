@@ -15,7 +15,7 @@ CHECK_JSONSCHEMA := check-jsonschema==0.39.0
 GRAFANA_SDK := grafana-foundation-sdk==1769699998!10.1.0
 KUBERNETES_VALIDATE := kubernetes-validate==1.37.0
 
-.PHONY: help demo test properties fuzz bench fmt servers packages pictures dashboard $(CHECKS)
+.PHONY: help demo test properties fuzz soak bench fmt servers packages pictures dashboard $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,15 @@ fuzz: packages ## Feed every way in with mutations from fresh seeds: make fuzz F
 	  env $$again --quiet || { echo "repeat it with: $$again"; exit 1; }; \
 	done; \
 	echo "$$runs seeds: nothing panicked, and nothing took more memory than it may"
+
+soak: FOR := 30m
+soak: packages ## 200 rotations, 200 cuts, then random faults under traffic from a fresh seed: make soak FOR=5m
+	@cargo test --locked --package tieline --test it --no-run
+	@run() { cargo test --quiet --locked --package tieline --test it "$$1" -- --exact --nocapture; }; \
+	TIELINE_ROTATIONS=200 run rotation::twenty_rotations_under_traffic_cost_nothing; \
+	TIELINE_SOAK_CUTS=200 run soak::a_cut_is_over_in_a_quarter_of_a_second; \
+	seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
+	TIELINE_SOAK_FOR=$(FOR) TIELINE_SOAK_SEED=$$seed run soak::random_faults_cost_nothing_but_the_gaps_they_made
 
 bench: packages ## Measure (eight minutes after the build); the figures and how they were taken are in docs/performance.md
 	cargo bench --locked --package tieline

@@ -41,5 +41,6 @@ mod servers;
 mod shipped;
 mod shutdown;
 mod sinks;
+mod soak;
 mod supply;
 mod watching;

@@ -2,6 +2,7 @@
 
 use crate::harness::{Bridge, Stand, brisk};
 use crate::secrets::orders::assert_no_login_storm;
+use crate::soak::say;
 use serde_json::json;
 use std::time::Duration;
 use tieline_sim::Options;
@@ -117,7 +118,8 @@ const ROTATIONS: &str = "TIELINE_ROTATIONS";
 /// Genesys first and the file a moment later, or the other way round, in turns.
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_rotations_under_traffic_cost_nothing() {
-    let rotations = std::env::var(ROTATIONS).map_or(20, |count| count.parse().unwrap());
+    let asked = std::env::var(ROTATIONS).ok().map(|count| count.parse().unwrap());
+    let rotations = asked.unwrap_or(20);
     let mut stand = Stand::new(brisk()).await;
     // The log is searched at each line that comes.
     stand.config.set("log.level", "info");
@@ -142,7 +144,14 @@ async fn twenty_rotations_under_traffic_cost_nothing() {
     assert!(journal.logins.iter().filter(|login| login.status == 200).count() > rotations);
     assert_no_login_storm(&journal.logins);
     assert_eq!(bridge.count(&["\"event\":\"session_lost\""]), 0, "{}", bridge.log());
+    let emitted = stand.emitted().await + 1 - since;
     end(stand, bridge, since).await;
+    if asked.is_some() {
+        let logins = journal.logins.len();
+        say(&format!(
+            "{rotations} rotations, {emitted} notifications: 0 lost, 0 doubled, 0 gaps; {made} channels made, {logins} logins"
+        ));
+    }
 }
 
 /// A process that is ready, and the first emission that counts.
