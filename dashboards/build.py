@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
 I = 'instance=~"$instance"'
 S = I + ',sink="$sink"'
+CERTAIN = 'certainty!="possible",' + I
 RED_FROM_ONE = [(None, "green"), (1.0, "red")]
 
 
@@ -67,6 +68,15 @@ def quantile(part, metric, labels, by):
     return f"histogram_quantile({part}, sum by ({by}) (rate({metric}_bucket{{{labels}}}[$__rate_interval])))"
 
 
+def grown(metric, labels, window, seconds, by):
+    """How much a counter has grown, summed by labels. What was there at the first scrape is no increase to Prometheus, and the gap of a restart is:
+    of a process that is younger than the window, its whole counter is taken where that is more."""
+    own = f"sum by (instance{', ' + by if by else ''}) "
+    increase = f"{own}(increase({metric}{{{labels}}}[{window}]))"
+    young = f'({own}({metric}{{{labels}}}) and on (instance) time() - process_start_time_seconds{{job="tieline",{I}}} < {seconds})'
+    return f"sum{f' by ({by})' if by else ''} (({increase} > {young}) or {young} or {increase})"
+
+
 def top():
     yield answer(
         "Is it live?", "Subscribed, hearing frames, and every sink acknowledges; /readyz says why not.",
@@ -78,11 +88,12 @@ def top():
         {"": f"sum(tieline_gap_open{{{I}}})"}, RED_FROM_ONE, mappings=words(_0=("No", "green")),
     )
     yield answer(
-        "What was lost in 24 hours?", "Certain gaps and their length; /api/v1/gaps names each. Refused: received, and no room in the journal.",
+        "What was lost in 24 hours?", "Certain gaps and their length; /api/v1/gaps names each. Several restarts count as one gap, and stand beside it. Refused: received, and no room in the journal.",
         {
-            "gaps": f'sum(increase(tieline_gaps_total{{certainty!="possible",{I}}}[24h]))',
-            "seconds": f'sum(increase(tieline_gap_seconds_total{{certainty!="possible",{I}}}[24h]))',
-            "refused events": f"sum(increase(tieline_events_refused_total{{{I}}}[24h]))",
+            "gaps": f"sum({grown('tieline_gaps_total', CERTAIN, '24h', 86400, 'cause')})",
+            "seconds": grown("tieline_gap_seconds_total", CERTAIN, "24h", 86400, ""),
+            "refused events": grown("tieline_events_refused_total", I, "24h", 86400, ""),
+            "restarts": f'sum(changes(process_start_time_seconds{{job="tieline",{I}}}[24h]))',
         },
         RED_FROM_ONE,
     )
@@ -102,13 +113,17 @@ def top():
 
 def gaps():
     yield graph("Gaps in an hour, by cause", "How often, and why?",
-                {"{{cause}}": f"sum by (cause) (increase(tieline_gaps_total{{{I}}}[1h]))"}, span=12)
+                {"{{cause}}": grown("tieline_gaps_total", I, "1h", 3600, "cause")})
     yield graph("Gap seconds in an hour", "For how long altogether? Counts a gap when it ends.",
-                {"seconds": f"sum(increase(tieline_gap_seconds_total{{{I}}}[1h]))"}, "s", span=12)
+                {"seconds": grown("tieline_gap_seconds_total", I, "1h", 3600, "")}, "s")
+    yield graph("Re-based after gaps, in an hour", "What could REST show again? Topics by what came of them.",
+                {"{{outcome}}": f"sum by (outcome) (increase(tieline_rebased_topics_total{{{I}}}[1h]))"})
+    yield graph("Keys that have fallen silent", "Is a lively queue silent while its session is well? Each lies in a possible gap.",
+                {"now": f"sum(tieline_feed_suspected{{{I}}})", "suspicions in an hour": f"sum(increase(tieline_feed_suspicions_total{{{I}}}[1h]))"})
 
 
 def sessions():
-    yield graph("Sessions by state", "What are they doing? In quiet times: one live a shard, and nothing else.",
+    yield graph("Sessions by state", "What are they doing? In quiet times: one live a shard and leg, and nothing else.",
                 {"{{state}}": f"sum by (state) (tieline_sessions{{{I}}})"})
     yield graph("Seconds since the last frame and event", "Is the peer alive, is the feed? More than 35 s without a frame is silence.",
                 {"frame": f"max(tieline_last_frame_age_seconds{{{I}}})", "event": f"max(tieline_last_event_age_seconds{{{I}}})"}, "s")
@@ -132,7 +147,7 @@ def rotation():
     yield graph("Until it ends", "How long do token and channel last? Both are replaced 15 minutes before.",
                 {"token": f"min(tieline_token_expiry_timestamp_seconds{{{I}}} - time())", "channel": f"min(tieline_channel_expiry_timestamp_seconds{{{I}}} - time())"}, "s")
     yield graph("Age of secret and channel", "Since when is the newest secret known, and the oldest channel subscribed?",
-                {"secret": f"max(time() - (tieline_secret_seen_timestamp_seconds{{{I}}} > 0)) or vector(0)", "channel": f"max(tieline_channel_age_seconds{{{I}}})"}, "s")
+                {"newest secret": f"max(time() - (tieline_secret_seen_timestamp_seconds{{{I}}} > 0)) or vector(0)", "channel": f"max(tieline_channel_age_seconds{{{I}}})"}, "s")
     yield graph("Channels", "How many of the 20 are used? One more silently ends another.",
                 {"used": f"max(tieline_channels{{{I}}})", "there are": f"max(tieline_channels_max{{{I}}})"})
     yield graph("Requests that may still be made", "Is the OAuth client's budget spent?",
@@ -148,6 +163,12 @@ def arbitration():
                 {"possible duplicates": f"sum(increase(tieline_possible_duplicates_total{{{I}}}[1h]))", "late": f"sum(increase(tieline_late_total{{{I}}}[1h]))"})
     yield graph("Frames that could not be read, in an hour", "Does Genesys send what we do not know?",
                 {"frames": f"sum(increase(tieline_frames_unreadable_total{{{I}}}[1h]))"})
+
+
+    yield graph("Sights a second, by leg", "Which of two sessions shows an event first, which follows, and what does one never show?",
+                {"{{leg}} {{outcome}}": f"sum by (leg, outcome) (rate(tieline_leg_sights_total{{{I}}}[$__rate_interval]))"}, "cps")
+    yield graph("How much later a leg shows what it follows with", "Does one leg lag? More than arbitration.hold makes late or doubled events.",
+                {"{{leg}}": f"sum by (leg) (rate(tieline_leg_lag_seconds_total{{{I}}}[$__rate_interval])) / sum by (leg) (rate(tieline_leg_sights_total{{outcome=\"followed\",{I}}}[$__rate_interval]) > 0) or sum by (leg) (tieline_leg_lag_seconds_total{{{I}}}) * 0"}, "s")
 
 
 def journal():
@@ -174,6 +195,15 @@ def sink():
                  "journal, 99 of 100": quantile(0.99, "tieline_acknowledgement_seconds", S, "le")}, "s")
     yield graph("Failures in an hour", "What did it do when it failed as a whole? 0 and 1: whether it is connected.",
                 {"{{kind}}": f"sum by (kind) (increase(tieline_sink_failures_total{{{S}}}[1h]))", "connected": f"min(tieline_sink_connected{{{S}}})"})
+
+
+    yield graph("Brokers", "Which can be reached? 0 for a sink whose library does not say.",
+                {"{{state}}": f"sum by (state) (tieline_brokers{{{S}}})", "requests under way": f"sum(tieline_broker_requests{{{S}}})",
+                 "sent again, in an hour": f"sum(increase(tieline_broker_retries_total{{{S}}}[1h]))"})
+    yield graph("The slowest broker's round trip", "What do 99 of 100 requests to it take at most?",
+                {"round trip": f"max(tieline_broker_round_trip_seconds{{{S}}})"}, "s")
+    yield graph("In the library's hands", "How close is its queue to its bound, and how much does it send?",
+                {"queued": f"sum(tieline_broker_queue_bytes{{{S}}})", "sent a second": f"sum(rate(tieline_broker_sent_bytes_total{{{S}}}[$__rate_interval]))"}, "bytes")
 
 
 def process():
