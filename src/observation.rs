@@ -41,7 +41,13 @@ pub enum Observation {
     /// The platform took a change of a live session's topics: so many subscriptions joined, so many left.
     TopicsAmended { session: String, shard: u16, added: usize, removed: usize },
     /// The platform did not take a change of a live session's topics; the session goes on, the change is repeated.
-    AmendRefused { session: String, shard: u16, detail: String, retry_in: Duration },
+    AmendRefused {
+        session: String,
+        shard: u16,
+        reason: &'static str,
+        detail: String,
+        retry_in: Duration,
+    },
 
     /// There is no list of the client's channels; without `retry_in` none will be asked for, and those in doubt count as made.
     ChannelsRefused { reason: &'static str, detail: String, retry_in: Option<Duration> },

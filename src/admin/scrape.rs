@@ -20,11 +20,13 @@ pub(super) fn show(metrics: &Metrics, status: &Status, now: Timestamp) {
         secret: login.secret,
         newest_secret: login.newest_secret,
         newest_secret_seen: login.newest_secret_seen,
+        secret_seen: login.secret_seen,
         token_expires: login.token_expires,
     });
     metrics.login.show_budgets(status.budgets.iter().map(|budget| (budget.used, budget.most)));
     let sessions = &metrics.sessions;
     sessions.show_states(status.sessions.iter().map(|session| session.state));
+    sessions.show_wanted(status.wanted());
     sessions.show_ages(status.last_frame_age(now), status.last_event_age(now));
     let channels = &status.channels;
     let age = channels.oldest.map(|oldest| now.as_micros().saturating_sub(oldest.as_micros()));

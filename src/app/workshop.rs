@@ -107,6 +107,7 @@ impl Workshop {
         status.sinks = sinks.iter().copied().map(bridge::status::Sink::new).collect();
         status.login.client_id = self.config.genesys.client_id.clone();
         status.login.source = self.config.secret.name();
+        status.redundancy = self.config.lifecycle.redundancy;
         status
     }
 

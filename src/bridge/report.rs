@@ -9,9 +9,12 @@ use crate::event::Topic;
 use crate::lifecycle::{CHANNELS_PER_CLIENT, Lifecycle, Reply, expand};
 use crate::observation::Observation;
 use crate::telemetry::Telemetry;
-use crate::time::Time;
+use crate::time::{Time, Timestamp};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+
+/// Of so many of the newest secrets it is known when the source first showed them: a login takes the newest it knows.
+const SECRETS_MAX: usize = 16;
 
 /// Gathers what the status page shows and other parts do not remember.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub struct Report {
     status: Status,
     /// Topics that the platform refused when it was asked last, with its reasons.
     refused: BTreeMap<String, String>,
+    /// When the source first showed each of its last secrets.
+    secrets: BTreeMap<u64, Timestamp>,
     /// Why each session last failed.
     troubles: BTreeMap<String, &'static str>,
     topics: u64,
@@ -38,6 +43,7 @@ impl Report {
             clock,
             status,
             refused: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             troubles: BTreeMap::new(),
             topics: 0,
             ready: false,
@@ -118,8 +124,13 @@ impl Report {
             (login.last_error, login.last_reason) = (Some(detail.clone()), Some(*reason));
         }
         if let Observation::SecretSeen { version, .. } = observation {
+            let now = self.clock.timestamp();
             login.newest_secret = Some(*version);
-            login.newest_secret_seen = Some(self.clock.timestamp());
+            login.newest_secret_seen = Some(now);
+            self.secrets.insert(*version, now);
+            if self.secrets.len() > SECRETS_MAX {
+                self.secrets.pop_first();
+            }
         }
         if let Observation::SecretSourceFailed { detail, .. } = observation {
             login.source_error = Some(detail.clone());
@@ -181,7 +192,11 @@ impl Report {
         let login = lifecycle.login();
         let token = login.token(now);
         let shown = &mut self.status.login;
-        shown.secret = token.map(|token| token.secret.0);
+        let secret = token.map(|token| token.secret.0);
+        if secret != shown.secret {
+            shown.secret_seen = secret.and_then(|secret| self.secrets.get(&secret).copied());
+        }
+        shown.secret = secret;
         shown.token_expires = token.map(|token| clock.timestamp_of(token.expires_at));
         shown.credentials_rejected = login.refused().is_some();
         let due = login.poll_timeout();
@@ -302,7 +317,6 @@ mod tests {
     use super::*;
     use crate::event::Topic;
     use crate::telemetry::metrics::Metrics;
-    use crate::time::Timestamp;
     use std::time::Duration;
 
     fn report() -> Report {
@@ -345,6 +359,17 @@ mod tests {
         let topics = ["a", "b"].map(Topic::new).to_vec();
         report.note_reply(&Reply::TopicsListed { topics, unknown: Vec::new(), calls: 1 });
         assert_eq!(names(&report), ["b"]);
+    }
+
+    #[test]
+    fn so_many_of_the_newest_secrets_are_remembered_with_their_time() {
+        let mut report = report();
+        for version in 1..=SECRETS_MAX as u64 + 3 {
+            report.record(&Observation::SecretSeen { source: "vault", version });
+        }
+        assert_eq!(report.status.login.newest_secret, Some(SECRETS_MAX as u64 + 3));
+        assert_eq!(report.secrets.len(), SECRETS_MAX);
+        assert_eq!(report.secrets.first_key_value().map(|(version, _)| *version), Some(4));
     }
 
     #[test]

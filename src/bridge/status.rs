@@ -46,8 +46,9 @@ pub struct Status {
     /// How many shards the topics take; 0 until the topics are known.
     pub shards: u16,
     /// Their numbers: one that nothing is left of leaves a hole.
-    #[serde(skip)]
     pub shard_numbers: Vec<u16>,
+    /// How many sessions carry each shard when all is well; `lifecycle.redundancy`.
+    pub redundancy: usize,
     /// Channels at the platform.
     pub channels: Channels,
     /// What is asked of the platform, against what may be.
@@ -104,6 +105,8 @@ pub struct Login {
     pub newest_secret: Option<u64>,
     /// When the source first showed it.
     pub newest_secret_seen: Option<Timestamp>,
+    /// When the source first showed the one in use.
+    pub secret_seen: Option<Timestamp>,
     /// Why the source cannot be read; `None` while it can.
     pub source_error: Option<String>,
     /// When the token in use expires.
@@ -227,6 +230,7 @@ impl Status {
             login: Login::default(),
             shards: 0,
             shard_numbers: Vec::new(),
+            redundancy: 1,
             channels: Channels::default(),
             budgets: Vec::new(),
             sessions: Vec::new(),
@@ -236,6 +240,11 @@ impl Status {
             stream: Stream::default(),
             history: Arc::default(),
         }
+    }
+
+    /// How many sessions are live when all is well; 0 until the topics are known.
+    pub fn wanted(&self) -> u64 {
+        u64::from(self.shards).saturating_mul(self.redundancy as u64)
     }
 
     /// How many sessions carry a shard's topics over an open socket.
@@ -384,6 +393,16 @@ mod tests {
 
     const fn at(seconds: u64) -> Timestamp {
         Timestamp::from_micros((1_700_000_000 + seconds) * 1_000_000)
+    }
+
+    #[test]
+    fn a_session_is_wanted_for_each_leg_of_each_shard() {
+        let mut status = well();
+        assert_eq!(status.wanted(), 1);
+        (status.shards, status.shard_numbers, status.redundancy) = (2, vec![0, 2], 2);
+        assert_eq!(status.wanted(), 4);
+        status.shards = 0;
+        assert_eq!(status.wanted(), 0, "nothing is wanted before the topics are known");
     }
 
     /// Live, and all acknowledged, as of second 100.

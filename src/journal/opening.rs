@@ -92,3 +92,16 @@ pub(super) fn first(epoch: &Epoch, now: Timestamp) -> Entry {
     let body = serde_json::to_vec(&body).unwrap_or_default();
     Entry::own(Kind::Epoch, Topic::control(), body.into(), now)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::reason;
+    use crate::telemetry::metrics::EPOCH_REASONS;
+
+    #[test]
+    fn every_reason_for_a_new_epoch_has_its_series_from_the_start() {
+        let reasons =
+            [reason::UNCLEAN, reason::DAMAGED, reason::SINK_ADDED, reason::KEYS, reason::BEHIND];
+        assert_eq!(reasons, EPOCH_REASONS);
+    }
+}

@@ -149,3 +149,22 @@ impl Page for File {
         self.metadata().map(|metadata| metadata.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
+    #[test]
+    fn the_folder_and_what_is_in_it_are_its_owners_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("data").join("journal");
+        let folder = Folder::new(path.clone()).unwrap();
+        folder.create("000000000001.log").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        assert_eq!(mode(&path.join("000000000001.log")), 0o600);
+        assert_eq!(mode(&place.path().join("data")), 0o700, "what is made on the way there too");
+    }
+}

@@ -10,7 +10,7 @@ use super::plan::{ShardTopics, expand};
 use super::reasons::Answer;
 use super::session::Session;
 use super::state::State;
-use super::{Change, Command, Config, Refusal, RejectedTopic};
+use super::{Change, Command, Config, Reason, Refusal, RejectedTopic};
 use crate::event::Topic;
 use crate::observation::Observation;
 use crate::time::Time;
@@ -158,7 +158,7 @@ impl Session {
             let retry_in = DEADLINE;
             self.carried.not_before = now + retry_in;
             let detail = format!("no answer within {DEADLINE:?}");
-            return self.tell_refused(detail, retry_in, output);
+            return self.tell_refused(Reason::Timeout, detail, retry_in, output);
         }
         let (Some(token), Some(channel)) = (token, self.channel) else { return };
         let allowed = rest.next(now);
@@ -225,16 +225,21 @@ impl Session {
         self.carried.unsure = true;
         let retry_in = self.carried.backoff.next(refusal.retry_after, rng);
         self.carried.not_before = now + retry_in;
-        let detail = format!("{} ({})", refusal.detail, refusal.reason);
-        self.tell_refused(detail, retry_in, output);
+        self.tell_refused(refusal.reason, refusal.detail.clone(), retry_in, output);
         (refusal.reason.answer() == Answer::NewToken).then_some(token)
     }
 
-    fn tell_refused(&self, detail: String, retry_in: Duration, output: &mut Output) {
-        let session = self.id.to_string();
+    fn tell_refused(
+        &self,
+        reason: Reason,
+        detail: String,
+        retry_in: Duration,
+        output: &mut Output,
+    ) {
         output.observe(Observation::AmendRefused {
-            session,
+            session: self.id.to_string(),
             shard: self.shard.0,
+            reason: reason.as_str(),
             detail,
             retry_in,
         });

@@ -39,8 +39,12 @@ impl Telemetry {
         match observation {
             Observation::TokenRefused { reason, retry_in, .. }
             | Observation::PlanRefused { reason, retry_in, .. }
-            | Observation::SnapshotRefused { reason, retry_in, .. } => {
+            | Observation::SnapshotRefused { reason, retry_in, .. }
+            | Observation::AmendRefused { reason, retry_in, .. } => {
                 self.throttled(reason, *retry_in);
+            }
+            Observation::ChannelsRefused { reason, retry_in, .. } => {
+                self.throttled(reason, retry_in.unwrap_or_default());
             }
             Observation::RetryScheduled { reason, retry_in, .. } => {
                 metrics.sessions.reconnect(reason);
@@ -90,8 +94,6 @@ impl Telemetry {
             | Observation::PlanMade { .. }
             | Observation::PlanChanged { .. }
             | Observation::TopicsAmended { .. }
-            | Observation::AmendRefused { .. }
-            | Observation::ChannelsRefused { .. }
             | Observation::ChannelAwaited { .. }
             | Observation::SinkReady { .. }
             | Observation::JournalFull { .. }

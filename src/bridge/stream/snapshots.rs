@@ -37,9 +37,11 @@ impl Stream {
                 let body = self.privacy.apply(&topic, body);
                 let entry = Entry::own(kind, topic.clone(), body, received);
                 let watched = self.tap.is_watched().then(|| entry.clone());
-                if self.journal.append(entry).is_accepted
-                    && let Some(entry) = watched
-                {
+                if !self.journal.append(entry).is_accepted {
+                    continue;
+                }
+                self.metrics.stream.snapshot();
+                if let Some(entry) = watched {
                     self.tap.show(entry.into());
                 }
             }

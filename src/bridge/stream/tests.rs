@@ -7,6 +7,7 @@ use crate::genesys::Snapshot;
 use crate::journal::{Reader, rehearsal};
 use crate::lifecycle;
 use crate::privacy;
+use crate::route::Filter;
 use crate::sequence;
 use std::time::Duration;
 
@@ -199,7 +200,48 @@ async fn a_snapshot_is_published_without_what_may_not_leave_the_process() {
     let received = stream.clock.timestamp();
     let shown = vec![Snapshot { topic, bodies }];
     assert_eq!(stream.publish_snapshots(lifecycle::Snapshot::Members, shown, received), []);
+    assert!(scraped(&stream).contains("\ntieline_snapshots_total 1\n"));
     assert_eq!(first(&mut reader).await.body, r#"{"members":[{"id":"u","joined":true}]}"#);
+}
+
+/// What a scrape would show.
+fn scraped(stream: &Stream) -> String {
+    String::from_utf8(stream.metrics.encode().expect("metrics")).expect("text")
+}
+
+#[tokio::test]
+async fn filters_tap_and_sinks_see_an_event_without_what_may_not_leave_the_process() {
+    let (journal, mut readers) = rehearsal::journal(1_000_000, &["kafka", "nats"]);
+    let metrics = Arc::new(Metrics::new("test", &["kafka", "nats"]));
+    let gaps = Gaps::new(Kept::default(), 10, true, None);
+    let parts = (gaps, Feed::new(Duration::ZERO));
+    let stream = Stream::new(Clock::start(), arbiter(), journal, parts, metrics);
+    let rules = "profile = \"off\"\n[drop]\n\"v2.routing.queues.users\" = [\"name\"]\n[hash]\n";
+    let rules: privacy::Config = toml::from_str(rules).expect("rules");
+    // One asks for the field that is dropped, one for its absence.
+    let filters = ["has(event.data.name)", "!has(event.data.name)"];
+    let filters = filters.map(|text| Some(Filter::parse(text).expect("a filter")));
+    let tap = Tap::default();
+    let mut stream = stream
+        .guarded(Privacy::new(&rules, None))
+        .routed(Routes::new(filters.into()))
+        .tapped(tap.clone());
+    let mut watcher = tap.watch();
+    stream.begin(SESSION, 0, 0, Time::START);
+    let notification = Notification {
+        topic: Topic::new(&format!("v2.routing.queues.{QUEUE}.users")),
+        body: r#"{"id":"u","name":"Ada Byron"}"#.into(),
+        correlation_id: None,
+        received: Timestamp::from_micros(1),
+    };
+    stream.take(SESSION, notification, Time::START);
+    let without = r#"{"id":"u"}"#;
+    assert_eq!(watcher.try_recv().expect("an event").body.as_deref(), Some(without.as_bytes()));
+    assert_eq!(first(&mut readers[1]).await.body, without);
+    assert_eq!(rest(&mut readers[0]).await, [], "its filter saw the name");
+    let metrics = scraped(&stream);
+    assert!(metrics.contains("tieline_events_filtered_total{sink=\"kafka\"} 1"), "{metrics}");
+    assert!(metrics.contains("tieline_filter_errors_total{sink=\"nats\"} 0"), "{metrics}");
 }
 
 #[test]

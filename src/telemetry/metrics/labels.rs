@@ -97,6 +97,42 @@ pub fn family_of(topic: &Topic) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::{State, Trigger};
+    use crate::sequence::Certainty;
+    use crate::time::Time;
+
+    /// A state's place in `STATES`; a new one does not compile here.
+    const fn place(state: State) -> usize {
+        match state {
+            State::Waiting { .. } => 0,
+            State::Authenticating => 1,
+            State::Opening { .. } => 2,
+            State::Subscribing { .. } => 3,
+            State::Connecting { .. } => 4,
+            State::Settling { .. } => 5,
+            State::Live { .. } => 6,
+            State::Draining { .. } => 7,
+        }
+    }
+
+    #[test]
+    fn the_labels_are_the_names_of_what_they_count() {
+        let at = Time::START;
+        let states = [
+            State::Waiting { until: at, parked: false },
+            State::Authenticating,
+            State::Opening { deadline: at },
+            State::Subscribing { deadline: at },
+            State::Connecting { deadline: at },
+            State::Settling { since: at, ponged: false },
+            State::Live { since: at },
+            State::Draining { since: at, until: at },
+        ];
+        assert_eq!(states.map(State::as_str), STATES);
+        assert_eq!(states.map(place), std::array::from_fn(|at| at));
+        assert_eq!(Trigger::ALL.map(Trigger::as_str), TRIGGERS);
+        assert_eq!(Certainty::ALL.map(Certainty::as_str), CERTAINTIES);
+    }
 
     #[test]
     fn every_family_finds_its_own_topics() {

@@ -14,6 +14,7 @@ pub struct Login {
     secret: IntGauge,
     newest_secret: IntGauge,
     secret_seen: Gauge,
+    secret_in_use_seen: Gauge,
     token_expiry: Gauge,
     throttled: IntCounter,
     throttled_wait: Counter,
@@ -34,6 +35,8 @@ pub struct Shown {
     pub newest_secret: Option<u64>,
     /// When the source first showed it.
     pub newest_secret_seen: Option<Timestamp>,
+    /// When the source first showed the one in use.
+    pub secret_seen: Option<Timestamp>,
     /// When the token in use expires.
     pub token_expires: Option<Timestamp>,
 }
@@ -71,6 +74,10 @@ impl Login {
                 "tieline_secret_seen_timestamp_seconds",
                 "When the source first showed its newest secret, in seconds since 1970; 0 before.",
             ),
+            secret_in_use_seen: shelf.seconds(
+                "tieline_secret_in_use_timestamp_seconds",
+                "When the source first showed the secret in use, in seconds since 1970; 0 before the first token.",
+            ),
             token_expiry: shelf.seconds(
                 "tieline_token_expiry_timestamp_seconds",
                 "When the token in use expires, in seconds since 1970; 0 without a token.",
@@ -106,6 +113,7 @@ impl Login {
         self.secret.set(whole(shown.secret.unwrap_or(0)));
         self.newest_secret.set(whole(shown.newest_secret.unwrap_or(0)));
         self.secret_seen.set(shown.newest_secret_seen.unwrap_or_default().as_seconds());
+        self.secret_in_use_seen.set(shown.secret_seen.unwrap_or_default().as_seconds());
         self.token_expiry.set(shown.token_expires.unwrap_or_default().as_seconds());
     }
 

@@ -14,6 +14,7 @@ const OVERLAP_BUCKETS: [f64; 9] = [1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 1
 #[derive(Clone, Debug)]
 pub struct Sessions {
     states: [IntGauge; STATES.len()],
+    wanted: IntGauge,
     reconnects: IntCounterVec,
     rotations: IntCounterVec,
     overlap: HistogramVec,
@@ -61,6 +62,10 @@ impl Sessions {
             shelf.gauges("tieline_sessions", "Sessions by what they are doing.", &["state"]);
         let metrics = Self {
             states: STATES.map(|state| states.with_label_values(&[state])),
+            wanted: shelf.gauge(
+                "tieline_sessions_wanted",
+                "Sessions that are live when all is well: shards times lifecycle.redundancy; 0 until the topics are known.",
+            ),
             reconnects: shelf.counters(
                 "tieline_reconnects_total",
                 "Times a session had to try again, by why.",
@@ -153,6 +158,11 @@ impl Sessions {
         for (gauge, count) in self.states.iter().zip(counts) {
             gauge.set(count);
         }
+    }
+
+    /// Shows how many sessions should be live.
+    pub fn show_wanted(&self, sessions: u64) {
+        self.wanted.set(whole(sessions));
     }
 
     /// Shows how long ago the last frame and the last notification came.

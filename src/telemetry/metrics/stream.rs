@@ -35,6 +35,7 @@ pub struct Stream {
     gap_seconds: CounterVec,
     gap_open: IntGauge,
     rebased: IntCounterVec,
+    snapshots: IntCounter,
     suspicions: IntCounter,
     suspected: IntGauge,
 }
@@ -93,6 +94,10 @@ impl Stream {
                 "tieline_rebased_topics_total",
                 "Topics that were in a gap, by what re-basing over REST made of them.",
                 &["outcome"],
+            ),
+            snapshots: shelf.counter(
+                "tieline_snapshots_total",
+                "Events published that REST showed after a gap; they carry a mark.",
             ),
             suspicions: shelf.counter(
                 "tieline_feed_suspicions_total",
@@ -174,6 +179,11 @@ impl Stream {
         for (outcome, count) in REBASED.iter().zip(counts) {
             self.rebased.with_label_values(&[outcome]).inc_by(count);
         }
+    }
+
+    /// A snapshot was published as an event.
+    pub fn snapshot(&self) {
+        self.snapshots.inc();
     }
 
     /// A lively key has fallen silent.

@@ -188,13 +188,14 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             removed,
             "{session} carries {added} subscription(s) more and {removed} less, on the same socket"
         ),
-        Observation::AmendRefused { session, shard, detail, retry_in } => warn!(
+        Observation::AmendRefused { session, shard, reason, detail, retry_in } => warn!(
             event = "amend_refused",
             session,
             shard,
+            reason,
             detail,
             retry_in_seconds = retry_in.as_secs_f64(),
-            "the topics of {session} could not be changed: {detail}; it goes on with what it has, next attempt in {}",
+            "the topics of {session} could not be changed ({reason}): {detail}; it goes on with what it has, next attempt in {}",
             Span(*retry_in)
         ),
         Observation::ChannelsRefused { reason, detail, retry_in } => warn!(

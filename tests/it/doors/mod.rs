@@ -7,6 +7,7 @@ mod streams;
 
 pub(crate) use stand::{Bridge, Guarded, Scrape, TOKEN};
 
+use serde_json::json;
 use stand::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,7 @@ async fn readiness_says_why_not() {
     assert_eq!(answer.code, 503);
     assert_eq!(
         answer.json(),
-        serde_json::json!({"ready": false, "reasons": [
+        json!({"ready": false, "reasons": [
             "shard 0 is not subscribed; s1 is waiting: cut: connection reset",
             "sink kafka is not connected",
         ]})
@@ -74,7 +75,9 @@ async fn state_shows_everything_but_no_secret() {
             "now",
             "ready",
             "reasons",
+            "redundancy",
             "sessions",
+            "shard_numbers",
             "shards",
             "sinks",
             "started",
@@ -85,6 +88,7 @@ async fn state_shows_everything_but_no_secret() {
         ]
     );
     assert_eq!(state["ready"], true);
+    assert_eq!((&state["redundancy"], &state["shard_numbers"]), (&1.into(), &json!([0])));
     assert_eq!(state["sessions"][0]["id"], "s1");
     assert_eq!(state["sessions"][0]["last_words"], "cut: connection reset");
     assert_eq!(state["topics"]["refusals"][0]["reason"], "routing:queue:view is missing");
@@ -96,7 +100,7 @@ async fn gaps_are_told_open_ones_first() {
     let bridge = Bridge::start().await;
     let gaps = bridge.get("/api/v1/gaps").await.json();
     assert_eq!(gaps["total"], 1);
-    assert_eq!(gaps["open"], serde_json::json!([]));
+    assert_eq!(gaps["open"], json!([]));
     assert_eq!(gaps["recent"][0]["cause"], "cut");
     assert!(gaps["recent"][0]["to"].is_string());
 }
@@ -135,8 +139,11 @@ async fn gauges_are_as_old_as_the_scrape() {
     assert!(metrics.value("tieline_journal_oldest_age_seconds{sink=\"kafka\"}") >= 2.0);
     assert_eq!(metrics.value("tieline_sessions{state=\"live\"}"), 1.0);
     assert_eq!(metrics.value("tieline_sessions{state=\"waiting\"}"), 0.0);
+    assert_eq!(metrics.value("tieline_sessions_wanted"), 1.0);
     assert_eq!(metrics.value("tieline_topics{state=\"rejected\"}"), 1.0);
     assert_eq!(metrics.value("tieline_secret_version"), 7.0);
+    let seen = |name: &str| metrics.value(&format!("tieline_secret_{name}timestamp_seconds"));
+    assert_eq!(seen("seen_") - seen("in_use_"), 3_600.0, "the one in use is older than the newest");
     assert_eq!(metrics.value("tieline_ready"), 1.0);
     bridge.change(|status| status.draining = true);
     assert_eq!(bridge.scrape().await.value("tieline_ready"), 0.0);
@@ -154,6 +161,23 @@ async fn what_is_observed_is_counted() {
             reason: "throttled",
             answer: "same channel again",
             retry_in: Duration::from_secs(3),
+        },
+        Observation::AmendRefused {
+            session: "s1".to_owned(),
+            shard: 0,
+            reason: "throttled",
+            detail: "429".to_owned(),
+            retry_in: Duration::from_secs(5),
+        },
+        Observation::ChannelsRefused {
+            reason: "throttled",
+            detail: "429".to_owned(),
+            retry_in: Some(Duration::from_secs(7)),
+        },
+        Observation::ChannelsRefused {
+            reason: "forbidden",
+            detail: "403".to_owned(),
+            retry_in: None,
         },
         Observation::RotationFinished {
             shard: 0,
@@ -193,8 +217,8 @@ async fn what_is_observed_is_counted() {
     let metrics = bridge.scrape().await;
     for (series, value) in [
         ("tieline_reconnects_total{reason=\"throttled\"}", 1.0),
-        ("tieline_throttled_total", 1.0),
-        ("tieline_throttled_wait_seconds_total", 3.0),
+        ("tieline_throttled_total", 3.0),
+        ("tieline_throttled_wait_seconds_total", 15.0),
         ("tieline_overlap_seconds_sum{trigger=\"secret\"}", 2.0),
         ("tieline_rotations_total{outcome=\"completed\",trigger=\"secret\"}", 1.0),
         ("tieline_gaps_total{cause=\"cut\",certainty=\"certain\"}", 1.0),

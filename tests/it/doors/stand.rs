@@ -186,8 +186,9 @@ pub(super) fn well(clock: Clock) -> Status {
     let epoch = "20261124T150000Z-3f9a1c2b";
     let mut status = Status::new("0.1.0", epoch, ago(600), Duration::from_secs(35));
     status.as_of = ago(0);
-    status.login.secret = Some(7);
-    status.shards = 1;
+    (status.login.secret, status.login.secret_seen) = (Some(7), Some(ago(4_000)));
+    (status.login.newest_secret, status.login.newest_secret_seen) = (Some(8), Some(ago(400)));
+    (status.shards, status.shard_numbers) = (1, vec![0]);
     status.sessions = vec![Session {
         id: "s1".to_owned(),
         shard: 0,
