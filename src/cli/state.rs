@@ -34,10 +34,10 @@ fn write_state(state: &Value, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "{:<24} Also: {}", "", words(also))?;
         }
     }
-    let mut rows = vec![heads(&["session", "shard", "state", "since", "last words"])];
+    let mut rows = vec![heads(&["session", "shard", "leg", "state", "since", "last words"])];
     rows.extend(
         list(&state["sessions"])
-            .map(|one| cells(one, &["id", "shard", "state", "since", "last_words"])),
+            .map(|one| cells(one, &["id", "shard", "leg", "state", "since", "last_words"])),
     );
     part("Sessions", &rows, out)?;
     let columns =

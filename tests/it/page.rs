@@ -6,11 +6,12 @@ use crate::browser::Tab;
 use crate::doors::{Bridge, Guarded, TOKEN};
 use crate::harness::{Stand, brisk, hold_no_secret};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tieline::bridge::history::{History, Line, Rotation, Span};
-use tieline::bridge::status::{Budget, Channels, Session, Sink, Status, Stream, Topics};
+use tieline::bridge::status::{Budget, Channels, Gaps, Session, Sink, Status, Stream, Topics};
 use tieline::clock::Clock;
 use tieline::sequence::{Certainty, Gap};
 use tieline::telemetry::Level;
@@ -59,8 +60,32 @@ async fn a_cut_and_a_rotation_are_seen_as_they_happen_and_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redundant_process_shows_two_legs_and_no_overlap() {
+    let mut stand = Stand::new(brisk()).await;
+    stand.config.set("lifecycle.redundancy", 2);
+    let bridge = stand.ready().await;
+    bridge
+        .state("both legs are live", |state| {
+            let sessions = state["sessions"].as_array().unwrap();
+            sessions.len() == 2 && sessions.iter().all(|one| one["state"] == "live")
+        })
+        .await;
+    let tab = Tab::open(&bridge.url(), DESK, "light").await;
+    tab.until("document.querySelectorAll('#sessions .pill[data-mood=good]').length === 2").await;
+    tab.until("[...document.querySelectorAll('.track .span')].at(-1)?.className === 'span live'")
+        .await;
+    assert_eq!(tab.value("document.querySelector('.track .span.overlap')").await, json!(null));
+    let legs = "[...document.querySelectorAll('#sessions tr')].map((row) => row.cells[1].textContent).sort()";
+    assert_eq!(tab.value(legs).await, json!(["1", "2"]));
+    let (_, metrics) = bridge.read("/metrics").await;
+    assert!(metrics.contains("\ntieline_sessions_wanted 2\n"), "{metrics}");
+    bridge.finish(&stand).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_page_can_be_read_in_light_and_dark_at_a_desk_and_on_a_phone() {
     let bridge = Bridge::start().await;
+    let mut papers: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for (name, trouble, size, scheme, whole) in [
         ("page-light", false, DESK, "light", true),
         ("page-dark", true, DESK, "dark", false),
@@ -72,6 +97,8 @@ async fn the_page_can_be_read_in_light_and_dark_at_a_desk_and_on_a_phone() {
         tab.until("document.querySelectorAll('.track .span').length > 5").await;
         tab.until("document.querySelectorAll('#told li').length > 3").await;
         assert_eq!(tab.value(UNREADABLE).await, json!([]), "{name}: too little contrast");
+        let lightness = tab.value(LIGHTNESS).await.as_f64().unwrap();
+        papers.entry(scheme).or_default().push(lightness);
         let width = tab.value("document.documentElement.scrollWidth").await;
         assert!(width.as_u64().unwrap() <= u64::from(size.0), "{name} is {width} wide");
         assert_eq!(tab.complaints().await, [""; 0]);
@@ -79,6 +106,42 @@ async fn the_page_can_be_read_in_light_and_dark_at_a_desk_and_on_a_phone() {
             tab.picture(&PathBuf::from(folder).join(format!("{name}.png")), whole).await;
         }
     }
+    assert!(papers["light"].iter().all(|paper| *paper > 0.9), "{papers:?}");
+    assert!(papers["dark"].iter().all(|paper| *paper < 0.15), "{papers:?}");
+}
+
+/// How light the paper is, from 0 to 1.
+const LIGHTNESS: &str =
+    "getComputedStyle(document.documentElement).backgroundColor.match(/[\\d.]+/g).slice(0, 3)
+    .reduce((sum, c) => sum + c / 765, 0)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_legs_are_no_overlap_one_alone_is_seen_and_a_shard_that_is_no_more_has_no_lane() {
+    let bridge = Bridge::start().await;
+    bridge.change(|status| *status = redundant(bridge.clock()));
+    let tab = Tab::open(&bridge.url(), DESK, "light").await;
+    tab.until("document.querySelector('.track .span')").await;
+    let lanes = "[...document.querySelectorAll('.lane')].map((lane) => [lane.querySelector('.name').textContent,
+        [...lane.querySelectorAll('.span')].map((one) => one.className.slice(5))])";
+    let expected =
+        json!([["shard 0", ["live", "overlap", "live"]], ["shard 2", ["live", "fewer"]],]);
+    assert_eq!(tab.value(lanes).await, expected);
+    let rows = "[...document.querySelectorAll('#sessions tr')].map((row) => [...row.cells].slice(0, 4).map((one) => one.textContent))";
+    let expected = json!([
+        ["0", "1", "s5", "live"],
+        ["0", "2", "s6", "live"],
+        ["2", "1", "s3", "live"],
+        ["2", "2", "s7", "waiting"],
+    ]);
+    assert_eq!(tab.value(rows).await, expected);
+    let legend = "document.querySelector('#fewer').hidden";
+    assert_eq!(tab.value(legend).await, false, "the legend names what is drawn");
+    assert_eq!(tab.value(UNREADABLE).await, json!([]));
+    bridge.change(|status| *status = story(bridge.clock(), false));
+    tab.until("document.querySelectorAll('.lane').length === 2 && document.querySelector('#fewer').hidden")
+        .await;
+    tab.until("document.querySelector('.lane:nth-child(2) .name').textContent === 'shard 1'").await;
+    assert_eq!(tab.complaints().await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +233,7 @@ fn story(clock: Clock, trouble: bool) -> Status {
     let epoch = "20261124T150000Z-3f9a1c2b";
     let mut status = Status::new("0.1.0", epoch, ago(5 * 3600), Duration::from_secs(35));
     status.as_of = now;
-    status.shards = 2;
+    (status.shards, status.shard_numbers) = (2, vec![0, 1]);
     status.channels = Channels { used: 3, most: 20, ..Channels::default() };
     status.budgets = vec![
         Budget { name: "REST calls in a minute", used: 2, most: 240 },
@@ -182,19 +245,7 @@ fn story(clock: Clock, trouble: bool) -> Status {
     status.login.token_expires = Some(now.after(Duration::from_secs(82_000)));
     status.topics = Topics { permitted: 1_284, ..Topics::default() };
     status.stream = Stream { received: 412_907, published: 412_377, duplicates: 530 };
-    let live = |id: &str, shard: u16, since: u64| Session {
-        id: id.to_owned(),
-        shard,
-        leg: 1,
-        state: "live",
-        since: ago(since),
-        last_frame: Some(ago(1)),
-        last_event: Some(ago(1)),
-        retry_at: None,
-        last_reason: None,
-        last_words: None,
-    };
-    status.sessions = vec![live("s5", 0, 1_488), live("s6", 1, 1_470)];
+    status.sessions = vec![live("s5", 0, 1, ago(1_488), now), live("s6", 1, 1, ago(1_470), now)];
     let sink = |name, delivered| Sink { connected: true, delivered, ..Sink::new(name) };
     status.sinks = vec![sink("kafka", 412_377), sink("nats", 412_377)];
     let gap = |number, shard, cause, from: u64, length: f64, action| Gap {
@@ -220,6 +271,51 @@ fn story(clock: Clock, trouble: bool) -> Status {
     if trouble {
         break_down(&mut status, ago, now);
     }
+    status
+}
+
+/// A session that delivers, and has heard something at this moment.
+fn live(id: &str, shard: u16, leg: usize, since: Timestamp, heard: Timestamp) -> Session {
+    Session {
+        id: id.to_owned(),
+        shard,
+        leg,
+        state: "live",
+        since,
+        last_frame: Some(heard),
+        last_event: Some(heard),
+        retry_at: None,
+        last_reason: None,
+        last_words: None,
+    }
+}
+
+/// Two legs a shard, and a shard between them that nothing was left of. Shard 0 has been rotated; shard 2 has lost a leg for good.
+fn redundant(clock: Clock) -> Status {
+    let now = clock.timestamp();
+    let ago = |seconds: u64| now.before(Duration::from_secs(seconds));
+    let mut status = story(clock, false);
+    (status.shards, status.shard_numbers, status.redundancy) = (2, vec![0, 2], 2);
+    let mut sessions = vec![
+        live("s5", 0, 1, ago(1_488), now),
+        live("s6", 0, 2, ago(1_470), now),
+        live("s3", 2, 1, ago(9_000), now),
+        live("s7", 2, 2, ago(600), ago(601)),
+    ];
+    sessions[3].state = "waiting";
+    sessions[3].last_words = Some("wss handshake: 403".to_owned());
+    status.sessions = sessions;
+    let mut history = History { revision: 1, ..History::default() };
+    let of_0 = [(9_000, 2), (1_500, 3), (1_440, 2)];
+    let of_2 = [(9_000, 2), (600, 1)];
+    for (shard, points) in [(0, &of_0[..]), (2, &of_2[..])] {
+        for (at, (begin, sessions)) in points.iter().enumerate() {
+            let to = points.get(at + 1).map(|(end, _)| ago(*end));
+            history.coverage.push_back(Span { shard, sessions: *sessions, from: ago(*begin), to });
+        }
+    }
+    status.history = Arc::new(history);
+    status.gaps = Gaps::default();
     status
 }
 

@@ -220,10 +220,10 @@ function empty(columns, words) {
 
 function drawSessions() {
   const rows = state.sessions.map((one) => make("tr", {},
-    cell(`${one.shard}`), cell(one.id), cell(pill(MOODS[one.state] ?? "watch", one.state)), cell(running("since", one.since)),
+    cell(`${one.shard}`), cell(`${one.leg}`), cell(one.id), cell(pill(MOODS[one.state] ?? "watch", one.state)), cell(running("since", one.since)),
     cell(running("ago", one.last_frame)), cell(running("ago", one.last_event)), cell(running("in", one.retry_at)),
     cell(one.last_words ?? "–", { class: "long" })));
-  labelled($("sessions"), rows.length ? rows : empty(8, "No session yet."));
+  labelled($("sessions"), rows.length ? rows : empty(9, "No session yet."));
 }
 
 function drawSinks() {
@@ -333,9 +333,11 @@ function drawTimeline() {
   if (!state) return;
   const to = now(), from = to - range * 1000;
   const lanes = [];
-  for (let shard = 0; shard < Math.max(1, state.shards); shard += 1) lanes.push(lane(shard, from, to));
+  // A plan may have holes: a shard that nothing is left of leaves its number free.
+  for (const shard of state.shard_numbers.length ? state.shard_numbers : [0]) lanes.push(lane(shard, from, to));
   for (const sink of new Set(gaps().filter((gap) => gap.sink).map((gap) => gap.sink))) lanes.push(sinkLane(sink, from, to));
   $("lanes").replaceChildren(...lanes);
+  $("fewer").hidden = state.redundancy === 1;
   drawAxis(from, to);
 }
 
@@ -354,11 +356,13 @@ function gapPieces(of, from, to) {
     `gap ${gap.number} (${gap.cause}), ${clock(gap.from)} to ${gap.to ? clock(gap.to) : "now"}`));
 }
 
+const KINDS = { deaf: "not connected", fewer: "one leg of two", live: "live", overlap: "overlap" };
+
 function lane(shard, from, to) {
-  const normal = state.redundancy ?? 1;
-  const kind = (sessions) => sessions === 0 ? "deaf" : sessions > normal ? "overlap" : "live";
+  const normal = state.redundancy;
+  const kind = (sessions) => sessions === 0 ? "deaf" : sessions > normal ? "overlap" : sessions < normal ? "fewer" : "live";
   const pieces = history.coverage.filter((one) => one.shard === shard).flatMap((one) => piece(kind(one.sessions), Date.parse(one.from),
-    one.to ? Date.parse(one.to) : to, from, to, `${kind(one.sessions)}, ${one.sessions} session(s), from ${clock(one.from)}`));
+    one.to ? Date.parse(one.to) : to, from, to, `${KINDS[kind(one.sessions)]}, ${one.sessions} session(s), from ${clock(one.from)}`));
   const own = gaps().filter((gap) => !gap.sink && gap.shard === shard);
   const within = own.filter((gap) => !gap.to || Date.parse(gap.to) > from);
   const rotations = history.rotations.filter((one) => one.shard === shard && Date.parse(one.from) > from);
