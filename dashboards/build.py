@@ -116,15 +116,16 @@ def gaps():
                 {"{{cause}}": grown("tieline_gaps_total", I, "1h", 3600, "cause")})
     yield graph("Gap seconds in an hour", "For how long altogether? Counts a gap when it ends.",
                 {"seconds": grown("tieline_gap_seconds_total", I, "1h", 3600, "")}, "s")
-    yield graph("Re-based after gaps, in an hour", "What could REST show again? Topics by what came of them.",
-                {"{{outcome}}": f"sum by (outcome) (increase(tieline_rebased_topics_total{{{I}}}[1h]))"})
+    yield graph("Re-based after gaps, in an hour", "What could REST show again? Topics by what came of them, and the events that were published.",
+                {"{{outcome}}": f"sum by (outcome) (increase(tieline_rebased_topics_total{{{I}}}[1h]))",
+                 "events": f"sum(increase(tieline_snapshots_total{{{I}}}[1h]))"})
     yield graph("Keys that have fallen silent", "Is a lively queue silent while its session is well? Each lies in a possible gap.",
                 {"now": f"sum(tieline_feed_suspected{{{I}}})", "suspicions in an hour": f"sum(increase(tieline_feed_suspicions_total{{{I}}}[1h]))"})
 
 
 def sessions():
-    yield graph("Sessions by state", "What are they doing? In quiet times: one live a shard and leg, and nothing else.",
-                {"{{state}}": f"sum by (state) (tieline_sessions{{{I}}})"})
+    yield graph("Sessions by state", "What are they doing? In quiet times: as many live as wanted, and nothing else.",
+                {"{{state}}": f"sum by (state) (tieline_sessions{{{I}}})", "wanted": f"sum(tieline_sessions_wanted{{{I}}})"})
     yield graph("Seconds since the last frame and event", "Is the peer alive, is the feed? More than 35 s without a frame is silence.",
                 {"frame": f"max(tieline_last_frame_age_seconds{{{I}}})", "event": f"max(tieline_last_event_age_seconds{{{I}}})"}, "s")
     yield graph("Attempts to get back, in an hour", "Why do sessions have to try again?",
@@ -146,8 +147,9 @@ def rotation():
                 {"in use": f"max(tieline_secret_version{{{I}}})", "newest": f"max(tieline_secret_newest_version{{{I}}})"})
     yield graph("Until it ends", "How long do token and channel last? Both are replaced 15 minutes before.",
                 {"token": f"min(tieline_token_expiry_timestamp_seconds{{{I}}} - time())", "channel": f"min(tieline_channel_expiry_timestamp_seconds{{{I}}} - time())"}, "s")
-    yield graph("Age of secret and channel", "Since when is the newest secret known, and the oldest channel subscribed?",
-                {"newest secret": f"max(time() - (tieline_secret_seen_timestamp_seconds{{{I}}} > 0)) or vector(0)", "channel": f"max(tieline_channel_age_seconds{{{I}}})"}, "s")
+    yield graph("Age of secret and channel", "Since when are the secret in use and the newest known, and the oldest channel subscribed?",
+                {"secret in use": f"max(time() - (tieline_secret_in_use_timestamp_seconds{{{I}}} > 0)) or vector(0)",
+                 "newest secret": f"max(time() - (tieline_secret_seen_timestamp_seconds{{{I}}} > 0)) or vector(0)", "channel": f"max(tieline_channel_age_seconds{{{I}}})"}, "s")
     yield graph("Channels", "How many of the 20 are used? One more silently ends another.",
                 {"used": f"max(tieline_channels{{{I}}})", "there are": f"max(tieline_channels_max{{{I}}})"})
     yield graph("Requests that may still be made", "Is the OAuth client's budget spent?",
