@@ -17,7 +17,7 @@ pub struct Config {
     pub tls_cert: Option<PathBuf>,
     /// The file with the certificate's key (PEM).
     pub tls_key: Option<PathBuf>,
-    /// Names, besides localhost, under which the doors may be asked.
+    /// Names, besides localhost and addresses, under which the doors may be asked.
     pub hosts: Vec<String>,
     /// Whether the network may see the doors without token or TLS.
     pub allow_insecure: bool,

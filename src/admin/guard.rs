@@ -25,7 +25,8 @@ pub(super) const SHELL: [&str; 4] = ["/", "/page.css", "/page.js", "/icon.svg"];
 pub(super) struct Guard {
     /// Names besides localhost.
     hosts: Arc<[String]>,
-    /// Whether the name counts: on loopback a stranger's page could else reach us under its own name (DNS rebinding).
+    /// Whether the name counts: without a token a stranger's page could else read us under its own name (DNS rebinding), be it through
+    /// loopback or the network that its reader's browser is in.
     checks_host: bool,
     keys: watch::Receiver<Arc<Keys>>,
 }
@@ -69,7 +70,8 @@ impl Refused {
 impl Guard {
     pub(super) fn new(config: &Config, keys: watch::Receiver<Arc<Keys>>) -> Self {
         let hosts: Vec<String> = config.hosts.iter().map(|host| host.to_lowercase()).collect();
-        Self { checks_host: config.is_local() || !hosts.is_empty(), hosts: hosts.into(), keys }
+        let checks_host = config.is_local() || config.token_file.is_none() || !hosts.is_empty();
+        Self { checks_host, hosts: hosts.into(), keys }
     }
 
     /// Whether the request may see the page.
@@ -79,7 +81,7 @@ impl Guard {
         let mut names = named.iter().map(AsRef::as_ref).chain(request.uri().host());
         let is_ours = |name: &str| {
             let host = host_of(name);
-            is_local(&host) || self.hosts.contains(&host)
+            is_nobodys(&host) || self.hosts.contains(&host)
         };
         if self.checks_host && !names.all(is_ours) { Err(Refused::Name) } else { Ok(()) }
     }
@@ -155,11 +157,11 @@ fn host_of(authority: &str) -> String {
     name.trim_end_matches('.').to_lowercase()
 }
 
-fn is_local(host: &str) -> bool {
+/// Whether no stranger can own the name: it is this machine's, or an address, under which no page of theirs was loaded. Scrapes and
+/// probes of pods ask by address.
+fn is_nobodys(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+    host == "localhost" || host.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -171,21 +173,28 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_this_machine_are_local() {
-        for host in
-            ["localhost", "LOCALHOST:9464", "127.0.0.1:1", "[::1]:9464", "127.3.2.1", "localhost."]
-        {
-            assert!(is_local(&host_of(host)), "{host}");
+    fn names_of_this_machine_and_addresses_are_no_strangers() {
+        for host in [
+            "localhost",
+            "LOCALHOST:9464",
+            "127.0.0.1:1",
+            "[::1]:9464",
+            "localhost.",
+            "10.0.0.1",
+            "10.42.0.7:9464",
+            "[fd00::7]:9464",
+        ] {
+            assert!(is_nobodys(&host_of(host)), "{host}");
         }
         for host in [
             "evil.example",
             "localhost.evil.example:9464",
-            "10.0.0.1",
             "127.0.0.1.evil",
             "",
-            "[::2]",
+            "0x7f.1",
+            "tieline",
         ] {
-            assert!(!is_local(&host_of(host)), "{host}");
+            assert!(!is_nobodys(&host_of(host)), "{host}");
         }
     }
 

@@ -22,6 +22,34 @@ async fn another_name_than_this_machines_is_refused_on_loopback() {
 }
 
 #[tokio::test]
+async fn without_a_token_another_name_is_refused_in_the_network_too_and_an_address_is_not() {
+    let config = Config {
+        listen: "0.0.0.0:0".parse().unwrap(),
+        hosts: vec!["tieline".into()],
+        allow_insecure: true,
+        ..loopback(0)
+    };
+    for hosts in [config.hosts.clone(), Vec::new()] {
+        let is_listed = !hosts.is_empty();
+        let bridge = Bridge::with(Config { hosts, ..config.clone() }).await;
+        let code = async |path: &str, host: &str| {
+            bridge.send("GET", path, &format!("Host: {host}\r\n")).await.code
+        };
+        for path in ["/", "/api/v1/state", "/api/v1/tap", "/metrics"] {
+            assert_eq!(code(path, "rebound.example:9464").await, 421, "{path}");
+        }
+        // As Prometheus asks a pod, and as it asks a service of compose.
+        for address in ["10.42.0.7:9464", "[fd00::7]:9464", "127.0.0.1:9464"] {
+            assert_eq!(code("/metrics", address).await, 200, "{address}");
+        }
+        let named = code("/metrics", "tieline:9464").await;
+        assert_eq!(named, if is_listed { 200 } else { 421 });
+        let probe = bridge.send("GET", "/readyz", "Host: rebound.example\r\n").await;
+        assert_eq!((probe.code, probe.body.as_str()), (200, r#"{"ready":true}"#));
+    }
+}
+
+#[tokio::test]
 async fn another_sites_page_reads_nothing() {
     let bridge = Bridge::start().await;
     let code = async |path: &str, lines: &str| {
