@@ -111,11 +111,14 @@ impl Event {
 }
 
 /// The W3C `traceparent` under which consumers can join: derived from an event's place, so that a resend carries the same.
+///
+/// Its flags say `sampled`, although nothing is recorded here: OpenTelemetry's default sampler decides by the parent, and under
+/// `00` would drop every span of every consumer.
 pub fn traceparent(place: &str) -> String {
     let trace = xxh3_128(place.as_bytes());
     // Zero ids are invalid in W3C trace context; a set low bit rules them out.
     let span = ((trace >> 32) as u64) | 1;
-    format!("00-{:032x}-{span:016x}-00", trace | 1)
+    format!("00-{:032x}-{span:016x}-01", trace | 1)
 }
 
 #[cfg(test)]

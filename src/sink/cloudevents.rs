@@ -154,7 +154,7 @@ mod tests {
         content-type: application/json
         ce_sequence: 00000000000000000042
         ce_partitionkey: 7f1d8a3e-4c52-4b0e-9d3a-0c5b6e1f2a4d
-        ce_traceparent: 00-c0170264d8b407a8df4b0545637c42f3-d8b407a8df4b0545-00
+        ce_traceparent: 00-c0170264d8b407a8df4b0545637c42f3-d8b407a8df4b0545-01
         ce_epoch: 20231114T221320Z-00000007
         ce_position: 00000000000000001234
         ce_topic: v2.routing.queues.7f1d8a3e-4c52-4b0e-9d3a-0c5b6e1f2a4d.conversations
@@ -173,7 +173,7 @@ mod tests {
         content-type: application/json
         ce_sequence: 00000000000000000042
         ce_partitionkey: 0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d
-        ce_traceparent: 00-c0170264d8b407a8df4b0545637c42f3-d8b407a8df4b0545-00
+        ce_traceparent: 00-c0170264d8b407a8df4b0545637c42f3-d8b407a8df4b0545-01
         ce_correlationid: f2a4d
         ce_epoch: 20231114T221320Z-00000007
         ce_position: 00000000000000001234
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn structured_mode_is_one_json_document_around_the_untouched_body() {
-        insta::assert_snapshot!(structured(&marked()), @r#"{"specversion":"1.0","id":"20231114T221320Z-00000007-1234","source":"https://api.mypurecloud.ie","type":"tieline.snapshot.queue.observations.v1","subject":"0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d","time":"2023-11-14T22:13:21.234567Z","datacontenttype":"application/json","sequence":"00000000000000000042","partitionkey":"0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d","traceparent":"00-c0170264d8b407a8df4b0545637c42f3-d8b407a8df4b0545-00","correlationid":"f2a4d","epoch":"20231114T221320Z-00000007","position":"00000000000000001234","topic":"v2.users.0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d.conversations","late":true,"possibleduplicate":true,"snapshot":true,"data":{ "n":1.50 }}"#);
+        insta::assert_snapshot!(structured(&marked()), @r#"{"specversion":"1.0","id":"20231114T221320Z-00000007-1234","source":"https://api.mypurecloud.ie","type":"tieline.snapshot.queue.observations.v1","subject":"0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d","time":"2023-11-14T22:13:21.234567Z","datacontenttype":"application/json","sequence":"00000000000000000042","partitionkey":"0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d","traceparent":"00-c0170264d8b407a8df4b0545637c42f3-d8b407a8df4b0545-01","correlationid":"f2a4d","epoch":"20231114T221320Z-00000007","position":"00000000000000001234","topic":"v2.users.0c5b6e1f-4c52-4b0e-9d3a-7f1d8a3e2a4d.conversations","late":true,"possibleduplicate":true,"snapshot":true,"data":{ "n":1.50 }}"#);
     }
 
     #[test]

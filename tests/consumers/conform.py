@@ -1,4 +1,5 @@
-"""Holds messages to the contract: each must be a CloudEvent by the CloudEvents project's own SDK, and valid by docs/contract/schemas.
+"""Holds messages to the contract: each must be a CloudEvent by the CloudEvents project's own SDK, and valid by docs/contract/schemas, and a
+consumer's span must join its trace by OpenTelemetry's own SDK as it comes.
 
 Reads what the readers beside this file print, one message a line, and prints each event as the SDK understood it. Exits 1 at the first
 message that does not conform, and says how.
@@ -12,9 +13,13 @@ from pathlib import Path
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 from jsonschema import Draft7Validator, FormatChecker
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 STRUCTURED = "application/cloudevents+json"
 OPTIONAL = ("late", "possibleduplicate", "snapshot")
+# As a consumer that sets nothing has it: its sampler decides by the parent.
+TRACER = TracerProvider().get_tracer("consumer")
 
 
 def main():
@@ -65,7 +70,19 @@ def conform(message, broker, schemas):
             raise ValueError(f"the SDK reads {attribute} as {value!r}, not as {document[attribute]!r}")
     if event.get_time().utcoffset().total_seconds() != 0:
         raise ValueError("the time is not in UTC")
+    join(event.get_extension("traceparent"))
     return told
+
+
+def join(traceparent):
+    """A span begun under the event is recorded, and lies in the event's trace."""
+    parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent})
+    with TRACER.start_as_current_span("handle", context=parent) as span:
+        _, trace, caller, _ = traceparent.split("-")
+        if not span.is_recording():
+            raise ValueError(f"under {traceparent} the default sampler drops a consumer's span")
+        if (span.get_span_context().trace_id, span.parent.span_id) != (int(trace, 16), int(caller, 16)):
+            raise ValueError(f"a consumer's span does not join {traceparent}")
 
 
 def unwrapped(headers, payload, broker):
