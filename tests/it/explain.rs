@@ -164,6 +164,26 @@ mod nats {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn an_online_check_says_what_a_broker_gives_and_is_78_where_more_is_required() {
+        create("online-memory", |wanted| wanted.storage = stream::StorageType::Memory).await;
+        for (name, expected, answer) in [
+            ("online-none-yet", 0, "answers, and gives effectively_once"),
+            ("online-memory", 78, "at_least_once is required, and best_effort is what there is"),
+        ] {
+            let mut stand = stand(name).await;
+            stand.config.set("sink.nats.required", "at_least_once");
+            let file = stand.config.write();
+            let output = program(&["check", file.to_str().unwrap(), "--online"]).output().await;
+            let output = output.unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(output.status.code(), Some(expected), "{said}");
+            let line = said.lines().find(|line| line.contains("sink nats")).unwrap_or_default();
+            assert!(line.contains(answer), "{said}");
+            assert_eq!(line.contains("REFUSED"), expected == 78, "{line}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_broker_that_does_not_answer_is_69_and_not_a_guess() {
         let mut stand = Stand::new(quiet()).await;
         stand.config.set("sink.nats.url", "nats://127.0.0.1:1");

@@ -135,6 +135,7 @@ async fn an_online_check_says_that_all_is_well() {
         "9 topics on 1 channel(s)",
         "all 9 may be subscribed to",
         "ok  sink jsonl",
+        "answers, and gives effectively_once; tieline explain says why",
     ] {
         assert!(said.out.contains(words), "{words}\n{}", said.out);
     }

@@ -58,6 +58,21 @@ fn a_licence_is_read_as_its_words_mean() {
 }
 
 #[test]
+fn unsafe_code_is_forbidden_in_both_packages() {
+    for manifest in ["Cargo.toml", "sim/Cargo.toml"] {
+        let text = std::fs::read_to_string(root().join(manifest)).unwrap();
+        let table: toml::Table = text.parse().unwrap();
+        // Both take the workspace's lints; a package that had its own would leave them all out.
+        assert_eq!(table["lints"]["workspace"].as_bool(), Some(true), "{manifest}");
+        assert_eq!(table["lints"].as_table().unwrap().len(), 1, "{manifest}");
+        if let Some(workspace) = table.get("workspace") {
+            let level = &workspace["lints"]["rust"]["unsafe_code"];
+            assert_eq!(level.as_str(), Some("forbid"), "{manifest}");
+        }
+    }
+}
+
+#[test]
 fn every_threat_names_a_test_that_is_there() {
     let page = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).collect();
