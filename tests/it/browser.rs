@@ -27,6 +27,8 @@ struct Wire {
 impl Tab {
     /// A tab of the browser that all tests share, as wide and high as given, in this scheme: `light` or `dark`.
     pub async fn open(url: &str, (width, height): (u32, u32), scheme: &str) -> Self {
+        // Alone, as for `make pictures`, no other test has done it.
+        tieline::genesys::tls::install_provider();
         let browser = servers::shared("chromium").field("url");
         let made = reqwest::Client::new().put(format!("{browser}/json/new?about:blank")).send();
         let made: Value =
