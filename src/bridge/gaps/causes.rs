@@ -89,7 +89,8 @@ mod tests {
     fn every_cause_has_its_series_from_the_start_under_its_own_certainty() {
         let mut counted = [&OTHER_GAP_CAUSES[..], &POSSIBLE_GAP_CAUSES[..]].concat();
         let mut ours = OTHERS.to_vec();
-        (counted.sort_unstable(), ours.sort_unstable());
+        counted.sort_unstable();
+        ours.sort_unstable();
         assert_eq!(counted, ours);
         let certain = Reason::ALL.map(Reason::as_str).into_iter().chain(OTHER_GAP_CAUSES);
         assert!(certain.into_iter().all(|cause| certainty_of(cause) == Certainty::Certain));

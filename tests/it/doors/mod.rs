@@ -162,23 +162,6 @@ async fn what_is_observed_is_counted() {
             answer: "same channel again",
             retry_in: Duration::from_secs(3),
         },
-        Observation::AmendRefused {
-            session: "s1".to_owned(),
-            shard: 0,
-            reason: "throttled",
-            detail: "429".to_owned(),
-            retry_in: Duration::from_secs(5),
-        },
-        Observation::ChannelsRefused {
-            reason: "throttled",
-            detail: "429".to_owned(),
-            retry_in: Some(Duration::from_secs(7)),
-        },
-        Observation::ChannelsRefused {
-            reason: "forbidden",
-            detail: "403".to_owned(),
-            retry_in: None,
-        },
         Observation::RotationFinished {
             shard: 0,
             trigger: "secret",
@@ -217,8 +200,8 @@ async fn what_is_observed_is_counted() {
     let metrics = bridge.scrape().await;
     for (series, value) in [
         ("tieline_reconnects_total{reason=\"throttled\"}", 1.0),
-        ("tieline_throttled_total", 3.0),
-        ("tieline_throttled_wait_seconds_total", 15.0),
+        ("tieline_throttled_total", 1.0),
+        ("tieline_throttled_wait_seconds_total", 3.0),
         ("tieline_overlap_seconds_sum{trigger=\"secret\"}", 2.0),
         ("tieline_rotations_total{outcome=\"completed\",trigger=\"secret\"}", 1.0),
         ("tieline_gaps_total{cause=\"cut\",certainty=\"certain\"}", 1.0),
@@ -229,6 +212,36 @@ async fn what_is_observed_is_counted() {
     ] {
         assert_eq!(metrics.value(series), value, "{series}");
     }
+}
+
+#[tokio::test]
+async fn every_429_is_counted_whatever_was_asked_for() {
+    let bridge = Bridge::start().await;
+    let telemetry = Telemetry::new(Arc::clone(&bridge.doors.metrics));
+    for observation in [
+        Observation::AmendRefused {
+            session: "s1".to_owned(),
+            shard: 0,
+            reason: "throttled",
+            detail: "429".to_owned(),
+            retry_in: Duration::from_secs(5),
+        },
+        Observation::ChannelsRefused {
+            reason: "throttled",
+            detail: "429".to_owned(),
+            retry_in: Some(Duration::from_secs(7)),
+        },
+        Observation::ChannelsRefused {
+            reason: "forbidden",
+            detail: "403".to_owned(),
+            retry_in: None,
+        },
+    ] {
+        telemetry.record(&observation);
+    }
+    let metrics = bridge.scrape().await;
+    assert_eq!(metrics.value("tieline_throttled_total"), 2.0);
+    assert_eq!(metrics.value("tieline_throttled_wait_seconds_total"), 12.0);
 }
 
 #[tokio::test]
