@@ -1,7 +1,8 @@
 """Reads a Kafka topic from its start and prints each record as one line of JSON, as any consumer would see it.
 
 A second opinion on what tieline writes: another language, and no code of ours. (The client wraps librdkafka, as tieline's does; the
-broker in between is the real one.) Reads committed records only. Exits 1 when fewer than --count arrive within --timeout seconds.
+broker in between is the real one.) Reads committed records only. Exits 1 when fewer than --count arrive within --timeout seconds; without
+--count it reads what is there, to the end of each partition.
 """
 
 import argparse
@@ -9,14 +10,14 @@ import json
 import sys
 import time
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition, OFFSET_BEGINNING
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition, OFFSET_BEGINNING
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--brokers", required=True)
     parser.add_argument("--topic", required=True)
-    parser.add_argument("--count", type=int, required=True, help="stop after so many records")
+    parser.add_argument("--count", type=int, help="stop after so many records")
     parser.add_argument("--timeout", type=float, default=30, help="seconds")
     args = parser.parse_args()
 
@@ -26,6 +27,7 @@ def main():
             "bootstrap.servers": args.brokers,
             "group.id": "tieline-reader",
             "enable.auto.commit": False,
+            "enable.partition.eof": True,
             "isolation.level": "read_committed",
         }
     )
@@ -33,14 +35,18 @@ def main():
     consumer.assign([TopicPartition(args.topic, partition, OFFSET_BEGINNING) for partition in partitions])
 
     count = 0
-    while count < args.count:
+    unread = set(partitions)
+    while unread if args.count is None else count < args.count:
         left = deadline - time.monotonic()
         if left <= 0:
-            sys.exit(f"read {count} of {args.count} records from {args.topic} within {args.timeout:g} s")
+            sys.exit(f"read {count} of {args.count or 'all'} records from {args.topic} within {args.timeout:g} s")
         message = consumer.poll(left)
         if message is None:
             continue
         if message.error():
+            if message.error().code() == KafkaError._PARTITION_EOF:
+                unread.discard(message.partition())
+                continue
             raise KafkaException(message.error())
         print(json.dumps(describe(message)), flush=True)
         count += 1

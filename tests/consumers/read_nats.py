@@ -1,7 +1,7 @@
 """Reads a JetStream stream from its start and prints each message as one line of JSON, as any consumer would see it.
 
 A second opinion on what tieline writes: another language and another client, and no code of ours. Exits 1 when fewer than --count
-arrive within --timeout seconds. `key` is the header ce-partitionkey, since NATS itself has no keys.
+arrive within --timeout seconds; without --count it reads what is there. `key` is the header ce-partitionkey, since NATS itself has no keys.
 """
 
 import argparse
@@ -20,13 +20,15 @@ async def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
     parser.add_argument("--stream", required=True)
-    parser.add_argument("--count", type=int, required=True, help="stop after so many messages")
+    parser.add_argument("--count", type=int, help="stop after so many messages")
     parser.add_argument("--timeout", type=float, default=30, help="seconds")
     args = parser.parse_args()
 
     deadline = time.monotonic() + args.timeout
     connection = await connect(args.url, args.timeout)
     await wait_for_stream(connection, args.stream, deadline)
+    if args.count is None:
+        args.count = (await connection.jetstream().stream_info(args.stream)).state.messages
     # An ordered reader from the first message; it waits for those that are still to come.
     subscription = await connection.jetstream().subscribe(
         ">",

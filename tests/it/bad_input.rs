@@ -251,11 +251,11 @@ async fn down_at_the_start(kind: &str, key: &str, scheme: &str) {
     let stored = match kind {
         "nats" => {
             let url = server.field("url");
-            crate::consumers::nats(&url, "GENESYS", &held.len().to_string()).await
+            crate::consumers::nats(&url, "GENESYS", Some(held.len())).await
         }
         _ => {
-            let (brokers, count) = (address.to_string(), of_queues.to_string());
-            crate::consumers::kafka(&brokers, "genesys.events", &count).await
+            let brokers = address.to_string();
+            crate::consumers::kafka(&brokers, "genesys.events", Some(of_queues)).await
         }
     };
     bridge.finish(&stand).await;

@@ -14,18 +14,25 @@ pub struct Message {
     pub headers: BTreeMap<String, String>,
 }
 
-/// Reads a stream from its start.
-pub async fn nats(url: &str, stream: &str, count: &str) -> Vec<Message> {
-    let args = ["--url", url, "--stream", stream, "--count", count];
-    let lines = read_with("read_nats.py", &args).await;
+/// What a reader may take for all that is there, in seconds.
+const ALL_WITHIN: &str = "300";
+
+/// Reads so many messages of a stream from its start, or all that are there.
+pub async fn nats(url: &str, stream: &str, count: Option<usize>) -> Vec<Message> {
+    let lines = read("read_nats.py", ["--url", url, "--stream", stream], count).await;
     lines.iter().map(|line| Message::read(line, "ce-")).collect()
 }
 
-/// Reads a topic from its start; in order within each partition.
-pub async fn kafka(brokers: &str, topic: &str, count: &str) -> Vec<Message> {
-    let args = ["--brokers", brokers, "--topic", topic, "--count", count];
-    let lines = read_with("read_kafka.py", &args).await;
+/// The same of a topic; in order within each partition.
+pub async fn kafka(brokers: &str, topic: &str, count: Option<usize>) -> Vec<Message> {
+    let lines = read("read_kafka.py", ["--brokers", brokers, "--topic", topic], count).await;
     lines.iter().map(|line| Message::read(line, "ce_")).collect()
+}
+
+async fn read(script: &str, place: [&str; 4], count: Option<usize>) -> Vec<Value> {
+    let count = count.map(|count| count.to_string());
+    let how = count.as_deref().map_or(["--timeout", ALL_WITHIN], |count| ["--count", count]);
+    read_with(script, &[&place[..], &how].concat()).await
 }
 
 impl Message {
@@ -68,9 +75,9 @@ async fn every_sink_holds_the_same_events_by_every_client() {
 
     let held = stand.held();
     let of_queues: Vec<Held> = held.iter().filter(|event| !event.is_control()).cloned().collect();
-    let (count, all) = (of_queues.len().to_string(), held.len().to_string());
+    let (count, all) = (Some(of_queues.len()), Some(held.len()));
     let (brokers, url) = (broker.field("brokers"), server.field("url"));
-    let (of_kafka, of_nats) = tokio::join!(kafka(&brokers, &name, &count), nats(&url, &name, &all));
+    let (of_kafka, of_nats) = tokio::join!(kafka(&brokers, &name, count), nats(&url, &name, all));
     let family = |event: &Held| event.topic.replace(&format!("{}.", event.key), "");
     for Message { event, key, subject, headers } in &of_kafka {
         assert_eq!((key, subject.as_str()), (&event.key, name.as_str()));

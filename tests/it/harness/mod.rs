@@ -341,7 +341,7 @@ impl Bridge {
         // The doors show what was true at most a second ago; the log tells at once.
         let opened = self.count(&["\"event\":\"gap_opened\""]);
         let shown = self.until("all gaps are shown", async || {
-            let (_, gaps) = self.get("/api/v1/gaps").await;
+            let (_, gaps) = self.get("/api/v1/gaps?limit=1000").await;
             let closed = gaps["open"].as_array().unwrap().is_empty();
             // A ledger that outlived a process knows of more.
             (closed && gaps["total"].as_u64() >= Some(opened as u64)).then_some(gaps)
