@@ -19,6 +19,9 @@ use tempfile::TempDir;
 /// What a first start may take; it covers the download where `make servers` has not run before.
 const READY_DEADLINE: Duration = Duration::from_secs(120);
 
+/// How often it is looked whether a server has stopped: half a minute at least.
+const LOOKS: u32 = 1_000_000;
+
 /// A real server on loopback; stopped when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -86,12 +89,25 @@ impl Server {
         self.field("pid").parse().unwrap()
     }
 
-    /// Sends the server a signal by its name, such as `STOP` and later `CONT` for a server that hangs.
+    /// Sends the server a signal by its name, such as `STOP` and later `CONT` for a server that hangs: then it does, every thread of it.
     pub fn signal(&self, signal: &str) {
         // The shell's own `kill`: a new Debian has no other.
         let status =
             Command::new("sh").arg("-c").arg(format!("kill -{signal} {}", self.pid())).status();
         assert!(status.is_ok_and(|status| status.success()), "cannot send {signal}");
+        let stopped = signal != "STOP" || (0..LOOKS).any(|_| self.stands_still());
+        assert!(stopped, "{} does not stop", self.script);
+    }
+
+    /// Whether each of its threads is stopped: on a busy machine one of them may still answer for a moment.
+    fn stands_still(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let states = threads
+            .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+        // "pid (name) T …", where the name may hold anything.
+        states
+            .into_iter()
+            .all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
     }
 
     /// A crash: kills the server with signal 9 and waits until it is gone. Its data stays for [`Server::restart`].
