@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod brokers;
 mod mutation;
 mod seeds;
 mod targets;
@@ -45,6 +47,18 @@ fn any_configuration_is_read_or_refused() {
 #[test]
 fn any_end_of_a_file_tells_how_far_it_got_or_that_it_does_not() {
     hold("cursor");
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn any_record_is_a_cursor_or_refused() {
+    hold("committed");
+}
+
+#[cfg(feature = "nats")]
+#[test]
+fn any_last_message_is_ours_or_anothers() {
+    hold("chained");
 }
 
 #[test]

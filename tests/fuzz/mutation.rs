@@ -42,6 +42,9 @@ const TELLING: &[&[u8]] = &[
     b"topicName",
     b"eventBody",
     b"v2.system.",
+    b"\r\n",
+    b"Nats-Msg-Id: ",
+    b"\"position\":",
     super::targets::BETWEEN,
 ];
 

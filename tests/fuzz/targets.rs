@@ -1,9 +1,11 @@
-//! What is done with bytes that nobody vouches for, one function for each way by which they come in: a frame, a configuration, a file that
-//! a sink finds, the journal's folder.
+//! What is done with bytes that nobody vouches for, one function for each way by which they come in: a frame, a configuration, a file or
+//! a last message that a sink finds, the journal's folder.
 //!
 //! Each checks what must hold whatever the bytes are. Knows neither where they come from nor how many there are: `main.rs` hands in a
 //! bounded number of them.
 
+#[cfg(any(feature = "kafka", feature = "nats"))]
+use crate::brokers;
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use std::cell::RefCell;
@@ -42,6 +44,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "frame", run: frame, mutations: 6_000 },
     Target { name: "configuration", run: configuration, mutations: 300 },
     Target { name: "cursor", run: cursor, mutations: 600 },
+    #[cfg(feature = "kafka")]
+    Target { name: "committed", run: brokers::committed, mutations: 5_000 },
+    #[cfg(feature = "nats")]
+    Target { name: "chained", run: brokers::chained, mutations: 5_000 },
     Target { name: "segments", run: segments, mutations: 200 },
     Target { name: "records", run: records, mutations: 300 },
 ];

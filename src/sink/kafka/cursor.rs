@@ -33,7 +33,7 @@ const SEGMENT_BYTES: &str = "8388608";
 /// The two differ for as long as what an older epoch left is delivered: its place must not be forgotten because a younger one
 /// has begun.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub(super) struct Cursor {
+pub struct Cursor {
     /// The youngest epoch of the process that wrote it; empty where an early version did.
     #[serde(default)]
     pub(super) writer: String,
@@ -49,8 +49,13 @@ impl Cursor {
         Self { writer: writer.to_string(), epoch: writer.to_string(), position: 0 }
     }
 
+    /// Reads the value of a record, whoever wrote it. The error says what it is instead.
+    pub fn read(record: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(record)
+    }
+
     /// What it says to a process that asks about one epoch of its journal. Epochs sort by age, and are delivered in that order.
-    pub(super) fn resume(&self, epoch: &Epoch) -> Resume {
+    pub fn resume(&self, epoch: &Epoch) -> Resume {
         let mut resume = Resume::default();
         if self.position == 0 {
             return resume;
@@ -64,12 +69,12 @@ impl Cursor {
     }
 
     /// The youngest epoch that it knows of.
-    pub(super) fn youngest(&self) -> &str {
+    pub fn youngest(&self) -> &str {
         self.writer.as_str().max(self.epoch.as_str())
     }
 
     /// The value of the record.
-    pub(super) fn to_json(&self) -> Vec<u8> {
+    pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("texts and a number are valid JSON")
     }
 }
@@ -121,7 +126,7 @@ pub(super) fn read(config: &Config, id: &str) -> Result<Option<Cursor>, Error> {
     loop {
         match consumer.poll(ANSWER) {
             Some(Ok(message)) if message.key() == Some(id.as_bytes()) => {
-                found = message.payload().map(serde_json::from_slice::<Cursor>);
+                found = message.payload().map(Cursor::read);
             }
             Some(Ok(_)) => {}
             // What cannot be read may say that everything is committed: to go on without it could double all of it.

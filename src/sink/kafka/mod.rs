@@ -17,6 +17,7 @@ mod topic;
 mod transaction;
 
 pub use config::{Config, Delivery};
+pub use cursor::Cursor;
 pub use options::{Hidden, Options};
 
 use super::cloudevents::Encoder;

@@ -11,11 +11,13 @@
 mod access;
 mod config;
 mod guarantee;
+mod last;
 mod link;
 mod message;
 mod stream;
 
 pub use config::Config;
+pub use last::{Last, Whose};
 
 use super::cloudevents::Encoder;
 use super::guarantee::Guarantee;
@@ -62,27 +64,23 @@ impl Sink for Nats {
         self.link = None;
         let mut link = Link::connect(&self.config).await?;
         let stream = link.stream(&self.config, self.subject.as_ref(), &self.control).await?;
-        let place = link.last_place(&stream).await?;
-        let (last_epoch, position) =
-            place.as_deref().and_then(|place| place.rsplit_once('-')).unwrap_or_default();
-        let ours = last_epoch == epoch.as_str();
-        let position = position.parse().ok().filter(|_| ours);
-        if let Some(stranger) =
-            place.as_deref().filter(|_| !ours && self.stored_in.as_ref() == Some(epoch))
-        {
-            // A younger epoch has taken over, and we stay out. Anything else may have been an accident: said once. An epoch
-            // begins with its year.
-            let is_epoch = last_epoch.starts_with(|c: char| c.is_ascii_digit());
-            if !is_epoch || last_epoch < epoch.as_str() {
-                self.stored_in = None;
+        let last = link.last_message(&stream, epoch).await?;
+        let position = match last {
+            Some(Last { whose: Whose::Ours(position), .. }) => Some(position),
+            Some(Last { whose, id }) if self.stored_in.as_ref() == Some(epoch) => {
+                // A younger epoch has taken over, and we stay out. Anything else may have been an accident: said once.
+                if whose != Whose::Younger {
+                    self.stored_in = None;
+                }
+                return Err(Error::retry(
+                    format!("go on with stream {}", self.config.stream),
+                    format!(
+                        "it must be tieline's alone, but another writer's message is its last: id {id:?}"
+                    ),
+                ));
             }
-            return Err(Error::retry(
-                format!("go on with stream {}", self.config.stream),
-                format!(
-                    "it must be tieline's alone, but another writer's message is its last: id {stranger:?}"
-                ),
-            ));
-        }
+            Some(_) | None => None,
+        };
         link.epoch = Some(epoch.clone());
         self.link = Some(link);
         Ok(Resume { last_position: position, younger: None })

@@ -1,11 +1,12 @@
 //! The stream: found and checked, or created; and where it ends.
 
 use super::Config;
+use super::last::Last;
 use super::link::{ANSWER, Link, answered};
 use super::message::Expectation;
+use crate::event::Epoch;
 use crate::sink::Error;
 use crate::sink::template::{Part, Template};
-use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::context::{ContextBuilder, GetStreamErrorKind};
 use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, StorageType, Stream};
 use async_nats::jetstream::{Context, ErrorCode};
@@ -68,8 +69,12 @@ impl Link {
         }
     }
 
-    /// The id of the stream's last message, empty when that has none; remembers what the next message has to expect.
-    pub(super) async fn last_place(&mut self, stream: &Stream) -> Result<Option<String>, Error> {
+    /// What the stream's last message says, if there is one; remembers what the next message has to expect.
+    pub(super) async fn last_message(
+        &mut self,
+        stream: &Stream,
+        epoch: &Epoch,
+    ) -> Result<Option<Last>, Error> {
         let state = &stream.cached_info().state;
         self.expectation = Expectation::Sequence(state.last_sequence);
         if state.messages == 0 {
@@ -86,10 +91,7 @@ impl Link {
             let name = &stream.cached_info().config.name;
             Error::retry(format!("read the last message of stream {name}"), reason)
         })?;
-        Ok(message.map(|message| {
-            let id = message.headers.get(NATS_MESSAGE_ID);
-            id.map(|id| id.as_str().to_owned()).unwrap_or_default()
-        }))
+        Ok(message.map(|message| Last::of(&message.headers, epoch)))
     }
 }
 
