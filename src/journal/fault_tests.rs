@@ -136,28 +136,56 @@ async fn killed_at_any_operation_nothing_that_was_shown_is_lost_or_numbered_anew
         for killed in 0..=whole.operations() {
             let disk: Arc<Model> = Arc::default();
             disk.die_at(killed);
-            let mut told = play(&disk, &config, killed).await;
-            let shown: Vec<u64> = told.seen.keys().copied().collect();
-            let (mut journal, mut readers, found) =
-                open(&config, &disk.after_kill(), "boot", &["kafka"]);
-            assert_eq!((found.renewed, found.lost.len()), (None, 0), "killed at {killed}");
-            let mut again = Told::default();
-            again.look_at_all(&mut readers[0]).await;
-            for position in shown.iter().filter(|at| **at > told.acknowledged) {
-                assert!(
-                    again.seen.contains_key(position),
-                    "killed at {killed}: {position} is lost"
-                );
+            let told = play(&disk, &config, killed).await;
+            outlived(told, &config, &disk.after_kill(), &format!("killed at {killed}")).await;
+        }
+    }
+}
+
+/// Checks that the next life of a process that was killed has all that its sink saw and had not acknowledged, and numbers anew nothing.
+async fn outlived(mut told: Told, config: &Config, left: &Arc<Model>, what: &str) {
+    let shown: Vec<u64> = told.seen.keys().copied().collect();
+    let (mut journal, mut readers, found) = open(config, left, "boot", &["kafka"]);
+    assert_eq!((found.renewed, found.lost.len()), (None, 0), "{what}");
+    let mut again = Told::default();
+    again.look_at_all(&mut readers[0]).await;
+    for position in shown.iter().filter(|at| **at > told.acknowledged) {
+        assert!(again.seen.contains_key(position), "{what}: {position} is lost");
+    }
+    for number in 0..5 {
+        again.append(&mut journal, number);
+    }
+    again.look_at_all(&mut readers[0]).await;
+    for (position, sight) in again.seen {
+        let known = told.seen.entry(position).or_insert_with(|| sight.clone());
+        assert_eq!(*known, sight, "{what}");
+    }
+    told.judge(what);
+}
+
+#[tokio::test]
+async fn killed_again_at_any_operation_of_the_next_start_nothing_is_lost_or_numbered_anew() {
+    for config in [lazy(), small(Sync::Always)] {
+        let whole: Arc<Model> = Arc::default();
+        play(&whole, &config, usize::MAX).await;
+        for killed in 0..=whole.operations() {
+            let mut again = 0;
+            loop {
+                let disk: Arc<Model> = Arc::default();
+                disk.die_at(killed);
+                let told = play(&disk, &config, killed).await;
+                let second = disk.after_kill();
+                second.die_at(again);
+                // It finds what there is, and ends at once.
+                drop(open(&config, &second, "boot", &["kafka"]));
+                let what = format!("killed at {killed}, and at {again} of the next start");
+                outlived(told, &config, &second.after_kill(), &what).await;
+                again += 1;
+                if again > second.operations() {
+                    assert!(again > 2, "a start changes something");
+                    break;
+                }
             }
-            for number in 0..5 {
-                again.append(&mut journal, number);
-            }
-            again.look_at_all(&mut readers[0]).await;
-            for (position, sight) in again.seen {
-                let known = told.seen.entry(position).or_insert_with(|| sight.clone());
-                assert_eq!(*known, sight, "killed at {killed}");
-            }
-            told.judge(&format!("killed at {killed}"));
         }
     }
 }
