@@ -106,7 +106,7 @@ pub(super) async fn a_rejected_event_parks_with_its_reason<P: Place>() {
 }
 
 pub(super) async fn a_dead_place_is_waited_for_and_a_drain_delivers_what_is_in_hand<P: Place>() {
-    let mut place = P::alone();
+    let mut place = P::sturdy();
     let Desk { mut journal, publisher, data_dir: _data_dir } = Desk::new(place.sink());
     let records = records(1..=3000);
     append(&mut journal, &records[..1500]);
