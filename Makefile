@@ -15,7 +15,7 @@ CHECK_JSONSCHEMA := check-jsonschema==0.39.0
 GRAFANA_SDK := grafana-foundation-sdk==1769699998!10.1.0
 KUBERNETES_VALIDATE := kubernetes-validate==1.37.0
 
-.PHONY: help demo test properties fuzz soak bench fmt servers packages pictures dashboard $(CHECKS)
+.PHONY: help demo test properties fuzz soak chaos bench fmt servers packages pictures dashboard $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,16 @@ soak: packages ## 200 rotations, 200 cuts, then random faults under traffic from
 	TIELINE_SOAK_CUTS=200 run soak::a_cut_is_over_in_a_quarter_of_a_second; \
 	seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
 	TIELINE_SOAK_FOR=$(FOR) TIELINE_SOAK_SEED=$$seed run soak::random_faults_cost_nothing_but_the_gaps_they_made
+
+# How many faults `make chaos` injects; SEED repeats a run.
+FAULTS ?= 200
+
+chaos: packages ## Let everything fail at random, and compare what was sent with what consumers read: make chaos FAULTS=500 SEED=7
+	@cargo test --locked --package tieline --test it --no-run
+	@seed="$(SEED)"; seed=$${seed:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
+	echo "make chaos FAULTS=$(FAULTS) SEED=$$seed"; \
+	TIELINE_CHAOS_SEED=$$seed TIELINE_CHAOS_FAULTS=$(FAULTS) \
+	  cargo test --locked --quiet --package tieline --test it chaos:: -- --nocapture
 
 bench: packages ## Measure (eight minutes after the build); the figures and how they were taken are in docs/performance.md
 	cargo bench --locked --package tieline

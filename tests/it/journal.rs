@@ -186,11 +186,11 @@ async fn a_sink_that_is_gone_is_released_and_one_that_comes_begins_at_the_end() 
 }
 
 /// A small file system of its own.
-struct Tmpfs(PathBuf);
+pub struct Tmpfs(PathBuf);
 
 impl Tmpfs {
     /// None where mounting is not allowed; the journal's own tests fill a model of a disk there too.
-    fn mount(path: &Path, size: &str) -> Option<Self> {
+    pub fn mount(path: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(path).unwrap();
         let mut mount = std::process::Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(path);

@@ -7,6 +7,8 @@ mod bad_input;
 mod books;
 mod browser;
 mod catalogue;
+#[cfg(all(feature = "kafka", feature = "nats"))]
+mod chaos;
 mod check;
 #[cfg(all(feature = "kafka", feature = "nats"))]
 mod consumers;

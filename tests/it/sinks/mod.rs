@@ -10,7 +10,7 @@ mod killed;
 mod published;
 
 #[cfg(feature = "kafka")]
-mod kafka;
+pub mod kafka;
 #[cfg(feature = "nats")]
 mod nats;
 

@@ -6,20 +6,20 @@ use crate::servers::Server;
 use tokio::runtime::Handle;
 
 /// The first node, which is also the controller, and a broker that may die.
-pub(super) struct Cluster {
-    pub(super) first: Server,
-    pub(super) second: Server,
+pub struct Cluster {
+    pub first: Server,
+    pub second: Server,
 }
 
 impl Cluster {
-    pub(super) fn start() -> Self {
+    pub fn start() -> Self {
         let first = Server::start("kafka", &["--cluster", "2"]);
         let data = first.field("data");
         let second = Server::start("kafka", &["--cluster", "2", "--join", &data]);
         Self { first, second }
     }
 
-    pub(super) fn brokers(&self) -> String {
+    pub fn brokers(&self) -> String {
         format!("{},{}", self.first.field("brokers"), self.second.field("brokers"))
     }
 
@@ -29,6 +29,15 @@ impl Cluster {
         let read = move || read_topic(&brokers, topic, false);
         let stored = tokio::task::spawn_blocking(read).await.unwrap();
         stored.into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// Whether both nodes have all of everything, so that either may die.
+    pub fn is_in_sync(&self) -> bool {
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", self.brokers()).create().unwrap();
+        let Ok(metadata) = consumer.fetch_metadata(None, DEADLINE) else { return false };
+        let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        partitions.all(|partition| partition.leader() > 0 && partition.isr().len() == 2)
     }
 
     /// How many partitions of a topic each of the nodes leads.

@@ -1,6 +1,6 @@
 //! The Kafka sink against real brokers: conformance, partitions, limits, and topics that are not there.
 
-mod cluster;
+pub mod cluster;
 mod epochs;
 mod exactly_once;
 mod security;
