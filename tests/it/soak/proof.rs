@@ -18,6 +18,8 @@ pub fn gaps(held: &[Held]) -> Vec<Gap> {
         let body: Value = serde_json::from_str(&event.body).unwrap();
         let text = |name: &str| body[name].as_str().map(str::to_owned);
         Gap {
+            sink: text("sink"),
+            certainty: text("certainty").unwrap(),
             number: body["gap"].as_u64().unwrap(),
             cause: text("cause").unwrap(),
             from: text("from").unwrap(),
