@@ -52,7 +52,7 @@ pub enum Observation {
     /// There is no list of the client's channels; without `retry_in` none will be asked for, and those in doubt count as made.
     ChannelsRefused { reason: &'static str, detail: String, retry_in: Option<Duration> },
     /// A session waits for a channel, and no other delivers in its place.
-    ChannelAwaited { session: String, shard: u16, detail: String },
+    ChannelAwaited { session: String, shard: u16, detail: String, retry_in: Duration },
     /// An earlier process has left so many channels of this client, which are used before any is made.
     ChannelsFound { channels: usize },
     /// The file of channels could not be read or written, or it is another client's.
@@ -69,11 +69,12 @@ pub enum Observation {
         detail: String,
         lived: Duration,
     },
-    /// A session will try again.
+    /// A session will try again; `detail` is what failed, in words. Where `answer` is `park`, waiting alone is not expected to help.
     RetryScheduled {
         session: String,
         shard: u16,
         reason: &'static str,
+        detail: String,
         answer: &'static str,
         retry_in: Duration,
     },

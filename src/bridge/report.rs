@@ -303,8 +303,8 @@ pub fn failure_of(observation: &Observation) -> Option<String> {
         Some(format!("no token: {detail}"))
     } else if let Observation::PlanRefused { detail, .. } = observation {
         Some(format!("the queues cannot be listed: {detail}"))
-    } else if let Observation::RetryScheduled { session, .. } = observation {
-        Some(format!("{session} could not be opened"))
+    } else if let Observation::RetryScheduled { session, detail, .. } = observation {
+        Some(format!("{session} could not be opened: {detail}"))
     } else if let Observation::SinkFailed { sink, detail, .. } = observation {
         Some(format!("sink {sink}: {detail}"))
     } else {

@@ -425,6 +425,7 @@ impl Session {
             session: self.id.to_string(),
             shard: self.shard.0,
             reason: reason.as_str(),
+            detail: words.into(),
             answer: answer.as_str(),
             retry_in: wait,
         });
@@ -469,7 +470,8 @@ impl Session {
     ) {
         if told && self.last_words.as_ref() != Some(&words) {
             let (session, shard, detail) = (self.id.to_string(), self.shard.0, words.clone());
-            output.observe(Observation::ChannelAwaited { session, shard, detail });
+            let retry_in = until.since(now);
+            output.observe(Observation::ChannelAwaited { session, shard, detail, retry_in });
         }
         self.last_words = Some(words);
         self.hold(until, now, output);

@@ -1,4 +1,4 @@
-//! One line of the story: how it is logged and kept in the same words, and how durations and lists are said in it.
+//! One line of the story: how it is logged and kept in the same words, and how durations, lists and floods are said in it.
 //!
 //! Knows nothing of what happened.
 
@@ -68,6 +68,14 @@ impl fmt::Display for Span {
     }
 }
 
+/// When it is tried again, or why it is not.
+pub(super) fn attempt_or(wait: Option<Duration>, otherwise: &str) -> String {
+    match wait {
+        Some(wait) => format!("next attempt in {}", Span(wait)),
+        None => otherwise.to_owned(),
+    }
+}
+
 /// So many keys are named in a line.
 const KEYS_MAX: usize = 10;
 
@@ -82,9 +90,20 @@ pub(super) fn first_of(keys: &[String]) -> String {
     }
 }
 
+/// Whether the `nth` of a flood is told aloud: the first few, then ever rarer, and each thousandth.
+pub(super) const fn is_loud(nth: u64) -> bool {
+    nth.is_power_of_two() || nth.is_multiple_of(1000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_is_told_ever_more_rarely() {
+        let loud: Vec<u64> = (1..=2100).filter(|nth| is_loud(*nth)).collect();
+        assert_eq!(loud, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 1024, 2000, 2048]);
+    }
 
     #[test]
     fn spans_are_as_people_say_them() {

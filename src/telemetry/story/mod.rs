@@ -9,8 +9,9 @@ mod handover;
 
 pub use line::{Level, Told};
 
+use crate::lifecycle::Answer;
 use crate::observation::Observation;
-use line::{Span, first_of};
+use line::{Span, attempt_or, first_of, is_loud};
 use std::time::Duration;
 
 /// Tells one observation and answers what was said; `nth` counts those of its kind that may come in floods.
@@ -102,14 +103,31 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             "{session} (shard {shard}) is lost after {} ({reason}): {detail}",
             Span(*lived)
         ),
-        Observation::RetryScheduled { session, shard, reason, answer, retry_in } => info!(
+        Observation::RetryScheduled { session, shard, reason, detail, answer, retry_in }
+            if *answer == Answer::Park.as_str() =>
+        {
+            error!(
+                event = "retry_scheduled",
+                session,
+                shard,
+                reason,
+                detail,
+                answer,
+                retry_in_seconds = retry_in.as_secs_f64(),
+                "{session} (shard {shard}) is parked ({reason}): {detail}; waiting does not mend that; it is looked at again in {}, \
+                 and at once when the secret or the configuration changes",
+                Span(*retry_in)
+            )
+        }
+        Observation::RetryScheduled { session, shard, reason, detail, answer, retry_in } => warn!(
             event = "retry_scheduled",
             session,
             shard,
             reason,
+            detail,
             answer,
             retry_in_seconds = retry_in.as_secs_f64(),
-            "{session} (shard {shard}) tries again in {} because of {reason}: {answer}",
+            "{session} (shard {shard}) has no socket ({reason}): {detail}; next attempt in {}: {answer}",
             Span(*retry_in)
         ),
         Observation::QueueUnknown { queue } => warn!(
@@ -203,12 +221,19 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             reason,
             detail,
             retry_in_seconds = retry_in.map(|wait| wait.as_secs_f64()),
-            "the channels of the client cannot be listed ({reason}): {detail}; until they are, {}",
-            if retry_in.is_some() { "no other is made" } else { "those in doubt count as made" }
+            "the channels of the client cannot be listed ({reason}): {detail}; until they are, {}; {}",
+            if retry_in.is_some() { "no other is made" } else { "those in doubt count as made" },
+            attempt_or(*retry_in, "they are not asked for again")
         ),
-        Observation::ChannelAwaited { session, shard, detail } => {
-            warn!(event = "channel_awaited", session, shard, detail, "{session} waits: {detail}")
-        }
+        Observation::ChannelAwaited { session, shard, detail, retry_in } => warn!(
+            event = "channel_awaited",
+            session,
+            shard,
+            detail,
+            retry_in_seconds = retry_in.as_secs_f64(),
+            "{session} (shard {shard}) waits for a channel: {detail}; it looks again each {}",
+            Span(*retry_in)
+        ),
         Observation::TopicPermitted { topic } => {
             info!(event = "topic_permitted", topic = topic.name(), "the platform takes {topic} now")
         }
@@ -250,7 +275,8 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             detail,
             retry_in_seconds = retry_in.as_secs_f64(),
             given_up,
-            "no snapshot of {what} ({reason}): {detail}"
+            "no snapshot of {what} ({reason}): {detail}; {}",
+            attempt_or((!given_up).then_some(*retry_in), "these are not asked for again")
         ),
         Observation::FeedSuspected { shard, keys } => warn!(
             event = "feed_suspected",
@@ -312,28 +338,22 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
                 debug!(event = "event_parked", sink, topic, number, reason, nth);
             }
         }
-        Observation::MarkerRefused { sink, topic, number, reason } => {
-            let topic = topic.name();
-            error!(
-                event = "marker_refused",
-                sink,
-                topic,
-                number,
-                reason,
-                "sink {sink} cannot take the marker of parked event {number} of {topic} either: {reason}; that number is missing there, the event is among the dead letters"
-            );
-        }
-        Observation::FilterErred { sink, topic, problem, count } => {
-            let topic = topic.name();
-            warn!(
-                event = "filter_erred",
-                sink,
-                topic,
-                problem,
-                count,
-                "the filter of sink {sink} has no answer for an event of {topic}: {problem}; the sink gets it ({count} so far)"
-            );
-        }
+        Observation::MarkerRefused { sink, topic, number, reason } => error!(
+            event = "marker_refused",
+            sink,
+            topic = topic.name(),
+            number,
+            reason,
+            "sink {sink} cannot take the marker of parked event {number} of {topic} either: {reason}; that number is missing there, the event is among the dead letters"
+        ),
+        Observation::FilterErred { sink, topic, problem, count } => warn!(
+            event = "filter_erred",
+            sink,
+            topic = topic.name(),
+            problem,
+            count,
+            "the filter of sink {sink} has no answer for an event of {topic}: {problem}; the sink gets it ({count} so far)"
+        ),
         Observation::JournalFull { sink, count } => error!(
             event = "journal_full",
             sink,
@@ -473,21 +493,5 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             "the drain's time is over; events not acknowledged: {unacknowledged}; they are in the journal, and the next start delivers \
              them"
         ),
-    }
-}
-
-/// Whether the `nth` of a flood is told aloud: the first few, then ever rarer, and each thousandth.
-const fn is_loud(nth: u64) -> bool {
-    nth.is_power_of_two() || nth.is_multiple_of(1000)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_is_told_ever_more_rarely() {
-        let loud: Vec<u64> = (1..=2100).filter(|nth| is_loud(*nth)).collect();
-        assert_eq!(loud, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 1024, 2000, 2048]);
     }
 }

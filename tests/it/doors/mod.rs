@@ -159,7 +159,8 @@ async fn what_is_observed_is_counted() {
             session: "s1".to_owned(),
             shard: 0,
             reason: "throttled",
-            answer: "same channel again",
+            detail: "the platform answered 429".to_owned(),
+            answer: "same channel",
             retry_in: Duration::from_secs(3),
         },
         Observation::RotationFinished {
