@@ -1,6 +1,6 @@
 //! The cases that docs/decisions/0003-arbitration-counts-sights.md argues about, one by one.
 
-use super::super::{Arbiter, Leg, Verdict};
+use super::super::{Arbiter, Leg, Score, Verdict};
 use super::world::{HOLD, Occurrence, config, notification, topic};
 use crate::time::Time;
 
@@ -226,6 +226,35 @@ fn with_three_legs_the_second_inherits_and_the_third_waits_on() {
     assert_eq!(bench.see(B, "x", T + 2), "=2");
     assert_eq!(bench.end(A, T + 3), "x");
     assert_eq!(bench.see(B, "y", T + 4), "y =3");
+}
+
+#[test]
+fn scores_tell_who_won_who_followed_how_late_and_who_missed() {
+    let scores = |bench: &mut Bench| {
+        let mut scores = bench.0.take_scores();
+        scores.sort_by_key(|(leg, _)| *leg);
+        scores
+    };
+    let micros = std::time::Duration::from_micros;
+    let mut bench = settled();
+    assert_eq!(scores(&mut bench), [], "nothing was shown");
+    bench.see(A, "x", T);
+    bench.see(B, "x", T + 5);
+    bench.see(B, "y", T + 10);
+    bench.see(A, "y", T + 13);
+    bench.see(A, "z", T + 20);
+    bench.wait(T + 20 + 3 * HOLD);
+    let a = Score { won: 2, followed: 1, lag: micros(3), missed: 0 };
+    let b = Score { won: 1, followed: 1, lag: micros(5), missed: 1 };
+    assert_eq!(scores(&mut bench), [(A, a), (B, b)]);
+    assert_eq!(scores(&mut bench), [], "each is told once");
+    let later = T + 10 * HOLD;
+    bench.see(A, "u", later);
+    bench.see(B, "u", later + 7);
+    bench.end(B, later + 8);
+    let a = Score { won: 1, ..Score::default() };
+    let b = Score { followed: 1, lag: micros(7), ..Score::default() };
+    assert_eq!(scores(&mut bench), [(A, a), (B, b)], "also of a leg that has ended");
 }
 
 #[test]
