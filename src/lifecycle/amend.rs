@@ -21,6 +21,9 @@ use std::time::Duration;
 /// As for every other REST call of a session.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// How soon a change that is due looks again whether there is a token.
+const TOKEN_WAIT: Duration = Duration::from_secs(1);
+
 /// The topics of a session's channel, as far as they are known.
 #[derive(Clone, Debug)]
 pub struct Carried {
@@ -160,7 +163,10 @@ impl Session {
             let detail = format!("no answer within {DEADLINE:?}");
             return self.tell_refused(Reason::Timeout, detail, retry_in, output);
         }
-        let (Some(token), Some(channel)) = (token, self.channel) else { return };
+        let (Some(token), Some(channel)) = (token, self.channel) else {
+            self.carried.not_before = now + TOKEN_WAIT;
+            return;
+        };
         let allowed = rest.next(now);
         if allowed > now {
             self.carried.not_before = allowed;

@@ -242,7 +242,11 @@ impl Lifecycle {
             Listing::Wanted { .. } => None,
         };
         let wait = self.plan_backoff.next(refusal.retry_after, &mut self.rng);
-        let parked = refusal.reason.answer() == super::Answer::Park;
+        // What was asked for with another token, or is not wanted any more, says nothing of the next attempt.
+        let newest = self.login.token(now);
+        let is_outdated = std::mem::take(&mut self.outdated)
+            || newest.is_some_and(|newest| asking.is_some_and(|tried| tried.id != newest.id));
+        let parked = !is_outdated && refusal.reason.answer() == super::Answer::Park;
         let wait = if parked { wait.max(REPLAN) } else { wait };
         self.plan = Listing::Wanted { due: now + wait, parked };
         if let Some(asked) = refusal.retry_after {

@@ -10,7 +10,7 @@
 use super::backoff::{Backoff, jitter};
 use super::budget::Budget;
 use super::output::Output;
-use super::{Command, Config, Reason, Refusal, SecretVersion, TokenId};
+use super::{Answer, Command, Config, Reason, Refusal, SecretVersion, TokenId};
 use crate::observation::Observation;
 use crate::time::Time;
 use rand::Rng;
@@ -47,10 +47,16 @@ pub struct Token {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Nothing is asked before `due`.
-    Resting { due: Time },
+    /// Nothing is asked before `due`; where waiting alone is not expected to help, something else may hurry it.
+    Resting { due: Time, parked: bool },
     /// A request is under way.
     Requesting { deadline: Time },
+}
+
+impl State {
+    const fn resting(due: Time) -> Self {
+        Self::Resting { due, parked: false }
+    }
 }
 
 /// The client's login.
@@ -76,7 +82,7 @@ impl Login {
     /// A login that is due at once.
     pub fn new(config: &Config) -> Self {
         Self {
-            state: State::Resting { due: Time::START },
+            state: State::resting(Time::START),
             token: None,
             newest: SecretVersion(0),
             refused: None,
@@ -101,7 +107,7 @@ impl Login {
     /// When something is due.
     pub const fn poll_timeout(&self) -> Time {
         match self.state {
-            State::Resting { due } => due,
+            State::Resting { due, .. } => due,
             State::Requesting { deadline } => deadline,
         }
     }
@@ -109,13 +115,13 @@ impl Login {
     /// Asks for a token when one is due.
     pub fn handle_timeout(&mut self, now: Time, rng: &mut impl Rng, output: &mut Output) {
         match self.state {
-            State::Resting { due } if due <= now => {
+            State::Resting { due, .. } if due <= now => {
                 let mut allowed = self.requests.next(now);
                 if self.refused.is_some_and(|refused| refused >= self.newest) {
                     allowed = allowed.max(self.refusals.next(now));
                 }
                 if allowed > now {
-                    self.state = State::Resting { due: allowed };
+                    self.state = State::resting(allowed);
                     return;
                 }
                 self.requests.spend(now);
@@ -148,14 +154,14 @@ impl Login {
         self.token = Some(token);
         if token.secret < self.newest {
             // Bought with a secret that has been replaced meanwhile, or while the source could not show the newest one.
-            self.state = State::Resting { due: now + self.backoff.next(None, rng) };
+            self.state = State::resting(now + self.backoff.next(None, rng));
             return;
         }
         self.newest = token.secret;
         self.backoff.reset();
         // A token that lives shorter than the margin is still used for two thirds of its life.
         let renewal = now + expires_in.saturating_sub(self.renew_before).max(expires_in * 2 / 3);
-        self.state = State::Resting { due: renewal };
+        self.state = State::resting(renewal);
     }
 
     /// No token was granted.
@@ -167,16 +173,23 @@ impl Login {
         rng: &mut impl Rng,
         output: &mut Output,
     ) {
-        let mut retry_in = self.backoff.next(refusal.retry_after, rng);
-        if refusal.reason.answer() == super::Answer::Park {
+        // A fresh secret was shown while the one before it was tried: what that one was answered says nothing of it.
+        let is_outdated = secret.is_some_and(|tried| tried < self.newest);
+        let parked = !is_outdated && refusal.reason.answer() == Answer::Park;
+        let mut retry_in = if is_outdated {
+            refusal.retry_after.unwrap_or_default() + jitter(self.rotation_jitter, rng)
+        } else {
+            self.backoff.next(refusal.retry_after, rng)
+        };
+        if parked {
             retry_in = retry_in.max(super::session::PARKED);
         }
         if let Some(asked) = refusal.retry_after {
             // Neither a fresh secret nor a token that fails shortens it.
             self.requests.close_until(now + asked);
         }
-        self.state = State::Resting { due: now + retry_in };
-        if refusal.reason == Reason::CredentialsRejected {
+        self.state = State::Resting { due: now + retry_in, parked };
+        if refusal.reason == Reason::CredentialsRejected && !is_outdated {
             if self.refused != secret {
                 let secret = secret.unwrap_or_default().0;
                 let detail = refusal.detail.clone();
@@ -203,8 +216,20 @@ impl Login {
         }
         self.backoff.reset();
         self.refusals.clear();
-        if let State::Resting { due } = self.state {
-            self.state = State::Resting { due: due.min(now + jitter(self.rotation_jitter, rng)) };
+        self.hurry(now + jitter(self.rotation_jitter, rng));
+    }
+
+    /// Looks again now at what waiting alone does not mend.
+    pub fn wake(&mut self, now: Time) {
+        if let State::Resting { parked: true, .. } = self.state {
+            self.hurry(now);
+        }
+    }
+
+    /// Asks at `due` at the latest, unless a request is under way.
+    fn hurry(&mut self, at: Time) {
+        if let State::Resting { due, parked } = self.state {
+            self.state = State::Resting { due: due.min(at), parked };
         }
     }
 
@@ -212,9 +237,9 @@ impl Login {
     pub fn invalidate(&mut self, token: TokenId, now: Time, rng: &mut impl Rng) {
         if self.token.is_some_and(|held| held.id == token) {
             self.token = None;
-            if let State::Resting { due } = self.state {
+            if let State::Resting { .. } = self.state {
                 let retry = now + self.backoff.next(None, rng);
-                self.state = State::Resting { due: due.min(retry) };
+                self.hurry(retry);
             }
         }
     }

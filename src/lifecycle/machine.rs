@@ -218,11 +218,13 @@ impl Lifecycle {
         self.step(now);
     }
 
-    /// A person has chosen other topics: they are listed at once.
+    /// A person has chosen other topics: they are listed at once, and what is parked is looked at again.
     pub fn handle_chosen(&mut self, now: Time) {
         if self.closed {
             return;
         }
+        self.login.wake(now);
+        self.wake(now);
         self.choose(now);
         self.step(now);
     }
@@ -334,21 +336,7 @@ impl Lifecycle {
                 }
                 None
             }
-            Reply::Refused { session, refusal } => {
-                find(shards, session).filter(|session| session.awaits_reply()).and_then(|session| {
-                    if let Some(asked) = refusal.retry_after {
-                        let connecting = matches!(session.state, State::Connecting { .. });
-                        let budget = if connecting { &mut self.handshakes } else { &mut self.rest };
-                        budget.close_until(now + asked);
-                    }
-                    if let (State::Opening { .. }, Some(maker)) = (session.state, session.token)
-                        && refusal.reason.may_have_been_done()
-                    {
-                        self.census.doubt(maker, now);
-                    }
-                    session.handle_refused(&refusal, now, rng, output)
-                })
-            }
+            Reply::Refused { session, refusal } => self.handle_call_refused(session, &refusal, now),
             Reply::Heard { session, what, at } => {
                 let Some(heard) = find(shards, session).filter(|heard| heard.has_socket()) else {
                     return;
@@ -382,6 +370,34 @@ impl Lifecycle {
         self.refuse_token(refused, now);
     }
 
+    /// A call or a handshake of a session was refused. Returns the token when it is the token that is not accepted.
+    fn handle_call_refused(
+        &mut self,
+        session: SessionId,
+        refusal: &Refusal,
+        now: Time,
+    ) -> Option<Token> {
+        let newest = self.login.token(now).map(|token| token.id);
+        let session = find(&mut self.shards, session).filter(|own| own.awaits_reply())?;
+        if let Some(asked) = refusal.retry_after {
+            let connecting = matches!(session.state, State::Connecting { .. });
+            let budget = if connecting { &mut self.handshakes } else { &mut self.rest };
+            budget.close_until(now + asked);
+        }
+        if let (State::Opening { .. }, Some(maker)) = (session.state, session.token)
+            && refusal.reason.may_have_been_done()
+        {
+            self.census.doubt(maker, now);
+        }
+        let tried = session.token.map(|token| token.id);
+        let refused = session.handle_refused(refusal, now, &mut self.rng, &mut self.output);
+        // A fresh token came while the one before it was tried.
+        if newest.is_some() && tried != newest {
+            session.wake(now);
+        }
+        refused
+    }
+
     fn handle_amend_refused(
         &mut self,
         session: SessionId,
@@ -411,7 +427,7 @@ impl Lifecycle {
         }
     }
 
-    /// A fresh token may mend what waiting does not.
+    /// A fresh token, or other topics, may mend what waiting does not.
     fn wake(&mut self, now: Time) {
         self.plan.wake(now);
         self.rebase.wake();

@@ -7,6 +7,8 @@ mod platform;
 mod properties;
 mod reasons;
 mod redundant;
+mod seamless;
+mod stories;
 mod topics;
 mod transcripts;
 mod world;

@@ -9,7 +9,6 @@ use crate::lifecycle::{
 use crate::time::Time;
 use std::time::Duration;
 
-const DAY: Duration = Duration::from_secs(86_400);
 const ROUND_TRIP: Duration = Duration::from_millis(20);
 
 /// A channel as the platform knows it.
@@ -66,6 +65,8 @@ impl World {
             | Reply::SecretChanged { .. } => None,
         };
         let forbids = asked.zip(refusal.and_then(|refusal| refusal.retry_after));
+        self.asked_to_wait =
+            forbids.map_or(Duration::ZERO, |(_, wait)| wait).max(self.asked_to_wait);
         let slow = matches!(reply, Reply::ChannelOpened { .. }).then_some(self.slow_channels);
         self.later(ROUND_TRIP + slow.unwrap_or_default(), reply);
         self.forbidding.extend(forbids.map(|forbids| (self.serial, forbids)));
@@ -135,7 +136,7 @@ impl World {
         }
         self.expire();
         self.serial += 1;
-        let (used, expires) = (self.serial, self.now + DAY);
+        let (used, expires) = (self.serial, self.now + self.channel_life);
         let refused = self.refused(session);
         refused.unwrap_or(match self.channels.get_mut(&channel) {
             Some(known) => {
@@ -186,14 +187,15 @@ impl World {
                 self.evicted += 1;
                 self.channels.retain(|id, _| Some(*id) != victim);
             }
-            let expires = self.now + DAY;
+            let expires = self.now + self.channel_life;
             self.channels.insert(channel, Known { maker, used, expires });
         }
         if self.lose_answers > 0 {
             self.lose_answers -= 1;
             return Reply::Refused { session, refusal: refusal(Reason::Timeout) };
         }
-        refused.unwrap_or(Reply::ChannelOpened { session, channel, expires_in: DAY })
+        let expires_in = self.channel_life;
+        refused.unwrap_or(Reply::ChannelOpened { session, channel, expires_in })
     }
 
     /// Changes what a channel carries.
@@ -294,7 +296,7 @@ fn session_of(reply: &Reply) -> Option<SessionId> {
 }
 
 /// So many topics that they fill this number of shards.
-fn topics(shards: usize) -> Vec<Topic> {
+pub(super) fn topics(shards: usize) -> Vec<Topic> {
     if shards == 1 {
         return vec![Topic::new(&format!("v2.routing.queues.{QUEUE}.users"))];
     }

@@ -1,6 +1,8 @@
 //! What holds whatever happens.
 
+use super::platform::topics;
 use super::world::{World, config, refusal};
+use crate::event::Topic;
 use crate::lifecycle::{
     CHANNELS_PER_CLIENT, Command, Config, Heard, Reason, Refusal, SecretVersion,
 };
@@ -22,7 +24,9 @@ enum Fault {
     Rotate,
     LoseAnswers(usize),
     Operator,
+    Choose(usize),
     RefuseLogin(Reason, usize),
+    RefuseList(Reason, usize),
     RefuseRest(Reason, usize),
     RefuseHandshake(Reason, usize),
 }
@@ -31,6 +35,8 @@ fn fault() -> impl Strategy<Value = Fault> {
     let lost = prop::sample::select(vec![Reason::Closed, Reason::Cut, Reason::Protocol]);
     let refused = prop::sample::select(vec![
         Reason::Unreachable,
+        Reason::Dns,
+        Reason::Proxy,
         Reason::Tls,
         Reason::Timeout,
         Reason::Throttled,
@@ -38,6 +44,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         Reason::Forbidden,
         Reason::Unauthorized,
         Reason::ChannelGone,
+        Reason::Unexpected,
     ]);
     prop_oneof![
         lost.prop_map(Fault::Lose),
@@ -51,10 +58,29 @@ fn fault() -> impl Strategy<Value = Fault> {
         Just(Fault::Rotate),
         Just(Fault::Operator),
         (1_usize..8).prop_map(Fault::LoseAnswers),
+        (0_usize..8).prop_map(Fault::Choose),
+        (refused.clone(), 1_usize..4).prop_map(|(reason, n)| Fault::RefuseList(reason, n)),
         (1_usize..20).prop_map(|n| Fault::RefuseLogin(Reason::CredentialsRejected, n)),
         (refused.clone(), 1_usize..6).prop_map(|(reason, n)| Fault::RefuseRest(reason, n)),
         (refused, 1_usize..6).prop_map(|(reason, n)| Fault::RefuseHandshake(reason, n)),
     ]
+}
+
+/// What a planned change is, and what may go wrong with it while the sockets live.
+fn change() -> impl Strategy<Value = Fault> {
+    let planned = prop_oneof![
+        Just(Fault::Rotate),
+        Just(Fault::Operator),
+        Just(Fault::Hear(Heard::ClosingNotice)),
+        (0_usize..8).prop_map(Fault::Choose),
+    ];
+    let cuts = |fault: &Fault| {
+        matches!(
+            fault,
+            Fault::Lose(_) | Fault::Mute | Fault::MuteOldest | Fault::Hear(_) | Fault::Evict
+        )
+    };
+    prop_oneof![planned, fault().prop_filter("sockets live", move |fault| !cuts(fault))]
 }
 
 fn strike(world: &mut World, fault: Fault) {
@@ -84,6 +110,8 @@ fn strike(world: &mut World, fault: Fault) {
         Fault::Evict => world.drop_channels(),
         Fault::LoseAnswers(n) => world.lose_answers += n,
         Fault::Operator => world.order_rotation(),
+        Fault::Choose(n) => choose(world, n),
+        Fault::RefuseList(reason, n) => world.refuse_list.extend(vec![refusal(reason); n]),
         Fault::Rotate => world.rotate(),
         Fault::RefuseLogin(reason, n) => world.refuse_login.extend(vec![refusal(reason); n]),
         Fault::RefuseRest(reason, n) => world.refuse_rest.extend(vec![refusal(reason); n]),
@@ -91,6 +119,19 @@ fn strike(world: &mut World, fault: Fault) {
             world.refuse_handshake.extend(vec![refusal(reason); n]);
         }
     }
+}
+
+/// A person chooses so many topics more, or fewer where the channels are full: the live sessions' topics are amended.
+pub(super) fn choose(world: &mut World, n: usize) {
+    let mut topics = topics(world.shards);
+    if world.shards > 1 {
+        topics.drain(..n);
+    } else {
+        let more = |queue| format!("v2.routing.queues.00000000-0000-4000-9000-{queue:012}.users");
+        topics.extend((0..n).map(|queue| Topic::new(&more(queue))));
+    }
+    world.listed = Some(topics);
+    world.choose();
 }
 
 fn most_in_window(times: &[Time], window: Duration) -> usize {
@@ -115,6 +156,8 @@ fn budgets_hold(world: &World) -> Result<(), TestCaseError> {
                 | Command::ListChannels { .. }
                 | Command::OpenChannel { .. }
                 | Command::Subscribe { .. }
+                | Command::Amend { .. }
+                | Command::ReadSnapshots { .. }
         )
     });
     prop_assert!(most_in_window(&calls, Duration::from_secs(60)) <= 240);
@@ -149,6 +192,7 @@ proptest! {
         world.refuse_login.clear();
         world.refuse_rest.clear();
         world.refuse_handshake.clear();
+        world.refuse_list.clear();
         world.lose_answers = 0;
         world.run(Duration::from_secs(900));
         prop_assert!(world.lifecycle.is_covered(), "{}", world.transcript);
@@ -167,10 +211,15 @@ proptest! {
     fn planned_changes_leave_no_gap(
         seed: u64,
         shards in 1_usize..4,
+        aged: bool,
         changes in prop::collection::vec((0..4, 0_u64..90_000), 1..30),
     ) {
         let mut world = World::new(seed);
-        (world.shards, world.token_life) = (shards, Duration::from_secs(3_600));
+        world.shards = shards;
+        // Either the tokens end, or the channels do.
+        let ends = if aged { &mut world.channel_life } else { &mut world.token_life };
+        *ends = Duration::from_secs(3_600);
+        world.token_life = if aged { Duration::from_secs(100 * 86_400) } else { world.token_life };
         world.run(Duration::from_secs(60));
         let announced = changes.iter().any(|(change, _)| *change == 3);
         let token_ends = changes.iter().any(|(change, _)| *change == 2);
@@ -178,7 +227,7 @@ proptest! {
             match change {
                 0 => world.rotate(),
                 1 => world.order_rotation(),
-                // To the time in which tokens end.
+                // To the time in which tokens, or channels, end.
                 2 => world.run(Duration::from_secs(3_000)),
                 _ => {
                     let sessions: Vec<_> = world.sockets.values().copied().collect();
@@ -188,14 +237,16 @@ proptest! {
             world.run(Duration::from_millis(pause));
         }
         world.run(Duration::from_secs(120));
-        prop_assert_eq!(&world.gaps, &[]);
+        prop_assert_eq!(&world.gaps, &[], "{}", world.transcript);
         prop_assert!(world.lifecycle.is_covered());
+        let expiries = world.told("rotation: channel_expiry");
+        prop_assert!(!aged || !token_ends || expiries >= shards, "{}", world.transcript);
         // One spare for all. Where the token ends that made them all, none of them can be left for another of them; and an announced
         // end cannot always wait for its turn.
         let made = world.count(|command| matches!(command, Command::OpenChannel { .. }));
         let most = if announced {
             CHANNELS_PER_CLIENT
-        } else if token_ends {
+        } else if token_ends && !aged {
             2 * shards + 1
         } else {
             shards + 1
@@ -223,6 +274,39 @@ proptest! {
         prop_assert!(struck.since(gap.from) <= config().ping_interval);
         let notice = if silent { config().dead_after } else { Duration::ZERO };
         prop_assert!(to.since(struck) <= notice + Duration::from_millis(200), "{gap:?} {struck:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    /// The sockets live; whatever else fails delays a planned change and costs nothing.
+    #[test]
+    fn planned_changes_whose_successors_fail_leave_no_gap(
+        seed: u64,
+        shards in prop_oneof![5 => Just(1_usize), 1 => Just(2)],
+        redundancy in 1_usize..3,
+        changes in prop::collection::vec((change(), 0_u64..90_000), 1..30),
+    ) {
+        let mut world = World::live_as(Config { redundancy, ..config() }, seed, shards);
+        for (change, pause) in changes {
+            strike(&mut world, change);
+            world.run(Duration::from_millis(pause));
+        }
+        world.refuse_login.clear();
+        world.refuse_rest.clear();
+        world.refuse_handshake.clear();
+        world.refuse_list.clear();
+        world.lose_answers = 0;
+        world.order_rotation();
+        world.run(Duration::from_secs(900));
+        prop_assert_eq!(&world.gaps, &[], "{}", world.transcript);
+        let begun = world.told("rotation: ");
+        prop_assert_eq!(begun, world.told("rotation over: "), "{}", world.transcript);
+        prop_assert!(begun > 0 && world.lifecycle.sessions().count() == shards * redundancy);
+        prop_assert_eq!(&world.hasty, &[], "{}", world.transcript);
+        prop_assert_eq!(world.evicted, 0, "{}", world.transcript);
+        budgets_hold(&world)?;
     }
 }
 
@@ -256,7 +340,7 @@ fn a_thousand_days_of_random_faults_leave_nothing_unnamed() {
     let seeds = only.map_or(first..first + 100, |seed| seed..seed + 1);
     let mut struck = 0;
     for seed in seeds {
-        let lived = std::panic::catch_unwind(|| live_ten_days(seed));
+        let lived = std::panic::catch_unwind(|| live_days(seed, 10, |_| ()));
         struck += lived.unwrap_or_else(|_| {
             panic!("TIELINE_WORLD_SEED={seed} cargo test a_thousand_days repeats it")
         });
@@ -264,8 +348,25 @@ fn a_thousand_days_of_random_faults_leave_nothing_unnamed() {
     assert!(only.is_some() || struck > 10_000, "{struck} faults");
 }
 
-/// Lives through ten days with a fault every few hours and answers how many there were.
-fn live_ten_days(seed: u64) -> usize {
+#[test]
+fn a_life_that_is_lived_again_with_the_same_seed_is_the_same_to_the_letter() {
+    let life = |seed| {
+        let mut life = String::new();
+        let note = |world: &World| {
+            life.push_str(&format!("{}{:?}{:?}", world.transcript, world.asked, world.gaps));
+        };
+        live_days(seed, 2, note);
+        life
+    };
+    for seed in [1, 2, 10, 20] {
+        let (once, again) = (life(seed), life(seed));
+        assert!(once.len() > 1_000 && once == again, "seed {seed}");
+    }
+    assert_ne!(life(1), life(2));
+}
+
+/// Lives through some days with a fault every few hours and answers how many there were; `look` sees each stretch.
+fn live_days(seed: u64, days: u64, mut look: impl FnMut(&World)) -> usize {
     let mut runner = TestRunner::new_with_rng(
         ProptestConfig::default(),
         TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes(seed)),
@@ -273,7 +374,9 @@ fn live_ten_days(seed: u64) -> usize {
     // Silence is noticed after 35 s, and what it cost is told then.
     let strategy = (fault(), 0_u64..5_000, fault(), 60_000_u64..8 * 3_600_000);
     let mut world = World::live_with(seed, 1 + usize::from(seed.is_multiple_of(10)));
-    let end = world.now + Duration::from_secs(10 * 86_400);
+    let end = world.now + Duration::from_secs(days * 86_400);
+    // Whatever is kept of the past is less than as much again, and what each limit remembers.
+    let most = 2 * world.weight() + 100_000;
     let mut faults = 0;
     while world.now < end {
         let tree = strategy.new_tree(&mut runner).expect("faults");
@@ -289,6 +392,9 @@ fn live_ten_days(seed: u64) -> usize {
         assert_eq!(world.hasty, [], "seed {seed}, {fault:?}");
         assert_eq!(world.evicted, 0, "seed {seed}, {fault:?}");
         assert!(world.excess() <= Duration::from_secs(37), "seed {seed}, {:?}", world.gaps);
+        budgets_hold(&world).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert!(world.weight() <= most, "seed {seed}: {} letters", world.weight());
+        look(&world);
         if world.lifecycle.is_covered() {
             world.forget();
         }

@@ -5,7 +5,7 @@ use super::platform::Known;
 use crate::event::Topic;
 use crate::lifecycle::{
     CHANNELS_PER_CLIENT, ChannelId, Command, Config, Heard, Lifecycle, Note, Reason, Refusal,
-    Reply, SecretVersion, SessionId, ShardId, State, TokenId,
+    Reply, SecretVersion, SessionId, ShardId, State, TOPICS_PER_CHANNEL, TokenId,
 };
 use crate::observation::Observation;
 use crate::time::Time;
@@ -18,8 +18,14 @@ pub const QUEUE: &str = "00000000-0000-4000-8000-000000000001";
 const DAY: Duration = Duration::from_secs(86_400);
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// Later than any test lives.
-const FAR: Time = Time::from_micros(u64::MAX / 2);
+/// How soon what waiting does not mend is looked at again.
+const PARKED: Duration = Duration::from_secs(300);
+
+/// No back-off is longer: that of logins.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+/// No step asks for more than this, or tells more.
+const OUTPUT_MAX: usize = 4 * TOPICS_PER_CHANNEL;
 
 pub fn config() -> Config {
     Config {
@@ -90,6 +96,12 @@ pub struct World {
     /// Sockets that are open but never speak again.
     pub mute: BTreeSet<SessionId>,
     pub token_life: Duration,
+    /// How long a channel lives from each subscription.
+    pub channel_life: Duration,
+    /// Whether the platform closes every socket when the secret is rotated.
+    pub rotation_kills: bool,
+    /// The longest `Retry-After` so far.
+    pub(super) asked_to_wait: Duration,
     pub asked: Vec<(Time, Command)>,
     pub gaps: Vec<Gap>,
     pub transcript: String,
@@ -142,6 +154,9 @@ impl World {
             slow_channels: Duration::ZERO,
             mute: BTreeSet::new(),
             token_life: DAY,
+            channel_life: DAY,
+            rotation_kills: false,
+            asked_to_wait: Duration::ZERO,
             asked: Vec::new(),
             gaps: Vec::new(),
             transcript: String::new(),
@@ -225,14 +240,19 @@ impl World {
 
     /// What holds after every step.
     fn hold_to_the_rules(&mut self) {
-        assert!(self.lifecycle.poll_timeout().is_some(), "no deadline\n{}", self.transcript);
+        // What is parked is looked at again after five minutes; back-off comes on top of what the platform asked for.
+        let latest = self.now + PARKED + self.asked_to_wait + LONGEST_BACKOFF;
+        let due = self.lifecycle.poll_timeout();
+        assert!(due.is_some_and(|due| due <= latest), "{due:?}\n{}", self.transcript);
         let mut sessions = BTreeMap::new();
         for session in self.lifecycle.sessions() {
             *sessions.entry((session.shard, session.leg)).or_insert(0) += 1;
             let due = session.poll_timeout(&config());
-            let waits = due.map_or_else(|| session.state == State::Authenticating, |due| due < FAR);
+            let waits =
+                due.map_or_else(|| session.state == State::Authenticating, |due| due <= latest);
             assert!(waits, "{} waits without end in {:?}", session.id, session.state);
         }
+        assert!(self.lifecycle.retired.len() <= CHANNELS_PER_CLIENT, "{}", self.transcript);
         assert!(sessions.values().all(|count| *count <= 3), "{sessions:?}\n{}", self.transcript);
         assert!(self.lifecycle.channels(self.now) <= CHANNELS_PER_CLIENT, "{}", self.transcript);
         let coverage = &self.lifecycle.output.coverage;
@@ -327,13 +347,20 @@ impl World {
             return;
         }
         self.gaps.clear();
-        self.refused_logins.clear();
+        // What counts towards a limit still.
+        let recent = |at: &Time| self.now.since(*at) < PARKED;
+        self.refused_logins.retain(|(at, _)| recent(at));
+        self.asked.retain(|(at, _)| recent(at));
         let living: BTreeSet<String> =
             self.lifecycle.sessions().map(|session| session.id.to_string()).collect();
         self.told_states.retain(|session, _| living.contains(session));
         self.unfed.values_mut().for_each(Vec::clear);
         self.transcript.clear();
-        self.asked.clear();
+    }
+
+    /// How much the lifecycle remembers, in letters: whatever grows without a bound is seen here.
+    pub fn weight(&self) -> usize {
+        format!("{:?}", self.lifecycle).len()
     }
 
     /// The newest session with a socket.
@@ -347,9 +374,13 @@ impl World {
         self.say(Reply::Lost { session, reason, detail: format!("scripted {reason}") });
     }
 
-    /// The secret's source shows a fresh secret.
+    /// Genesys has another secret, and its source shows it.
     pub fn rotate(&mut self) {
         self.secret.0 += 1;
+        if self.rotation_kills {
+            let open: Vec<SessionId> = self.sockets.values().copied().collect();
+            open.into_iter().for_each(|session| self.lose(session, Reason::Closed));
+        }
         self.say(Reply::SecretChanged { secret: self.secret });
     }
 
@@ -392,6 +423,8 @@ impl World {
     }
 
     fn collect(&mut self) {
+        let output = &self.lifecycle.output;
+        assert!(output.commands.len().max(output.notes.len()) <= OUTPUT_MAX);
         while let Some(note) = self.lifecycle.poll_note() {
             match note {
                 Note::GapOpened { shard, cause, from, .. } => {
