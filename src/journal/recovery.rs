@@ -3,7 +3,7 @@
 //! Decides nothing about epochs; says what is known.
 
 use super::frame::{self, Found};
-use super::record::{self, Head, Said};
+use super::record::{self, Head, Placed, Said};
 use super::segment::Segment;
 use super::shared::cost;
 use super::storage::{self, Page, Storage};
@@ -54,13 +54,58 @@ pub(super) struct Unsettled {
     pub(super) bytes: u64,
 }
 
-/// An event, as much of it as the counting needs.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    position: u64,
-    cost: u64,
-    /// A bit for each of `Recovered::sinks`.
-    takers: u32,
+/// What one segment holds for each sink. Events are not remembered one by one: a backlog may have any number of them.
+#[derive(Debug)]
+struct Tally {
+    segment: Arc<Segment>,
+    /// Where the frames behind its first one begin.
+    behind_head: usize,
+    /// The places in `Recovered::sinks` of its sinks.
+    places: Vec<usize>,
+    /// What a successor follows holds none of its own above that.
+    follows: u64,
+    /// The positions of its first event and of its last.
+    range: Option<(u64, u64)>,
+    /// Events and what they cost, by the places in `Recovered::sinks`.
+    sums: [(u64, u64); NAMES_MAX],
+}
+
+impl Tally {
+    fn note(&mut self, placed: &Placed<'_>) {
+        let (first, last) = self.range.unwrap_or((placed.position, placed.position));
+        self.range = Some((first.min(placed.position), last.max(placed.position)));
+        let taken = takers(&self.places, placed);
+        for (place, (events, bytes)) in self.sums.iter_mut().enumerate() {
+            if taken & 1 << place != 0 {
+                *events += 1;
+                *bytes += cost(placed.body.len());
+            }
+        }
+    }
+
+    /// Reads it again, for what some sinks have not settled of it: events above each one's cursor, none above `most`.
+    fn count(&self, sinks: &mut [Unsettled], wanted: u32, most: u64) -> io::Result<()> {
+        let block = read_all(&*self.segment.page)?;
+        each_frame(self.segment.number, &block, self.behind_head, |payload| {
+            let Some(Said::Event(placed)) = record::read(payload, self.places.len()) else {
+                return;
+            };
+            let taken = takers(&self.places, &placed) & wanted;
+            for (place, sink) in sinks.iter_mut().enumerate() {
+                if taken & 1 << place != 0 && (sink.cursor + 1..=most).contains(&placed.position) {
+                    sink.events += 1;
+                    sink.bytes += cost(placed.body.len());
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// A bit for each of `Recovered::sinks` that takes the event. A head that names a sink twice says the same of it twice.
+fn takers(places: &[usize], placed: &Placed<'_>) -> u32 {
+    let taken = |(place, number): (&usize, &u64)| if *number > 0 { 1 << place } else { 0 };
+    places.iter().zip(&placed.numbers).map(taken).fold(0, |all, one| all | one)
 }
 
 /// More names of sinks than this are not kept apart: so many were never configured in one folder.
@@ -76,14 +121,14 @@ pub(super) fn recover(storage: &dyn Storage, boot: &str) -> Result<Recovered, Er
     numbers.sort_unstable();
     let mut recovered =
         Recovered { next: numbers.last().map_or(1, |last| last + 1), ..Recovered::default() };
-    let mut seen: Vec<Seen> = Vec::new();
+    let mut tallies: Vec<Tally> = Vec::new();
     for (at, number) in numbers.iter().enumerate() {
         let name = Segment::name(*number);
         let page = storage.open(&name)?;
         let block = read_all(&*page)?;
         let is_last = at + 1 == numbers.len();
         let scan = Scan { number: *number, block: &block, is_last, boot };
-        if scan.run(&page, &mut recovered, &mut seen)? {
+        if scan.run(&page, &mut recovered, &mut tallies)? {
             continue;
         }
         // Without its head nothing in it can be understood.
@@ -101,8 +146,25 @@ pub(super) fn recover(storage: &dyn Storage, boot: &str) -> Result<Recovered, Er
         }
         recovered.is_headless |= !is_last;
     }
-    recovered.settle(&seen);
+    recovered.settle(&tallies)?;
     Ok(recovered)
+}
+
+/// Every whole frame from there on.
+fn each_frame(number: u64, block: &[u8], mut at: usize, mut each: impl FnMut(&[u8])) {
+    loop {
+        match frame::read(number, block, at) {
+            Found::Frame { payload, next } => {
+                each(payload);
+                at = next;
+            }
+            Found::Damage | Found::More { .. } => match frame::resume(number, block, at) {
+                Some(next) => at = next,
+                None => return,
+            },
+            Found::End => return,
+        }
+    }
 }
 
 fn read_all(page: &dyn Page) -> io::Result<Vec<u8>> {
@@ -128,20 +190,7 @@ pub(super) fn numbers(segment: &Segment, sinks: &[&str]) -> Result<Sequencer, Er
         new
     };
     let mut sequencer = Sequencer::default();
-    let mut at = 0;
-    loop {
-        let (payload, next) = match frame::read(segment.number, &block, at) {
-            Found::Frame { payload, next } => (payload, next),
-            Found::Damage | Found::More { .. } => match frame::resume(segment.number, &block, at) {
-                Some(next) => {
-                    at = next;
-                    continue;
-                }
-                None => return Ok(sequencer),
-            },
-            Found::End => return Ok(sequencer),
-        };
-        at = next;
+    each_frame(segment.number, &block, 0, |payload| {
         match record::read(payload, segment.sinks.len()) {
             Some(Said::Numbers(list)) => {
                 list.iter().for_each(|(key, numbers)| sequencer.learn(key, &moved(numbers)));
@@ -152,7 +201,8 @@ pub(super) fn numbers(segment: &Segment, sinks: &[&str]) -> Result<Sequencer, Er
             }
             Some(Said::Head(_) | Said::Cursors(_) | Said::Closed) | None => {}
         }
-    }
+    });
+    Ok(sequencer)
 }
 
 /// One file being read.
@@ -170,13 +220,11 @@ impl Scan<'_> {
         &self,
         page: &Arc<dyn Page>,
         into: &mut Recovered,
-        seen: &mut Vec<Seen>,
+        tallies: &mut Vec<Tally>,
     ) -> Result<bool, Error> {
         let Some((head, mut at)) = self.head(into)? else {
             return Ok(false);
         };
-        // What a successor holds again counts once, as the successor has it.
-        seen.truncate(seen.partition_point(|event| event.position <= head.position));
         if into.segments.is_empty() {
             into.begin(&head);
         }
@@ -186,20 +234,18 @@ impl Scan<'_> {
             head.sinks.iter().map(|(name, cursor)| into.sink(name, *cursor)).collect();
         let (epoch, first) = (Epoch::named(&head.epoch), head.position + 1);
         let segment = Segment::new(self.number, epoch, sinks, first, Arc::clone(page), at as u64);
+        let (segment, follows) = (Arc::new(segment), head.position);
+        let (sums, range) = ([(0, 0); NAMES_MAX], None);
+        let behind_head = at;
+        let mut tally =
+            Tally { segment: Arc::clone(&segment), behind_head, places, follows, range, sums };
         into.is_clean = false;
         let is_same_boot = !self.boot.is_empty() && head.boot == self.boot;
         into.last = Some(head);
         let end = loop {
             match frame::read(self.number, self.block, at) {
                 Found::Frame { payload, next } => {
-                    self.note(
-                        record::read(payload, places.len()),
-                        &places,
-                        at,
-                        &segment,
-                        into,
-                        seen,
-                    );
+                    self.note(record::read(payload, tally.places.len()), at, &mut tally, into);
                     at = next;
                 }
                 Found::End => break at,
@@ -224,7 +270,8 @@ impl Scan<'_> {
             page.cut(end as u64)?;
         }
         into.bytes += end as u64;
-        into.segments.push(Arc::new(segment));
+        into.segments.push(segment);
+        tallies.push(tally);
         Ok(true)
     }
 
@@ -285,15 +332,7 @@ impl Scan<'_> {
         Ok(head.map(|head| (head, after)))
     }
 
-    fn note(
-        &self,
-        said: Option<Said<'_>>,
-        places: &[usize],
-        at: usize,
-        segment: &Segment,
-        into: &mut Recovered,
-        seen: &mut Vec<Seen>,
-    ) {
+    fn note(&self, said: Option<Said<'_>>, at: usize, tally: &mut Tally, into: &mut Recovered) {
         into.is_clean = false;
         match said {
             Some(Said::Event(placed)) => {
@@ -304,17 +343,11 @@ impl Scan<'_> {
                 if placed.kind == Kind::Notification {
                     into.heard = into.heard.max(received);
                 }
-                segment.remember(placed.position, at as u64);
-                let taken =
-                    |(place, number): (&usize, &u64)| if *number > 0 { 1 << place } else { 0 };
-                // A head that names a sink twice says the same of it twice.
-                let takers =
-                    places.iter().zip(&placed.numbers).map(taken).fold(0, |all, one| all | one);
-                let cost = cost(placed.body.len());
-                seen.push(Seen { position: placed.position, cost, takers });
+                tally.segment.remember(placed.position, at as u64);
+                tally.note(&placed);
             }
             Some(Said::Cursors(cursors)) => {
-                for (place, cursor) in places.iter().zip(cursors) {
+                for (place, cursor) in tally.places.iter().zip(cursors) {
                     let known = &mut into.sinks[*place].cursor;
                     *known = (*known).max(cursor);
                 }
@@ -366,14 +399,30 @@ impl Recovered {
         place
     }
 
-    /// Counts what each sink has not settled, once its last cursor is known.
-    fn settle(&mut self, seen: &[Seen]) {
-        for (place, sink) in self.sinks.iter_mut().enumerate() {
-            let unsettled = &seen[seen.partition_point(|event| event.position <= sink.cursor)..];
-            for event in unsettled.iter().filter(|event| event.takers & 1 << place != 0) {
-                sink.events += 1;
-                sink.bytes += event.cost;
+    /// Counts what each sink has not settled, once its last cursor is known. A segment is read again only where a cursor lies within it, or
+    /// where it holds what its successor holds again: that counts once, as the successor has it.
+    fn settle(&mut self, tallies: &[Tally]) -> io::Result<()> {
+        let mut most = u64::MAX;
+        for tally in tallies.iter().rev() {
+            if let Some((first, last)) = tally.range {
+                let mut in_part = 0;
+                for (place, sink) in self.sinks.iter_mut().enumerate() {
+                    let (events, bytes) = tally.sums[place];
+                    if events == 0 || last <= sink.cursor || most < first {
+                        continue;
+                    }
+                    if sink.cursor < first && last <= most {
+                        sink.events += events;
+                        sink.bytes += bytes;
+                    } else {
+                        in_part |= 1 << place;
+                    }
+                }
+                if in_part != 0 {
+                    tally.count(&mut self.sinks, in_part, most)?;
+                }
             }
+            most = most.min(tally.follows);
         }
         // A sink may have settled what the disk had not yet.
         let settled = self.sinks.iter().map(|sink| sink.cursor).max().unwrap_or(0);
@@ -382,5 +431,6 @@ impl Recovered {
             self.expect(settled.max(self.position + 1));
         }
         self.position = self.position.max(settled);
+        Ok(())
     }
 }

@@ -72,6 +72,21 @@ fn a_journal_opens_whatever_its_frames_say() {
 }
 
 #[test]
+fn a_journal_opens_in_memory_that_does_not_grow_with_what_waits() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let takes = |events| {
+        let folder = targets::backlog(events);
+        MEMORY.reset_peak_usage();
+        let before = MEMORY.current_usage();
+        assert_eq!(targets::waiting(folder.path()), events);
+        MEMORY.peak_usage().saturating_sub(before)
+    };
+    let (few, many) = (takes(1_000), takes(150_000));
+    // The places of files, a quarter of a MiB each in this test, are remembered, and nothing of each event.
+    assert!(many < few + (1 << 20), "{few} bytes for 1,000 events, {many} for 150,000");
+}
+
+#[test]
 fn every_way_in_has_a_corpus() {
     for target in TARGETS {
         seeds::write_where_asked(target.name);
