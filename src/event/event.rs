@@ -27,6 +27,19 @@ impl Epoch {
         Self(name.into())
     }
 
+    /// Whether a text is the name of an epoch, such as `20261124T150000Z-0000002a`: whatever else a broker holds is not ours.
+    pub fn is_name(text: &str) -> bool {
+        let bytes = text.as_bytes();
+        bytes.len() == 25
+            && bytes.iter().enumerate().all(|(at, byte)| match at {
+                8 => *byte == b'T',
+                15 => *byte == b'Z',
+                16 => *byte == b'-',
+                17.. => byte.is_ascii_hexdigit(),
+                _ => byte.is_ascii_digit(),
+            })
+    }
+
     /// The epoch's name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -128,6 +141,17 @@ mod tests {
     #[test]
     fn an_epoch_is_named_after_its_second() {
         let began = Timestamp::from_micros(1_700_000_000_000_000);
-        assert_eq!(Epoch::new(began, 0xAB).as_str(), "20231114T221320Z-000000ab");
+        let name = Epoch::new(began, 0xAB);
+        assert_eq!(name.as_str(), "20231114T221320Z-000000ab");
+        assert!(Epoch::is_name(name.as_str()));
+        for other in [
+            "",
+            "stranger",
+            "20231114T221320Z",
+            "2023-11-14T22:13:20Z-0000ab",
+            "20231114T221320Z-000000äb",
+        ] {
+            assert!(!Epoch::is_name(other), "{other}");
+        }
     }
 }

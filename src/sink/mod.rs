@@ -67,6 +67,18 @@ pub struct Resume {
     pub younger: Option<Epoch>,
 }
 
+impl Resume {
+    /// What a broker's last event, of that epoch and at that position, says to a process that goes on with `epoch`. Epochs sort by age.
+    fn behind(last_epoch: &str, position: Option<u64>, epoch: &Epoch) -> Self {
+        let is_ours = last_epoch == epoch.as_str();
+        let is_younger = last_epoch > epoch.as_str() && Epoch::is_name(last_epoch);
+        Self {
+            last_position: position.filter(|_| is_ours),
+            younger: is_younger.then(|| Epoch::named(last_epoch)),
+        }
+    }
+}
+
 /// Takes events in order and says when they are safe.
 #[async_trait]
 pub trait Sink: Send + fmt::Debug {

@@ -39,11 +39,11 @@ impl Sink for Jsonl {
         }
         let (config, epoch) = (self.config.clone(), epoch.clone());
         let opened = spawn_blocking(move || Output::open(&config, &epoch)).await;
-        let (output, last_position) = opened
+        let (output, resume) = opened
             .unwrap_or_else(|panic| Err(io::Error::other(panic)))
             .map_err(|error| self.failed("open", error))?;
         self.output = Some(output);
-        Ok(Resume { last_position, younger: None })
+        Ok(resume)
     }
 
     async fn submit(&mut self, records: &[Record]) -> Result<usize, Error> {

@@ -4,8 +4,8 @@ use super::config::{Config, Flush};
 use super::rotation::Rotation;
 use super::tail::repair;
 use crate::event::Epoch;
-use crate::sink::Record;
 use crate::sink::cloudevents::Encoder;
+use crate::sink::{Record, Resume};
 use crate::time::Timestamp;
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -28,8 +28,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Opens the output, repairs its tail, and finds the position of the last event of `epoch`.
-    pub(super) fn open(config: &Config, epoch: &Epoch) -> io::Result<(Self, Option<u64>)> {
+    /// Opens the output, repairs its tail, and says what its last event is to whoever goes on with `epoch`.
+    pub(super) fn open(config: &Config, epoch: &Epoch) -> io::Result<(Self, Resume)> {
         let rotation = Rotation::new(config);
         let (file, last) = if config.path == Path::new("-") {
             (None, None)
@@ -43,10 +43,10 @@ impl Output {
             };
             (Some(file), last)
         };
-        let position = last.as_ref().and_then(|last| last.position_in(epoch));
+        let resume = last.as_ref().map(|last| last.resume(epoch)).unwrap_or_default();
         let last = last.and_then(|last| last.time());
         let (flush, lines) = (config.flush, Vec::with_capacity(BATCH));
-        Ok((Self { file, flush, rotation, last, is_next: false, lines }, position))
+        Ok((Self { file, flush, rotation, last, is_next: false, lines }, resume))
     }
 
     /// Whether an event that was received then belongs into another file than what was written or added before.

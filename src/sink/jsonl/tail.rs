@@ -1,6 +1,7 @@
 //! The end of a file: how far we got, and what a crash tore.
 
 use crate::event::Epoch;
+use crate::sink::Resume;
 use crate::time::Timestamp;
 use serde::Deserialize;
 use std::fs::File;
@@ -20,9 +21,9 @@ impl Place {
         humantime::parse_rfc3339(&self.time).ok().map(Timestamp::from)
     }
 
-    /// The event's position, when it is one of that epoch.
-    pub(super) fn position_in(&self, epoch: &Epoch) -> Option<u64> {
-        (self.epoch == epoch.as_str()).then(|| self.position.parse().ok())?
+    /// What it says to whoever goes on with that epoch.
+    pub(super) fn resume(&self, epoch: &Epoch) -> Resume {
+        Resume::behind(&self.epoch, self.position.parse().ok(), epoch)
     }
 }
 

@@ -19,12 +19,12 @@ pub struct Last {
 }
 
 /// Who wrote a message, as one epoch sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whose {
     /// The epoch's own, at that position of the journal.
     Ours(u64),
-    /// A younger epoch's, which has taken over.
-    Younger,
+    /// That younger epoch's, which has taken over.
+    Younger(Epoch),
     /// An older epoch's or a stranger's.
     Others,
 }
@@ -42,11 +42,10 @@ fn whose(id: &str, epoch: &Epoch) -> Whose {
     // As we write it, and no other way.
     let place = place.parse().ok().filter(|number: &u64| number.to_string() == place);
     let Some(position) = place else { return Whose::Others };
-    // An epoch begins with its year, and sorts by age.
-    let is_epoch = name.starts_with(|c: char| c.is_ascii_digit());
+    // Epochs sort by age.
     match name.cmp(epoch.as_str()) {
         Ordering::Equal => Whose::Ours(position),
-        Ordering::Greater if is_epoch => Whose::Younger,
+        Ordering::Greater if Epoch::is_name(name) => Whose::Younger(Epoch::named(name)),
         Ordering::Less | Ordering::Greater => Whose::Others,
     }
 }
@@ -64,7 +63,10 @@ mod tests {
             ("20260102T000000Z-00000007-012", Whose::Others),
             ("20260102T000000Z-00000007-", Whose::Others),
             ("20260102T000000Z-00000007-99999999999999999999", Whose::Others),
-            ("20260103T000000Z-00000001-1", Whose::Younger),
+            (
+                "20260103T000000Z-00000001-1",
+                Whose::Younger(Epoch::named("20260103T000000Z-00000001")),
+            ),
             ("20260101T000000Z-00000009-5", Whose::Others),
             ("stranger-1", Whose::Others),
             ("", Whose::Others),

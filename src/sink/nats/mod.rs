@@ -65,11 +65,13 @@ impl Sink for Nats {
         let mut link = Link::connect(&self.config).await?;
         let stream = link.stream(&self.config, self.subject.as_ref(), &self.control).await?;
         let last = link.last_message(&stream, epoch).await?;
-        let position = match last {
-            Some(Last { whose: Whose::Ours(position), .. }) => Some(position),
+        let resume = match last {
+            Some(Last { whose: Whose::Ours(position), .. }) => {
+                Resume { last_position: Some(position), younger: None }
+            }
             Some(Last { whose, id }) if self.stored_in.as_ref() == Some(epoch) => {
                 // A younger epoch has taken over, and we stay out. Anything else may have been an accident: said once.
-                if whose != Whose::Younger {
+                if whose == Whose::Others {
                     self.stored_in = None;
                 }
                 return Err(Error::retry(
@@ -79,11 +81,14 @@ impl Sink for Nats {
                     ),
                 ));
             }
-            Some(_) | None => None,
+            Some(Last { whose: Whose::Younger(younger), .. }) => {
+                Resume { last_position: None, younger: Some(younger) }
+            }
+            Some(_) | None => Resume::default(),
         };
         link.epoch = Some(epoch.clone());
         self.link = Some(link);
-        Ok(Resume { last_position: position, younger: None })
+        Ok(resume)
     }
 
     async fn submit(&mut self, records: &[Record]) -> Result<usize, Error> {

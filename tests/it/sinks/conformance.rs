@@ -56,6 +56,7 @@ macro_rules! conformance {
             a_crash_with_a_window_in_flight_loses_nothing_and_keeps_order,
             what_was_given_up_is_not_doubled,
             a_restart_resumes_where_the_broker_is,
+            an_old_copy_is_told_of_the_younger_epoch,
             nothing_in_flight_means_waiting,
             neither_body_nor_secret_is_shown,
             a_rejected_event_parks_with_its_reason,
@@ -198,6 +199,21 @@ pub(super) async fn a_restart_resumes_where_the_broker_is<P: Place>() {
     assert_eq!(resumed(epoch()).await, P::ONCE.then_some(7));
     let another = Epoch::new(Timestamp::from_micros(1_800_000_000_000_000), 1);
     assert_eq!(resumed(another).await, None);
+}
+
+/// A process that begins with an old copy of its data must not take up numbers that were given since.
+pub(super) async fn an_old_copy_is_told_of_the_younger_epoch<P: Place>() {
+    let place = P::new();
+    let younger = Epoch::new(Timestamp::from_micros(1_800_000_000_000_000), 1);
+    let mut last = records(1..=1);
+    Arc::make_mut(&mut last[0].event).epoch = younger.clone();
+    let mut sink = place.sink();
+    assert_eq!(sink.open(&younger).await.unwrap(), Resume::default());
+    deliver_on(&mut sink, &last).await;
+    sink.close().await.unwrap();
+    drop(sink);
+    let told = place.sink().open(&epoch()).await.unwrap();
+    assert_eq!(told, Resume { last_position: None, younger: Some(younger).filter(|_| P::ONCE) });
 }
 
 pub(super) async fn nothing_in_flight_means_waiting<P: Place>() {

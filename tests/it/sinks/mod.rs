@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tieline::event::{Epoch, Event, Kind, Marks, Topic};
-use tieline::sink::{Disposition, Error, Record, Sink, Verdict};
+use tieline::sink::{Disposition, Error, Record, Resume, Sink, Verdict};
 use tieline::time::Timestamp;
 use tokio::time::timeout;
 
