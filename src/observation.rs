@@ -36,8 +36,16 @@ pub enum Observation {
     PlanRefused { reason: &'static str, detail: String, retry_in: Duration },
     /// The topics are known and divided between so many channels.
     PlanMade { topics: usize, shards: usize },
-    /// The list of topics has changed: these keys (queues) joined, those left.
-    PlanChanged { joined: Vec<String>, left: Vec<String>, topics: usize, shards: usize },
+    /// The list of topics has changed: these keys (queues) joined, those left, and so many topics were added and removed with them or
+    /// beside them.
+    PlanChanged {
+        joined: Vec<String>,
+        left: Vec<String>,
+        added: usize,
+        removed: usize,
+        topics: usize,
+        shards: usize,
+    },
     /// The platform took a change of a live session's topics: so many subscriptions joined, so many left.
     TopicsAmended { session: String, shard: u16, added: usize, removed: usize },
     /// The platform did not take a change of a live session's topics; the session goes on, the change is repeated.

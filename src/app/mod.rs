@@ -13,7 +13,7 @@ mod workshop;
 
 pub use crate::bridge::Declined;
 
-use crate::bridge::{self, Door, Driver, Ending, Stall, Status, Stream, Successor, Taking};
+use crate::bridge::{self, Door, Doubts, Driver, Ending, Stall, Status, Stream, Successor, Taking};
 use crate::config::{Config, Loaded, Text};
 use crate::genesys;
 use crate::observation::Observation;
@@ -130,7 +130,7 @@ impl App {
             stream,
             report,
             stall: Stall::default(),
-            doubt: None,
+            doubts: Doubts::default(),
             status: show,
             rebase: config.gaps.rebase,
             rotate: Arc::clone(&rotate),

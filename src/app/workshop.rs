@@ -175,8 +175,10 @@ impl Workshop {
             self.telemetry.record(&Observation::LedgerFailed { detail });
         }
         let margin = heir.map_or(Duration::ZERO, |heir| heir.margin(self.config.arbitration.hold));
-        let heard = std::mem::take(&mut kept.heard);
-        let heard = heard.into_iter().map(|(shard, at)| (shard, at.before(margin))).collect();
+        let mut heard = std::mem::take(&mut kept.heard);
+        for mark in heard.values_mut() {
+            mark.at = mark.at.before(margin);
+        }
         let (keeper, writing) = Keeper::new(folder, observe);
         self.tracker.spawn(writing);
         let mut gaps = Gaps::new(kept, config.keep, config.rebase, Some(keeper));

@@ -4,7 +4,8 @@
 //! 1. the order to stop; 2. what came from the platform, in batches; 3. what the other parts observed; 4. the order to rotate;
 //! 5. what has changed of the configuration; 6. a process that takes over; 7. time.
 
-use super::gaps::Closed;
+use super::doubt::{Carrier, Doubt, Doubts};
+use super::gaps::{Closed, Heard as Mark};
 use super::handover::Giving;
 use super::renewal::Renewal;
 use super::report::Report;
@@ -13,10 +14,10 @@ use super::status::Status;
 use super::stream::Stream;
 use crate::clock::Clock;
 use crate::genesys::{Genesys, Incoming};
-use crate::lifecycle::{self, Command, Heard, Lifecycle, Note, Reply, SessionId, State};
+use crate::lifecycle::{Command, Heard, Lifecycle, Note, Reply, SessionId, State};
 use crate::observation::Observation;
 use crate::sequence::Rebased;
-use crate::time::{Time, Timestamp};
+use crate::time::Time;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +29,6 @@ const BATCH: usize = 256;
 
 /// The status is written at least this often, so that its readers can tell a bridge that hangs.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-
-/// A session of which a frame could not be read, and when the one before it came.
-pub type Doubt = (SessionId, Timestamp);
 
 /// And so soon after something happened, but no more often.
 const REPORT_WITHIN: Duration = Duration::from_millis(100);
@@ -54,8 +52,8 @@ pub struct Driver {
     pub report: Report,
     /// When the process last stood still.
     pub stall: Stall,
-    /// A frame that could not be read, before it is known whether its session has ended with it.
-    pub doubt: Option<Doubt>,
+    /// Frames that could not be read, before it is known whether their sessions have ended with them.
+    pub doubts: Doubts,
     /// Where the status is shown.
     pub status: watch::Sender<Arc<Status>>,
     /// Whether REST is asked for what it can show after a gap.
@@ -145,26 +143,33 @@ impl Driver {
 
     /// Looks at what nobody tells, and keeps what the next process must know.
     fn look(&mut self, now: Time) {
-        let closed = self.stream.look(now);
-        self.rebase(closed, now);
+        self.judge_doubts(now);
+        self.stream.look(now);
         let heard = self.heard(now);
         if !heard.is_empty() {
-            self.stream.mark(&heard);
+            self.stream.mark(heard);
         }
     }
 
     /// What each shard with certain delivery has heard last.
-    fn heard(&self, now: Time) -> BTreeMap<u16, Timestamp> {
+    fn heard(&self, now: Time) -> BTreeMap<u16, Mark> {
         if let Some(heard) = self.giving.heard() {
-            return heard;
+            let mark = |(shard, at)| (shard, Mark { at, alone: false });
+            return heard.into_iter().map(mark).collect();
         }
-        let certain = self.lifecycle.sessions().filter(|session| session.delivers());
-        let mut heard: BTreeMap<u16, Timestamp> = BTreeMap::new();
-        for session in certain {
-            if let Some(at) = session.heard_at.filter(|_| !self.stalled(now)) {
-                let at = self.clock.timestamp_of(at);
-                let last = heard.entry(session.shard.0).or_insert(at);
-                *last = at.max(*last);
+        if self.stalled(now) {
+            return BTreeMap::new();
+        }
+        let complete = self.lifecycle.complete_until().into_iter();
+        let mut heard: BTreeMap<u16, Mark> = complete
+            .map(|(shard, at)| {
+                let own = self.lifecycle.sessions().filter(|session| session.shard == shard);
+                (shard.0, Mark { at: self.clock.timestamp_of(at), alone: own.count() == 1 })
+            })
+            .collect();
+        for (shard, heard) in &mut heard {
+            if let Some(complete) = self.doubts.since(*shard) {
+                heard.at = heard.at.min(self.clock.timestamp_of(complete));
             }
         }
         heard
@@ -175,13 +180,16 @@ impl Driver {
         self.stall.grace(now).is_some()
     }
 
-    /// Asks REST for what it can show of topics that were in a gap.
-    pub(super) fn rebase(&mut self, closed: impl IntoIterator<Item = Closed>, now: Time) {
-        if self.rebase {
-            for Closed { number, topics } in closed {
+    /// Asks REST for what it can show of topics that were in a gap. Says whether it did.
+    fn rebase(&mut self, now: Time) -> bool {
+        let mut is_asked = false;
+        while let Some(Closed { number, topics }) = self.stream.poll_closed() {
+            if self.rebase {
                 self.lifecycle.rebase(number, &topics, now);
+                is_asked = true;
             }
         }
+        is_asked
     }
 
     /// Tells what the publishers observe while they deliver the rest, and how they stand.
@@ -243,7 +251,7 @@ impl Driver {
                     if let Some((session, at)) = run.take() {
                         self.hear(session, at, now);
                     }
-                    self.judge_unreadable(&reply, now);
+                    self.note_outlived(&reply, now);
                     self.reply(reply, now);
                 }
                 Incoming::Observation(observation) => {
@@ -290,24 +298,31 @@ impl Driver {
         let Observation::FrameUnreadable { session, .. } = observation else {
             return;
         };
-        let name = |own: &&lifecycle::Session| own.id.to_string() == *session;
-        if let Some((id, heard)) =
-            self.lifecycle.sessions().find(name).map(|own| (own.id, own.heard_at))
-        {
-            let complete = self.stall.complete_until(heard.unwrap_or(now));
-            self.doubt = Some((id, self.clock.timestamp_of(complete)));
+        let mut sessions = self.lifecycle.sessions();
+        if let Some(own) = sessions.find(|own| own.id.to_string() == *session) {
+            let complete = self.stall.complete_until(own.heard_at.unwrap_or(now));
+            self.doubts.add(own.id, own.shard.0, complete, now);
         }
     }
 
     /// A gap, unless the session has ended with that frame: then there is one anyway.
-    fn judge_unreadable(&mut self, reply: &Reply, now: Time) {
-        let (Reply::Heard { session, .. } | Reply::Lost { session, .. }) = reply else {
+    fn note_outlived(&mut self, reply: &Reply, now: Time) {
+        if let Reply::Heard { session, .. } = reply {
+            self.doubts.outlived(*session);
+        } else if let Reply::Lost { session, .. } = reply {
+            self.doubts.ended(*session);
+        }
+        self.judge_doubts(now);
+    }
+
+    fn judge_doubts(&mut self, now: Time) {
+        if self.doubts.is_empty() {
             return;
-        };
-        if let Some((doubted, complete)) = self.doubt.take_if(|(doubted, _)| doubted == session)
-            && matches!(reply, Reply::Heard { .. })
-        {
-            self.stream.unreadable(doubted, complete, now);
+        }
+        let carriers: Vec<Carrier> = self.lifecycle.sessions().filter_map(Carrier::of).collect();
+        for Doubt { shard, complete, at, .. } in self.doubts.judge(&carriers) {
+            let [complete, at] = [complete, at].map(|time| self.clock.timestamp_of(time));
+            self.stream.unreadable(shard, complete, at, now);
         }
     }
 
@@ -348,6 +363,7 @@ impl Driver {
         while let Some(command) = self.lifecycle.poll_command() {
             if let Command::Close { session } = &command {
                 self.stream.end(*session, now);
+                self.doubts.ended(*session);
             }
             if let Command::ReadSnapshots { topics, .. } = &command {
                 self.stream.await_snapshots(topics);
@@ -358,10 +374,16 @@ impl Driver {
 
     /// Carries out and tells what the pure parts have left. Returns why the process must end, if it must.
     fn flush(&mut self, now: Time) -> Option<Ending> {
-        self.execute(now);
         let mut ending = None;
-        while let Some(note) = self.lifecycle.poll_note() {
-            ending = ending.or(self.note_down(note, now));
+        loop {
+            self.execute(now);
+            while let Some(note) = self.lifecycle.poll_note() {
+                ending = ending.or(self.note_down(note, now));
+            }
+            // What REST is asked then is asked at once.
+            if !self.rebase(now) {
+                break;
+            }
         }
         while let Some(observation) = self.stream.poll_observation() {
             self.report.record(&observation);
@@ -379,19 +401,15 @@ impl Driver {
             }
             // While another process is heard in our place, what we miss is not missing.
             Note::GapOpened { .. } if self.giving.muted => {}
-            Note::GapOpened { shard, cause, from, .. } => {
+            Note::GapOpened { shard, cause, from, only, .. } => {
                 let from = self.clock.timestamp_of(self.stall.complete_until(from));
-                self.stream.open_gap(shard.0, cause.as_str(), from);
+                self.stream.open_gap(shard.0, cause.as_str(), from, only);
             }
             Note::GapClosed { shard, to, action } => {
-                let to = self.clock.timestamp_of(to);
-                let closed = self.stream.close_gap(shard.0, to, action, now);
-                self.rebase(closed, now);
+                self.stream.close_gap(shard.0, self.clock.timestamp_of(to), action, now);
             }
             Note::Covered { shard, at } => {
-                let to = self.clock.timestamp_of(at);
-                let closed = self.stream.close_gap(shard.0, to, "resubscribed", now);
-                self.rebase(closed, now);
+                self.stream.close_gap(shard.0, self.clock.timestamp_of(at), "resubscribed", now);
             }
             Note::Rebased { gap, snapshots, superseded, failed, without } => {
                 self.stream.rebased(gap, Rebased { snapshots, superseded, failed, without });
@@ -402,17 +420,16 @@ impl Driver {
     }
 
     /// Tells the stream which topics there are.
-    pub(super) fn plan(&mut self, now: Time) {
+    pub(super) fn plan(&mut self) {
         let topics = self.lifecycle.topics();
         let shards = topics.shards().map(|id| (id.0, topics.each_of(id).cloned().collect()));
-        let closed = self.stream.plan(shards.collect());
-        self.rebase(closed, now);
+        self.stream.plan(shards.collect());
     }
 
     /// Takes from an observation what the stream must know.
     fn heed(&mut self, observation: &Observation, now: Time) {
         if let Observation::PlanMade { .. } | Observation::PlanChanged { .. } = observation {
-            self.plan(now);
+            self.plan();
         } else if let Observation::TopicRejected { topic, .. } = observation {
             self.stream.refuse(topic);
         } else if let Observation::TopicPermitted { topic } = observation {

@@ -9,6 +9,7 @@
 
 mod age;
 mod configured;
+mod doubt;
 mod driver;
 mod gaps;
 mod handover;
@@ -22,6 +23,7 @@ mod stream;
 pub mod tap;
 pub mod verdict;
 
+pub use doubt::Doubts;
 pub use driver::{Driver, Ending};
 pub use gaps::{Gaps, Keeper, Kept};
 pub use handover::{Declined, Door, Giving, Heir, Link, Successor, Taking};

@@ -16,6 +16,7 @@ use crate::observation::Observation;
 use crate::time::Time;
 use rand::Rng;
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// As for every other REST call of a session.
@@ -33,6 +34,8 @@ pub struct Carried {
     unsure: bool,
     /// What the platform refused, each topic by itself.
     rejected: BTreeSet<Box<str>>,
+    /// What it lacks of what its shard has delivered and still wants, and of which lists that was found.
+    lacking: (Vec<Topic>, Option<[ShardTopics; 3]>),
     /// Refused topics that are asked for again.
     again: bool,
     /// The change under way.
@@ -49,6 +52,7 @@ impl Carried {
             topics: ShardTopics::default(),
             unsure: false,
             rejected: BTreeSet::new(),
+            lacking: (Vec::new(), None),
             again: false,
             asked: None,
             not_before: Time::START,
@@ -62,6 +66,11 @@ impl Carried {
         // A change that was under way may reach the platform after this.
         self.unsure = self.asked.take().is_some();
         self.again = false;
+    }
+
+    /// What it lacks of what its shard has delivered.
+    pub fn lacking(&self) -> &[Topic] {
+        &self.lacking.0
     }
 
     /// The platform's answer to the list, or to a part of it.
@@ -88,9 +97,11 @@ impl Carried {
     }
 
     fn is_amiss(&self, wanted: &ShardTopics) -> bool {
-        self.unsure
-            || self.again
-            || !(std::sync::Arc::ptr_eq(&self.topics, wanted) || self.topics == *wanted)
+        self.again || !self.is(wanted)
+    }
+
+    fn is(&self, wanted: &ShardTopics) -> bool {
+        !self.unsure && (Arc::ptr_eq(&self.topics, wanted) || self.topics == *wanted)
     }
 
     /// The smallest change that leads to `wanted`: additions alone where nothing is to be removed.
@@ -117,6 +128,34 @@ impl Session {
             Some((_, deadline, _)) => Some(deadline),
             None => carried.is_amiss(wanted).then_some(carried.not_before),
         }
+    }
+
+    /// Whether its channel has exactly these, for certain.
+    pub fn carries(&self, wanted: &ShardTopics) -> bool {
+        self.carried.is(wanted)
+    }
+
+    /// Finds out what it lacks of what was `delivered` and is still wanted. Lists that did not change are not looked at again.
+    pub fn find_lacking(&mut self, delivered: &ShardTopics, wanted: &ShardTopics) {
+        let lists = [self.carried.topics.clone(), delivered.clone(), wanted.clone()];
+        let (lacking, known) = &mut self.carried.lacking;
+        let is_known = |known: &[ShardTopics; 3]| {
+            known.iter().zip(&lists).all(|(known, list)| Arc::ptr_eq(known, list))
+        };
+        if known.as_ref().is_some_and(is_known) {
+            return;
+        }
+        lacking.clear();
+        if lists[0] != lists[1] {
+            let [carried, delivered, wanted] = lists.each_ref().map(|list| {
+                let topics = list.iter().flat_map(|name| expand(&Topic::new(name)));
+                topics.collect::<HashSet<Topic>>()
+            });
+            let is_missing = |topic: &&Topic| wanted.contains(*topic) && !carried.contains(*topic);
+            lacking.extend(delivered.iter().filter(is_missing).cloned());
+            lacking.sort_by(|one, other| one.name().cmp(other.name()));
+        }
+        *known = Some(lists);
     }
 
     fn carried_if_live(&self) -> Option<&Carried> {

@@ -29,6 +29,8 @@ pub struct Coverage {
     began: bool,
     /// Whether a gap is open.
     gap: bool,
+    /// When the last gap ended, or delivery began: what was missed before is told.
+    told: Time,
 }
 
 /// What follows for the shard.
@@ -58,7 +60,12 @@ impl Coverage {
     /// A shard with so many legs, none of which delivers yet.
     pub fn new(legs: usize) -> Self {
         let not_begun = Outage { from: Time::START, to: None, cause: None };
-        Self { legs: vec![VecDeque::from([not_begun]); legs], began: false, gap: false }
+        Self {
+            legs: vec![VecDeque::from([not_begun]); legs],
+            began: false,
+            gap: false,
+            told: Time::START,
+        }
     }
 
     /// Whether a leg delivers.
@@ -87,6 +94,9 @@ impl Coverage {
 
     /// A leg delivers for certain from `to` on.
     pub fn back(&mut self, leg: usize, to: Time) -> Option<Finding> {
+        if !self.began || self.gap {
+            self.told = to;
+        }
         self.began = true;
         let outages = &mut self.legs[leg];
         if let Some(last) = outages.back_mut().filter(|last| last.to.is_none()) {
@@ -126,6 +136,21 @@ impl Coverage {
                 }
             }
         }
+    }
+
+    /// Until when nothing can have been missed but what is told, if each leg that delivers was alive at the time that is handed over:
+    /// from there on, no leg is known to have carried the topics. None where no leg delivers.
+    pub fn complete_until(&self, alive: &[Option<Time>]) -> Option<Time> {
+        let latest = alive.iter().flatten().max().copied()?;
+        let carried = |at: Time| {
+            self.legs.iter().zip(alive).any(|(outages, alive)| {
+                let is_out = |out: &Outage| out.from <= at && out.to.is_none_or(|to| at < to);
+                alive.is_some_and(|alive| at < alive) && !outages.iter().any(is_out)
+            })
+        };
+        let ends = self.legs.iter().flatten().map(|outage| outage.from);
+        let ends = ends.chain(alive.iter().flatten().copied());
+        ends.filter(|at| self.told <= *at && !carried(*at)).min().or(Some(latest))
     }
 
     /// What the others missed within an outage that is new to us, where one of the two is over.
@@ -206,6 +231,34 @@ mod tests {
         let missed = Finding::Missed { from: at(10), to: at(12), cause: CUT };
         assert_eq!(coverage.lost(1, at(5), SILENT), [missed]);
         assert!(coverage.is_covered());
+    }
+
+    #[test]
+    fn nothing_is_vouched_for_that_a_leg_missed_and_the_other_may_have_missed_too() {
+        let mut coverage = both_live();
+        let until = |coverage: &Coverage, alive: [Option<u64>; 2]| {
+            coverage.complete_until(&alive.map(|second| second.map(at)))
+        };
+        assert_eq!(until(&coverage, [Some(8), Some(9)]), Some(at(9)));
+        // The first leg is cut; the second was last heard before that, or is heard ever since.
+        coverage.lost(0, at(10), CUT);
+        assert_eq!(until(&coverage, [None, Some(9)]), Some(at(9)));
+        assert_eq!(until(&coverage, [None, Some(11)]), Some(at(11)));
+        // It is back, and the second leg has said nothing since.
+        coverage.back(0, at(12));
+        assert_eq!(
+            until(&coverage, [Some(20), Some(9)]),
+            Some(at(10)),
+            "as far as the first was there"
+        );
+        assert_eq!(until(&coverage, [Some(20), Some(11)]), Some(at(11)));
+        assert_eq!(until(&coverage, [Some(20), Some(13)]), Some(at(20)));
+        // Both are lost: that is told, whatever comes back first.
+        coverage.lost(1, at(21), CUT);
+        coverage.lost(0, at(22), CUT);
+        assert_eq!(until(&coverage, [None, None]), None);
+        coverage.back(1, at(25));
+        assert_eq!(until(&coverage, [None, Some(26)]), Some(at(26)));
     }
 
     #[test]

@@ -194,6 +194,7 @@ impl Lifecycle {
                 let (shard, to, action) = (id, now, "no longer wanted");
                 self.output.notes.push_back(Note::GapClosed { shard, to, action });
             }
+            self.output.forget(id);
             for shard in self.shards.extract_if(.., |shard| shard.place().shard == id) {
                 let mut shard = shard;
                 self.retired.extend(shard.dissolve(&mut self.output));
@@ -231,8 +232,12 @@ impl Lifecycle {
         let left: Vec<String> = names(before.difference(&after).collect());
         // Other topics of the same keys are told as well: gaps are named by what is subscribed to.
         let each = |plan: &Topics| plan.all().cloned().collect::<HashSet<Topic>>();
-        if each(&self.topics) != each(next) {
-            self.output.observe(Observation::PlanChanged { joined, left, topics, shards });
+        let (before, after) = (each(&self.topics), each(next));
+        let (added, removed) =
+            (after.difference(&before).count(), before.difference(&after).count());
+        if added + removed > 0 {
+            let told = Observation::PlanChanged { joined, left, added, removed, topics, shards };
+            self.output.observe(told);
         }
     }
 

@@ -13,7 +13,7 @@ use super::rebase::Rebase;
 use super::session::Session;
 use super::shard::{Client, Shard};
 use super::state::State;
-use super::{ChannelId, Command, Config, ReadId, Reason, Refusal, Reply, SessionId};
+use super::{ChannelId, Command, Config, ReadId, Reason, Refusal, Reply, SessionId, ShardId};
 use crate::event::Topic;
 use crate::time::Time;
 use rand::SeedableRng;
@@ -139,6 +139,18 @@ impl Lifecycle {
             *of_shard = heard.max(*of_shard);
         }
         newest.into_values().min().flatten()
+    }
+
+    /// Of each shard that delivers, until when nothing can have been missed but what is told.
+    pub fn complete_until(&self) -> BTreeMap<ShardId, Time> {
+        let mut alive: BTreeMap<ShardId, Vec<Option<Time>>> = BTreeMap::new();
+        for leg in &self.shards {
+            alive.entry(leg.place().shard).or_default().push(leg.alive_at());
+        }
+        let complete = alive.into_iter().filter_map(|(shard, alive)| {
+            Some((shard, self.output.coverage.get(&shard)?.complete_until(&alive)?))
+        });
+        complete.collect()
     }
 
     /// Every session, shard by shard, oldest first.

@@ -31,6 +31,8 @@ mod rotation;
 mod session;
 mod shard;
 mod state;
+mod whole;
+
 #[cfg(test)]
 mod tests;
 

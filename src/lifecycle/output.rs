@@ -1,7 +1,9 @@
 //! What leaves the lifecycle: commands for the shell and notes for people.
 
 use super::coverage::{Coverage, Finding};
+use super::plan::ShardTopics;
 use super::{Command, Reason, ShardId};
+use crate::event::Topic;
 use crate::observation::Observation;
 use crate::time::Time;
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +23,8 @@ pub enum Note {
         from: Time,
         /// How many topics are affected.
         topics: usize,
+        /// Which, where some session carries the others; else it is all of the shard's.
+        only: Vec<Topic>,
     },
     /// The shard delivers again.
     GapClosed {
@@ -62,6 +66,10 @@ pub struct Output {
     pub(super) notes: VecDeque<Note>,
     /// What the legs of each shard missed: what all of them did is a gap, and told.
     pub(super) coverage: BTreeMap<ShardId, Coverage>,
+    /// The last list of each shard that some session carried whole.
+    pub(super) delivered: BTreeMap<ShardId, ShardTopics>,
+    /// What each leg lacks of that which delivers, but not everything.
+    lacking: BTreeMap<(ShardId, usize), Vec<Topic>>,
 }
 
 /// One of a shard's legs: its shard, its place among them, and how many topics it carries.
@@ -87,6 +95,43 @@ impl Output {
             let findings = coverage.lost(place.leg, from, cause);
             self.tell(place, findings);
         }
+    }
+
+    /// A leg delivers and lacks these; none where it lacks nothing, or does not deliver. Says whether it lacked something before.
+    pub(super) fn note_lacking(&mut self, place: Place, lacking: Option<Vec<Topic>>) -> bool {
+        let leg = (place.shard, place.leg);
+        match lacking {
+            Some(lacking) => self.lacking.insert(leg, lacking).is_some(),
+            None => self.lacking.remove(&leg).is_some(),
+        }
+    }
+
+    /// A leg that carried part of the topics is lost as well.
+    pub(super) fn widen(&mut self, place: Place, from: Time, cause: Reason) {
+        let has_gap = self.coverage.get(&place.shard).is_some_and(Coverage::has_gap);
+        if has_gap && self.missing(place.shard).is_empty() {
+            let Place { shard, topics, .. } = place;
+            self.notes.push_back(Note::GapOpened { shard, cause, from, topics, only: Vec::new() });
+        }
+    }
+
+    /// A shard is no more.
+    pub(super) fn forget(&mut self, shard: ShardId) {
+        self.delivered.remove(&shard);
+        self.lacking.retain(|(of, _), _| *of != shard);
+    }
+
+    /// What is missing while no leg carries everything: what each of those lacks that deliver. None is everything.
+    fn missing(&self, shard: ShardId) -> Vec<Topic> {
+        let mut legs = self.lacking.iter().filter(|((of, _), _)| *of == shard).map(|(_, own)| own);
+        let mut missing = legs.next().cloned().unwrap_or_default();
+        for other in legs {
+            // Where they lack nothing in common, the gap says too much rather than nothing.
+            if missing.iter().any(|topic| other.contains(topic)) {
+                missing.retain(|topic| other.contains(topic));
+            }
+        }
+        missing
     }
 
     /// A leg missed something, as is found out now.
@@ -121,10 +166,13 @@ impl Output {
         for finding in findings {
             match finding {
                 Finding::Opened { from, cause } => {
-                    self.notes.push_back(Note::GapOpened { shard, cause, from, topics });
+                    let only = self.missing(shard);
+                    let topics = if only.is_empty() { topics } else { only.len() };
+                    self.notes.push_back(Note::GapOpened { shard, cause, from, topics, only });
                 }
                 Finding::Missed { from, to, cause } => {
-                    self.notes.push_back(Note::GapOpened { shard, cause, from, topics });
+                    let only = Vec::new();
+                    self.notes.push_back(Note::GapOpened { shard, cause, from, topics, only });
                     let action = "resubscribed";
                     self.notes.push_back(Note::GapClosed { shard, to, action });
                 }

@@ -4,10 +4,10 @@
 //! The leg decides who succeeds whom, and knows when nobody delivers. Rules, looked at after every input:
 //! 1. Without a session, one is started.
 //! 2. When the newest live session has a reason to be replaced and no younger one is at work, a successor is started.
-//! 3. When a session becomes live, the older ones drain, or are dropped where they have no socket. One that drains returns to
+//! 3. When a session becomes live and carries all that they do, the older ones drain, or are dropped where they have no socket. One that drains returns to
 //!    live should its successor be lost.
-//! 4. When the last delivering session is lost, an outage begins at its last frame; when one delivers again, it ends. What all legs
-//!    of the slice missed is a gap (`coverage`).
+//! 4. When the last delivering session is lost, an outage begins at its last frame; when one delivers again, it ends (`whole`). What all
+//!    legs of the slice missed is a gap (`coverage`).
 //! 5. A live session whose topics are not those that are wanted is given the difference (`amend`).
 
 use super::budget::Budget;
@@ -105,14 +105,16 @@ impl Client<'_> {
 /// One leg of a slice of the topics, and its sessions.
 #[derive(Clone, Debug)]
 pub struct Shard {
-    place: Place,
-    topics: ShardTopics,
+    pub(super) place: Place,
+    pub(super) topics: ShardTopics,
     /// Counts the forms in which the topics were subscribed to.
     edition: u32,
     /// Oldest first. More than one only while a successor is made or a predecessor drains.
-    sessions: Vec<Session>,
-    /// Whether a session delivers.
-    covered: bool,
+    pub(super) sessions: Vec<Session>,
+    /// Whether a session carries all that the shard has delivered.
+    pub(super) covered: bool,
+    /// Until when that was known last.
+    pub(super) covered_until: Option<Time>,
     rotations: Rotations,
     /// Whether a person asked for a rotation that has not begun.
     asked: bool,
@@ -129,6 +131,7 @@ impl Shard {
             edition: 0,
             sessions: Vec::new(),
             covered: false,
+            covered_until: None,
             rotations: Rotations::new(place.shard, config),
             asked: false,
             frozen: false,
@@ -159,7 +162,10 @@ impl Shard {
     /// another form: then a successor takes them, since nobody knows whether the platform changes them over without a moment between.
     pub fn want(&mut self, topics: ShardTopics, count: usize, recombined: bool) {
         self.place.topics = count;
-        self.topics = topics;
+        // The same list stays the same: it is compared after every input.
+        if self.topics != topics {
+            self.topics = topics;
+        }
         self.edition += u32::from(recombined);
     }
 
@@ -216,6 +222,7 @@ impl Shard {
     /// Applies the rules. Called after every input and at every deadline.
     pub fn step(&mut self, client: &mut Client<'_>, now: Time, output: &mut Output) {
         client.retired.extend(self.sessions.iter_mut().filter_map(|session| session.left.take()));
+        self.compare(output);
         self.retire_predecessors(client, now, output);
         self.rotations.look(&self.sessions, now, client.rng, output);
         self.tell_doubts(output);
@@ -302,7 +309,9 @@ impl Shard {
         if let State::Draining { since, .. } = self.sessions[newest].state {
             self.sessions[newest].enter(State::Live { since }, now, output);
         }
-        for at in (0..newest).rev() {
+        // One that was subscribed before the topics changed has first to be given those that its predecessor carries.
+        let whole = self.sessions.iter().rposition(Session::is_whole);
+        for at in (0..whole.unwrap_or(newest)).rev() {
             let older = &mut self.sessions[at];
             let closing = match older.state {
                 State::Live { since } => {
@@ -340,34 +349,6 @@ impl Shard {
     fn tell_missed(&self, missed: Option<(Time, Time)>, cause: Reason, output: &mut Output) {
         if let Some((from, to)) = missed {
             output.missed(self.place, from, to, cause);
-        }
-    }
-
-    fn judge_coverage(&mut self, now: Time, output: &mut Output) {
-        let delivering = self.sessions.iter().rev().find(|session| session.delivers());
-        match (self.covered, delivering) {
-            (true, None) => {
-                let delivered = self.sessions.iter().filter(|session| session.loss.is_some());
-                let lost = delivered.max_by_key(|session| session.heard_at);
-                let from = lost.and_then(|session| session.heard_at).unwrap_or(now);
-                let cause = lost.and_then(|session| session.loss).unwrap_or(Reason::Cut);
-                self.covered = false;
-                output.lost(self.place, from, cause);
-            }
-            (false, Some(session)) => {
-                let action = if session.resumed { "resumed" } else { "resubscribed" };
-                self.covered = true;
-                output.back(self.place, now, action);
-            }
-            (true, Some(session)) => {
-                // A predecessor that is in doubt may turn out to have been dead since its last frame.
-                let doubted = self.sessions.iter().filter(|session| session.doubt.is_some());
-                let doubted = doubted.filter_map(|session| session.heard_at).min();
-                if let Some(until) = session.heard_at.min(doubted.or(session.heard_at)) {
-                    output.proven(self.place, until);
-                }
-            }
-            (false, None) => {}
         }
     }
 

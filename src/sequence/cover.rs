@@ -55,10 +55,18 @@ pub struct Cover {
     cause: &'static str,
     certainty: Certainty,
     from: Timestamp,
-    /// Topics that were not told yet, and since when their events may be missing.
-    pending: HashMap<Topic, Timestamp>,
-    /// Topics that have shown data since, and when last.
-    told: HashMap<Topic, Timestamp>,
+    topics: HashMap<Topic, Standing>,
+}
+
+/// How far a topic has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is still to be told; its events may be missing since then.
+    Pending(Timestamp),
+    /// It was told before data that followed; when it last showed some.
+    Shown(Timestamp),
+    /// It was told, and is whole.
+    Settled,
 }
 
 impl Cover {
@@ -69,8 +77,8 @@ impl Cover {
         from: Timestamp,
         topics: impl IntoIterator<Item = Topic>,
     ) -> Self {
-        let pending = topics.into_iter().map(|topic| (topic, from)).collect();
-        Self { number, shard, cause, certainty, from, pending, told: HashMap::new() }
+        let pending = topics.into_iter().map(|topic| (topic, Standing::Pending(from)));
+        Self { number, shard, cause, certainty, from, topics: pending.collect() }
     }
 
     /// The gap's number.
@@ -90,19 +98,27 @@ impl Cover {
 
     /// Whether its topics are not known yet.
     pub fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.told.is_empty()
+        self.topics.is_empty()
     }
 
     /// Whether every topic has been told.
     pub fn is_told(&self) -> bool {
-        self.pending.is_empty()
+        !self.topics.values().any(|standing| matches!(standing, Standing::Pending(_)))
+    }
+
+    /// Its topics, in the order of their names.
+    pub fn topics(&self) -> Vec<Topic> {
+        let mut topics: Vec<Topic> = self.topics.keys().cloned().collect();
+        topics.sort_by(|one, other| one.name().cmp(other.name()));
+        topics
     }
 
     /// More topics turn out to be concerned.
     pub fn add(&mut self, topics: impl IntoIterator<Item = Topic>, from: Timestamp) {
         for topic in topics {
-            if !self.told.contains_key(&topic) {
-                self.pending.entry(topic).or_insert(from);
+            let standing = self.topics.entry(topic).or_insert(Standing::Settled);
+            if *standing == Standing::Settled {
+                *standing = Standing::Pending(from);
             }
         }
         self.from = self.from.min(from);
@@ -110,15 +126,20 @@ impl Cover {
 
     /// Data that was heard at `received` is about to be published: what must be told before it.
     pub fn heard(&mut self, topic: &Topic, received: Timestamp) -> Option<Interval> {
-        if let Some(last) = self.told.get_mut(topic) {
-            *last = received.max(*last);
-            return None;
+        let standing = self.topics.get_mut(topic)?;
+        match standing {
+            Standing::Shown(last) => {
+                *last = received.max(*last);
+                None
+            }
+            // What was heard before the gap and published only now stands before it.
+            Standing::Pending(from) if *from < received => {
+                let from = *from;
+                *standing = Standing::Shown(received);
+                Some(self.interval(from, received))
+            }
+            Standing::Pending(_) | Standing::Settled => None,
         }
-        // What was heard before the gap and published only now stands before it.
-        let from = *self.pending.get(topic).filter(|from| **from < received)?;
-        self.pending.remove(topic);
-        self.told.insert(topic.clone(), received);
-        Some(self.interval(from, received))
     }
 
     /// What is to be told of a topic now, where data proves that it is complete from `to` on.
@@ -127,20 +148,27 @@ impl Cover {
         matches: impl Fn(&Topic) -> bool,
         to: Timestamp,
     ) -> Vec<(Topic, Interval)> {
-        let topics: Vec<Topic> =
-            self.pending.keys().filter(|topic| matches(topic)).cloned().collect();
-        let mut records = Vec::with_capacity(topics.len());
-        for topic in topics {
-            if let Some(from) = self.pending.remove(&topic) {
-                records.push((topic, self.interval(from, to)));
+        let mut told = Vec::new();
+        for (topic, standing) in self.topics.iter_mut().filter(|(topic, _)| matches(topic)) {
+            if let Standing::Pending(from) = *standing {
+                *standing = Standing::Settled;
+                told.push((topic.clone(), from));
             }
         }
-        sorted(records)
+        let told = told.into_iter();
+        sorted(told.map(|(topic, from)| (topic, self.interval(from, to))).collect())
     }
 
-    /// The session that showed data was lost before it was certain: what it has shown ended nothing.
-    pub fn distrust(&mut self) {
-        self.pending.extend(self.told.drain());
+    /// What topics have shown until now has ended nothing: the session that showed it was lost before it was certain, or something
+    /// else could not be read. `since` when each may lack something after all, if it may.
+    pub fn distrust(&mut self, since: impl Fn(&Topic, Timestamp) -> Option<Timestamp>) {
+        for (topic, standing) in &mut self.topics {
+            if let Standing::Shown(last) = *standing
+                && let Some(from) = since(topic, last)
+            {
+                *standing = Standing::Pending(from);
+            }
+        }
     }
 
     /// The gap is over: what all topics are to be told that were not, in the order of their names.
@@ -201,7 +229,7 @@ mod tests {
         let mut cover = cover(&["a"]);
         cover.heard(&Topic::new("a"), at(12));
         cover.heard(&Topic::new("a"), at(13));
-        cover.distrust();
+        cover.distrust(|_, last| Some(last));
         assert_eq!(told(&cover.close(at(20))), [("a", at(13), at(20))]);
     }
 
@@ -250,7 +278,7 @@ mod tests {
                         (shown[topic], last[topic]) = (true, at(now));
                     }
                     Step::Cut => {
-                        cover.distrust();
+                        cover.distrust(|_, last| Some(last));
                         shown = [false; 3];
                     }
                 }

@@ -326,8 +326,8 @@ impl Stand {
         let path = self.config.path("data/heard.json");
         eventually("what was heard is on disk", async || {
             let text = std::fs::read_to_string(&path).ok()?;
-            let heard: BTreeMap<String, String> = serde_json::from_str(&text).ok()?;
-            heard.values().all(|at| micros(at) > last).then_some(())
+            let heard: BTreeMap<String, Value> = serde_json::from_str(&text).ok()?;
+            heard.values().all(|mark| micros(mark["at"].as_str().unwrap()) > last).then_some(())
         })
         .await;
         last

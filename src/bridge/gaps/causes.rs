@@ -38,11 +38,18 @@ pub(super) const WHOLE: &str = "what is whole is delivered";
 /// How a gap ends where the same channel delivers again.
 pub(super) const RESUMED: &str = "resumed";
 
+/// How the gap of a shard ends that has no topics any more.
+pub(super) const UNWANTED: &str = "no longer wanted";
+
+/// How a suspicion ends with the session that it was about.
+pub(in crate::bridge) const LOST: &str = "the session was lost";
+
 /// All that can have been done about a gap.
-pub(super) const ACTIONS: [&str; 9] = [
+pub(super) const ACTIONS: [&str; 10] = [
     RESUMED,
     "resubscribed",
-    "the session was lost",
+    LOST,
+    UNWANTED,
     "the feed was heard again",
     "frames are read again",
     "there is room again",

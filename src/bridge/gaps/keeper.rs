@@ -4,17 +4,19 @@
 //! waits; a task writes it. `heard.json` runs a second behind on purpose: what was heard up to then is in the journal, synced.
 
 use super::causes::OTHERS;
+use super::marks::{Mark, Marks, Print};
+use crate::event::Topic;
 use crate::lifecycle::Reason;
 use crate::observation::Observation;
 use crate::sequence::{Certainty, Gap, Ledger, Rebased};
 use crate::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
@@ -33,7 +35,11 @@ pub struct Kept {
     /// How many there have been.
     pub opened: u64,
     /// What each shard had heard last; empty when no process ever heard anything.
-    pub heard: BTreeMap<u16, Timestamp>,
+    pub heard: Marks,
+    /// The topics of open gaps that do not concern all of their shard's, by the gap's number.
+    pub named: BTreeMap<u64, Vec<Topic>>,
+    /// Topics that the platform refused.
+    pub refused: Vec<Topic>,
     /// Stretches of the journal that were told as damaged.
     pub damage: Vec<(u64, u64)>,
     /// What could not be read, in words.
@@ -45,8 +51,20 @@ pub struct Kept {
 struct Book<G> {
     opened: u64,
     gaps: Vec<G>,
+    #[serde(flatten)]
+    about: About,
+}
+
+/// What the next process must know beside the gaps themselves.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(super) struct About {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    damage: Vec<(u64, u64)>,
+    pub(super) damage: Vec<(u64, u64)>,
+    /// As `Kept::named`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) named: Vec<(u64, Vec<String>)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) refused: Vec<String>,
 }
 
 /// A gap as it stands in the file.
@@ -72,7 +90,12 @@ impl Kept {
         match read::<Book<Stored>>(&folder.join(GAPS)) {
             Ok(None) => {}
             Ok(Some(book)) => {
-                (kept.opened, kept.damage) = (book.opened, book.damage);
+                let About { damage, named, refused } = book.about;
+                let topics = |names: Vec<String>| -> Vec<Topic> {
+                    names.iter().map(|name| Topic::new(name)).collect()
+                };
+                (kept.opened, kept.damage, kept.refused) = (book.opened, damage, topics(refused));
+                kept.named = named.into_iter().map(|(gap, names)| (gap, topics(names))).collect();
                 kept.gaps = book.gaps.into_iter().map(restored).collect();
                 kept.gaps.sort_by_key(|gap| gap.number);
             }
@@ -82,10 +105,11 @@ impl Kept {
         match read(&path) {
             Ok(heard) => kept.heard = heard.unwrap_or_default(),
             Err(error) => {
-                // It was written at most two seconds after what it told of.
+                // It was written at most two seconds after what it told of, by whichever shards there were.
                 let written = fs::metadata(&path).and_then(|about| about.modified());
-                let heard = written.map(Timestamp::from).unwrap_or_default();
-                kept.heard = BTreeMap::from([(0, heard.before(2 * AGAIN))]);
+                let at = written.map(Timestamp::from).unwrap_or_default().before(2 * AGAIN);
+                let mark = Mark { at, topics: Print::default(), alone: false };
+                kept.heard = Marks::from([(0, mark)]);
                 kept.trouble = Some(set_aside(&path, &error));
             }
         }
@@ -144,8 +168,16 @@ struct State {
 #[derive(Debug)]
 pub struct Keeper {
     state: watch::Sender<State>,
-    /// What was heard as of the last mark.
-    behind: std::sync::Mutex<BTreeMap<u16, Timestamp>>,
+    heard: std::sync::Mutex<Heard>,
+}
+
+/// What was heard, as it is told and as it is kept.
+#[derive(Debug, Default)]
+struct Heard {
+    /// As of the last mark, of the shards that delivered then.
+    told: Marks,
+    /// What the file says. A shard stays in it for as long as there is one of that number.
+    kept: Marks,
 }
 
 impl Keeper {
@@ -155,35 +187,70 @@ impl Keeper {
         observations: mpsc::Sender<Observation>,
     ) -> (Self, impl Future<Output = ()> + use<>) {
         let (state, changes) = watch::channel(State::default());
-        let keeper = Self { state, behind: std::sync::Mutex::default() };
+        let keeper = Self { state, heard: std::sync::Mutex::default() };
         (keeper, write_changes(folder.to_owned(), changes, observations))
     }
 
-    pub(super) fn save(&self, ledger: &Ledger, damage: Vec<(u64, u64)>) {
-        let book = Book { opened: ledger.opened(), gaps: ledger.list().collect(), damage };
+    pub(super) fn save(&self, ledger: &Ledger, about: About) {
+        let book = Book { opened: ledger.opened(), gaps: ledger.list().collect(), about };
         let text = json(&book);
         self.state.send_modify(|state| state.gaps = text);
     }
 
-    /// Keeps what was handed over the last time.
-    pub(super) fn mark(&self, heard: &BTreeMap<u16, Timestamp>) {
-        let mut behind = self.behind.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut before = std::mem::replace(&mut *behind, heard.clone());
-        for (shard, at) in heard {
-            // A shard that delivers for the first time is known at once: a process that is killed then leaves a gap too.
-            before.entry(*shard).or_insert_with(|| at.before(AGAIN));
+    /// The file says that already.
+    pub(super) fn found(&self, marks: &Marks) {
+        self.heard().kept.clone_from(marks);
+    }
+
+    /// Keeps what was handed over the last time, as far as it holds: what waits now may be older. A shard that is not among
+    /// them delivers nothing just now, and keeps its mark; one that is not `planned` loses it.
+    pub(super) fn mark(&self, marks: Marks, planned: &BTreeSet<u16>) {
+        let mut heard = self.heard();
+        for (shard, told) in std::mem::replace(&mut heard.told, marks) {
+            let now = heard.told.get(&shard).copied().unwrap_or(told);
+            let at = told.at.min(now.at);
+            heard.kept.insert(shard, Mark { at, alone: told.alone && now.alone, ..told });
         }
-        self.mark_last(&before);
+        self.keep(heard, planned);
+    }
+
+    /// Keeps of one shard what is handed over: it delivers as of now, and what it missed before lies in a gap that has ended.
+    pub(super) fn begin(&self, shard: u16, mark: Mark, planned: &BTreeSet<u16>) {
+        let mut heard = self.heard();
+        // A gap that is found out when it is long over begins nothing.
+        if heard.kept.get(&shard).is_none_or(|kept| kept.at < mark.at) {
+            heard.told.insert(shard, mark);
+            heard.kept.insert(shard, mark);
+            self.keep(heard, planned);
+        }
     }
 
     /// Keeps what is handed over.
-    pub(super) fn mark_last(&self, heard: &BTreeMap<u16, Timestamp>) {
-        let text = json(heard);
+    pub(super) fn mark_last(&self, marks: Marks, planned: &BTreeSet<u16>) {
+        let mut heard = self.heard();
+        heard.kept.extend(marks);
+        self.keep(heard, planned);
+    }
+
+    fn keep(&self, mut heard: MutexGuard<'_, Heard>, planned: &BTreeSet<u16>) {
+        heard.kept.retain(|shard, _| planned.contains(shard));
+        let text = json(&heard.kept);
+        drop(heard);
         self.state.send_if_modified(|state| {
             let changed = state.heard != text;
             state.heard = text;
             changed
         });
+    }
+
+    /// What the file says.
+    #[cfg(test)]
+    pub(super) fn marked(&self) -> Marks {
+        self.heard().kept.clone()
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -255,6 +322,62 @@ mod tests {
         Timestamp::from_micros(second * 1_000_000)
     }
 
+    fn mark(second: u64) -> Mark {
+        Mark { at: at(second), topics: Print::of(&[Topic::new("a")]), alone: true }
+    }
+
+    /// What the file of a keeper that was driven so would say.
+    fn kept(drive: impl FnOnce(&Keeper)) -> Vec<(u16, u64)> {
+        let (keeper, _task) = Keeper::new(Path::new("nowhere"), mpsc::channel(1).0);
+        drive(&keeper);
+        keeper
+            .marked()
+            .iter()
+            .map(|(shard, mark)| (*shard, mark.at.as_micros() / 1_000_000))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_shard_keeps_its_mark_until_there_is_none_of_its_number() {
+        let both = [0, 1].into();
+        let marked = |keeper: &Keeper| {
+            keeper.found(&Marks::from([(1, mark(1)), (7, mark(2))]));
+            keeper.begin(0, mark(10), &both);
+            keeper.mark(Marks::from([(0, mark(11)), (1, mark(12))]), &both);
+        };
+        assert_eq!(
+            kept(marked),
+            [(0, 10), (1, 1)],
+            "the last process's, until what it heard is safe"
+        );
+        let lost = |keeper: &Keeper| {
+            marked(keeper);
+            keeper.mark(Marks::from([(0, mark(13))]), &both);
+            keeper.mark(Marks::from([(0, mark(14))]), &both);
+        };
+        assert_eq!(kept(lost), [(0, 13), (1, 12)], "it delivers nothing just now");
+        let back = |keeper: &Keeper| {
+            lost(keeper);
+            keeper.begin(1, mark(20), &both);
+            keeper.mark(Marks::from([(0, mark(21)), (1, mark(21))]), &both);
+        };
+        assert_eq!(kept(back), [(0, 14), (1, 20)], "a kill right after its gap leaves no hole");
+        let gone = |keeper: &Keeper| {
+            back(keeper);
+            keeper.mark(Marks::from([(0, mark(22))]), &[0].into());
+        };
+        assert_eq!(kept(gone), [(0, 21)]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_when_a_mark_is_written_may_be_older_than_the_mark() {
+        let waits = |keeper: &Keeper| {
+            keeper.mark(Marks::from([(0, mark(10))]), &[0].into());
+            keeper.mark(Marks::from([(0, mark(9))]), &[0].into());
+        };
+        assert_eq!(kept(waits), [(0, 9)]);
+    }
+
     #[tokio::test]
     async fn what_was_kept_is_found_again() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -267,17 +390,21 @@ mod tests {
         let open =
             ledger.open(1, super::super::causes::FEED_SILENT, Certainty::Possible, at(13), 1);
         ledger.concern(open, "kafka");
-        keeper.save(&ledger, vec![(7, 9)]);
+        let named = vec![(open, vec!["a".to_owned()])];
+        let refused = vec!["b".to_owned()];
+        keeper.save(&ledger, About { damage: vec![(7, 9)], named, refused });
         for second in 20..23 {
-            keeper.mark(&BTreeMap::from([(0, at(second)), (1, at(5))]));
+            keeper.mark(Marks::from([(0, mark(second)), (1, mark(5))]), &[0, 1].into());
         }
         drop(keeper);
         task.await;
         let kept = Kept::load(folder.path());
         assert_eq!(kept.trouble, None);
         assert_eq!(kept.damage, [(7, 9)]);
+        assert_eq!(kept.named, BTreeMap::from([(open, vec![Topic::new("a")])]));
+        assert_eq!(kept.refused, [Topic::new("b")]);
         assert_eq!(kept.gaps, ledger.list().cloned().collect::<Vec<_>>());
-        assert_eq!((kept.opened, kept.heard), (2, BTreeMap::from([(0, at(21)), (1, at(5))])));
+        assert_eq!((kept.opened, kept.heard), (2, Marks::from([(0, mark(21)), (1, mark(5))])));
         assert!(observed.try_recv().is_err());
     }
 
@@ -304,7 +431,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (observe, mut observed) = mpsc::channel(4);
         let (keeper, task) = Keeper::new(&folder.path().join("gone"), observe);
-        keeper.save(&Ledger::new(1), Vec::new());
+        keeper.save(&Ledger::new(1), About::default());
         let tracker = tokio_util::task::TaskTracker::new();
         let writing = tracker.spawn(task);
         assert!(matches!(observed.recv().await, Some(Observation::LedgerFailed { .. })));

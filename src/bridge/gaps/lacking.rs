@@ -166,6 +166,12 @@ impl Gaps {
         self.owed.entry(sink).or_default().add(topic, &interval);
     }
 
+    /// The sinks that are still to be told what they lack of a topic.
+    pub fn untold(&self, topic: &Topic) -> Vec<&'static str> {
+        let owed = self.owed.iter().filter(|(_, owed)| owed.has(topic));
+        owed.map(|(sink, _)| *sink).collect()
+    }
+
     /// The sinks that the journal refuses events.
     pub fn full(&self) -> Vec<&'static str> {
         self.full.keys().copied().collect()

@@ -7,11 +7,14 @@ mod body;
 mod causes;
 mod keeper;
 mod lacking;
+mod marks;
 mod owed;
 mod telling;
 
 pub use keeper::{Keeper, Kept};
 pub use lacking::Missed;
+use marks::Marks;
+pub use marks::{Mark, Print};
 
 use super::tap::Tap;
 use crate::event::{Notification, Topic};
@@ -20,8 +23,11 @@ use crate::observation::Observation;
 use crate::sequence::{Cover, Gap, Interval, Ledger, Rebased};
 use crate::time::Timestamp;
 use body::Told;
-pub(super) use causes::{FEED_SILENT, HANDOVER, JOURNAL_DISK, JOURNAL_FULL, RESTART, UNREADABLE};
-use causes::{JOURNAL_DAMAGED, certainty_of, class};
+use causes::{Class, ENDED, JOURNAL_DAMAGED, UNWANTED, certainty_of, class};
+pub(super) use causes::{
+    FEED_SILENT, HANDOVER, JOURNAL_DISK, JOURNAL_FULL, LOST, RESTART, UNREADABLE,
+};
+use keeper::About;
 use lacking::{Damage, Inherited};
 use owed::Owed;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -36,6 +42,15 @@ pub struct Closed {
     pub topics: Vec<Topic>,
 }
 
+/// What a shard has heard last, and whether one session alone carried it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// What was heard up to then is in the journal or waits for nothing, or lies in a gap.
+    pub at: Timestamp,
+    /// Whether there was one session alone.
+    pub alone: bool,
+}
+
 /// The last process's word of what it heard is no older than this.
 const LAG: Duration = Duration::from_secs(3);
 
@@ -47,7 +62,12 @@ pub struct Gaps {
     covers: Vec<Cover>,
     /// All topics of each shard, once they are known, but for those that the platform refused.
     topics: BTreeMap<u16, Vec<Topic>>,
+    /// As the last process left them, until the topics are known: in the gap between the two they lack nothing.
     refused: HashSet<Topic>,
+    /// Whether that has changed since it was last kept.
+    is_unkept: bool,
+    /// What the last process had heard of each of its shards, until it is known how the topics are packed now.
+    left: Marks,
     /// The open gap of each sink that the journal refuses events, and how many.
     full: BTreeMap<&'static str, (u64, u64)>,
     /// Gaps of sinks that were open when the last process ended, and what was found damaged then.
@@ -69,7 +89,9 @@ impl Gaps {
             ledger: Ledger::restored(kept.gaps, kept.opened, keep),
             covers: Vec::new(),
             topics: BTreeMap::new(),
-            refused: HashSet::new(),
+            refused: kept.refused.into_iter().collect(),
+            is_unkept: false,
+            left: Marks::new(),
             full: BTreeMap::new(),
             inherited: Vec::new(),
             damage: Vec::new(),
@@ -90,7 +112,8 @@ impl Gaps {
                 None => {
                     let cause = (gap.cause, gap.certainty);
                     let name = (gap.number, gap.shard);
-                    gaps.covers.push(Cover::new(name, cause, gap.from, []));
+                    let topics = kept.named.get(&gap.number).cloned().unwrap_or_default();
+                    gaps.covers.push(Cover::new(name, cause, gap.from, topics));
                 }
             }
         }
@@ -113,47 +136,52 @@ impl Gaps {
     }
 
     /// The process did not run: what each shard heard last, by the last process's own word, and what the journal has of a later
-    /// time. That word lags; where there is no other shard, the last notification in the journal was this one's.
+    /// time. That word lags; where one session was all there was, the last notification in the journal was its.
     pub fn restarted(
         &mut self,
-        mut heard: BTreeMap<u16, Timestamp>,
+        mut heard: Marks,
         journalled: Option<Timestamp>,
         now: Timestamp,
         journal: &mut Journal,
     ) {
-        let count = heard.len();
-        if let (Some(mut only), 1, true) = (heard.first_entry(), count, self.covers.is_empty()) {
-            let word = *only.get();
-            let later = journalled.filter(|at| *at > word && at.since(word) <= LAG && *at <= now);
-            only.insert(later.unwrap_or(word));
+        if let Some(keeper) = &self.keeper {
+            keeper.found(&heard);
         }
-        for (shard, from) in heard {
+        let count = heard.len();
+        if let (Some(mut only), 1, true) = (heard.first_entry(), count, self.covers.is_empty())
+            && only.get().alone
+        {
+            let word = only.get().at;
+            let later = journalled.filter(|at| *at > word && at.since(word) <= LAG && *at <= now);
+            only.get_mut().at = later.unwrap_or(word);
+        }
+        for (shard, mark) in &heard {
+            // What was suspected of a session ends with it.
+            self.close(*shard, FEED_SILENT, mark.at, LOST, now, journal);
             // A gap that was open when the process ended goes on, and says all that this one would.
-            if self.cover(shard, RESTART).is_none() {
-                self.open(shard, RESTART, from, Vec::new(), now, journal);
+            if self.cover(*shard, RESTART).is_none() {
+                self.open(*shard, RESTART, mark.at, Vec::new(), now, journal);
             }
         }
+        self.left = heard;
     }
 
-    /// The topics of each shard are known.
+    /// The topics of each shard are known. Answers the gaps that waited for that to end.
     pub fn plan(
         &mut self,
         topics: BTreeMap<u16, Vec<Topic>>,
         now: Timestamp,
         journal: &mut Journal,
     ) -> Vec<Closed> {
+        let is_first = self.topics.is_empty();
         self.topics = topics;
         // A topic that left and joins again is asked for anew.
         let planned: HashSet<&Topic> = self.topics.values().flatten().collect();
         self.refused.retain(|topic| planned.contains(topic));
-        // Topics of a shard that is no more may be on any other now. What is missing since then lies in those shards' own gaps.
-        let (gone, covers) = std::mem::take(&mut self.covers)
-            .into_iter()
-            .partition::<Vec<_>, _>(|cover| !self.topics.contains_key(&cover.shard()));
-        self.covers = covers;
-        for cover in gone {
-            let gap = self.ledger.open_gaps().find(|gap| gap.number == cover.number());
-            self.inherited.extend(gap.map(|gap| Inherited { to: now, ..Inherited::left(gap) }));
+        let gone = self.covers.extract_if(.., |cover| !self.topics.contains_key(&cover.shard()));
+        let gone: Vec<Cover> = gone.collect();
+        if is_first {
+            self.unpack(&gone, now, journal);
         }
         let inherited = std::mem::take(&mut self.inherited).into_iter();
         let closed = inherited.map(|gap| self.inherit(gap, now, journal)).collect();
@@ -168,18 +196,52 @@ impl Gaps {
                 self.covers[at].add(topics, from);
             }
         }
+        if is_first {
+            // What the platform takes now it does not tell: only what it refuses again.
+            self.refused.clear();
+        }
+        for cover in gone {
+            let (number, action) = (cover.number(), if is_first { ENDED } else { UNWANTED });
+            // What is still wanted is on other shards now, whose gaps name it.
+            for (topic, interval) in cover.close(now) {
+                self.tell(topic, &interval, None, now, journal);
+            }
+            self.end(number, now, action, 0, now, journal);
+        }
         self.save();
         closed
     }
 
-    /// The platform refused a topic: nothing of it can be missing.
+    /// The gap between two processes is one of each shard there is now, whichever shards there were.
+    fn unpack(&mut self, gone: &[Cover], now: Timestamp, journal: &mut Journal) {
+        let mut left = std::mem::take(&mut self.left);
+        for cover in gone {
+            let open = self.ledger.open_gaps().find(|gap| gap.number == cover.number());
+            let from = open.map_or(now, |gap| gap.from);
+            let unknown = Mark { at: from, topics: Print::default(), alone: false };
+            let mark = left.entry(cover.shard()).or_insert(unknown);
+            mark.at = from.min(mark.at);
+        }
+        for (shard, topics) in self.topics.clone() {
+            let Some(from) = marks::since(&left, shard, &topics) else { continue };
+            match self.cover(shard, RESTART) {
+                // Its topics are added with that beginning, as soon as all shards have their gap.
+                Some(at) => {
+                    self.ledger.extend(self.covers[at].number(), from, 0);
+                }
+                None => self.open(shard, RESTART, from, Vec::new(), now, journal),
+            }
+        }
+    }
+
+    /// The platform refused a topic: nothing of it can be missing from now on, nor after a restart. Kept with the next mark.
     pub fn refuse(&mut self, topic: &Topic) {
-        self.refused.insert(topic.clone());
+        self.is_unkept |= self.refused.insert(topic.clone());
     }
 
     /// The platform takes a topic that it refused before.
     pub fn permit(&mut self, topic: &Topic) {
-        self.refused.remove(topic);
+        self.is_unkept |= self.refused.remove(topic);
     }
 
     /// Opens a gap of a shard; of all its topics where none are named.
@@ -235,7 +297,8 @@ impl Gaps {
         let at = self.cover(shard, cause)?;
         let cover = self.covers.remove(at);
         let number = cover.number();
-        let topics = self.topics_of(shard);
+        let topics = cover.topics().into_iter();
+        let topics = topics.filter(|topic| !self.refused.contains(topic)).collect();
         for (topic, interval) in cover.close(to) {
             self.tell(topic, &interval, None, now, journal);
         }
@@ -248,10 +311,15 @@ impl Gaps {
         self.cover(shard, cause).is_some()
     }
 
-    /// What was shown while a gap of that kind was open has ended nothing: the session that showed it was lost.
-    pub fn distrust(&mut self, shard: u16, cause: &'static str) {
+    /// What was shown while a gap of that kind was open may have ended nothing: `since` when a topic may lack something after all.
+    pub fn distrust(
+        &mut self,
+        shard: u16,
+        cause: &'static str,
+        since: impl Fn(&Topic, Timestamp) -> Option<Timestamp>,
+    ) {
         if let Some(at) = self.cover(shard, cause) {
-            self.covers[at].distrust();
+            self.covers[at].distrust(since);
         }
     }
 
@@ -337,17 +405,42 @@ impl Gaps {
     }
 
     /// What each shard with certain delivery has heard last, for the next process.
-    pub fn mark(&self, heard: &BTreeMap<u16, Timestamp>) {
+    pub fn mark(&mut self, heard: &BTreeMap<u16, Heard>) {
+        if self.is_unkept {
+            self.save();
+        }
         if let Some(keeper) = &self.keeper {
-            keeper.mark(heard);
+            keeper.mark(self.marks(heard), &self.topics.keys().copied().collect());
+        }
+    }
+
+    /// A shard delivers for certain, and whatever it missed before lies in a gap that has ended.
+    pub fn begin(&self, shard: u16, at: Timestamp) {
+        let heard = BTreeMap::from([(shard, Heard { at, alone: false })]);
+        if let (Some(keeper), Some(mark)) = (&self.keeper, self.marks(&heard).get(&shard)) {
+            keeper.begin(shard, *mark, &self.topics.keys().copied().collect());
         }
     }
 
     /// The same at an orderly end: nothing more will be heard, and all of it is in the journal.
-    pub fn mark_last(&self, heard: &BTreeMap<u16, Timestamp>) {
+    pub fn mark_last(&self, heard: &BTreeMap<u16, Heard>) {
         if let Some(keeper) = &self.keeper {
-            keeper.mark_last(heard);
+            keeper.mark_last(self.marks(heard), &self.topics.keys().copied().collect());
         }
+    }
+
+    /// What is kept for the next process.
+    #[cfg(test)]
+    pub fn marked(&self) -> Marks {
+        self.keeper.as_ref().map(Keeper::marked).unwrap_or_default()
+    }
+
+    fn marks(&self, heard: &BTreeMap<u16, Heard>) -> Marks {
+        let mark = |(shard, heard): (&u16, &Heard)| {
+            let topics = Print::of(self.topics.get(shard)?);
+            Some((*shard, Mark { at: heard.at, topics, alone: heard.alone }))
+        };
+        heard.iter().filter_map(mark).collect()
     }
 
     /// The topics of a shard that the platform took.
@@ -388,10 +481,21 @@ impl Gaps {
         self.save();
     }
 
-    fn save(&self) {
-        if let Some(keeper) = &self.keeper {
-            let of_all = self.damage.iter().filter(|told| told.sink.is_none());
-            keeper.save(&self.ledger, of_all.map(|told| (told.first, told.last)).collect());
-        }
+    fn save(&mut self) {
+        self.is_unkept = false;
+        let Some(keeper) = &self.keeper else { return };
+        let of_all = self.damage.iter().filter(|told| told.sink.is_none());
+        let names = |topics: &[Topic]| topics.iter().map(|topic| topic.name().to_owned()).collect();
+        let partial = self.covers.iter().filter(|cover| class(cover.cause()) == Class::Feed);
+        let mut refused: Vec<String> = names(&self.refused.iter().cloned().collect::<Vec<_>>());
+        refused.sort_unstable();
+        keeper.save(
+            &self.ledger,
+            About {
+                damage: of_all.map(|told| (told.first, told.last)).collect(),
+                named: partial.map(|cover| (cover.number(), names(&cover.topics()))).collect(),
+                refused,
+            },
+        );
     }
 }

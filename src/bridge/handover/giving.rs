@@ -255,10 +255,9 @@ impl Driver {
             // Of what the new process had not heard by then, ours may have come earlier: by less than a hold.
             let heard = heard.get(&shard).map(|heard| heard.before(self.giving.giver.hold()));
             let from = heard.map_or(muted_at, |heard| muted_at.max(heard));
-            self.stream.open_gap(shard, HANDOVER, from);
+            self.stream.open_gap(shard, HANDOVER, from, Vec::new());
             if open.iter().any(|(_, of, _, delivers)| *of == shard && *delivers) {
-                let closed = self.stream.close_gap(shard, at, "resumed", now);
-                self.rebase(closed, now);
+                self.stream.close_gap(shard, at, "resumed", now);
             }
         }
     }

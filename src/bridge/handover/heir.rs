@@ -1,13 +1,24 @@
 //! The new process's driver goes on where the old one was cut off, or names what is missing where it was not.
 
-use super::super::driver::{Doubt, Driver};
+use super::super::driver::Driver;
 use crate::event::Topic;
 use crate::handover::{Legacy, Outcome};
 use crate::lifecycle::Note;
 use crate::observation::{Handover, Observation};
-use crate::time::Time;
+use crate::time::{Time, Timestamp};
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+/// A frame that could not be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Unread {
+    /// Whose topics it may have been of.
+    pub shard: u16,
+    /// When the frame before it came.
+    pub complete: Timestamp,
+    /// When it came.
+    pub at: Timestamp,
+}
 
 /// What the new process has beside its parts when it goes on.
 #[derive(Debug)]
@@ -19,7 +30,7 @@ pub struct Heir {
     /// What the lifecycle noted of gaps that are ours.
     pub notes: Vec<Note>,
     /// Frames that could not be read since we alone are heard.
-    pub doubts: Vec<Doubt>,
+    pub doubts: Vec<Unread>,
     /// Topics that the platform refuses.
     pub refused: BTreeSet<Box<str>>,
 }
@@ -41,22 +52,21 @@ impl Driver {
         let at = self.clock.timestamp_of(legacy.at);
         self.take_channels(now);
         if !self.lifecycle.topics().is_empty() {
-            self.plan(now);
+            self.plan();
         }
         for topic in &refused {
             self.stream.refuse(&Topic::new(topic));
         }
         // What the old process had still open, or the gap of a restart, ends where this one is certain.
         for shard in self.covered() {
-            let closed = self.stream.close_gap(shard, at, "resubscribed", now);
-            self.rebase(closed, now);
+            self.stream.close_gap(shard, at, "resubscribed", now);
         }
         let waited = self.stream.take_over(legacy, now);
         for note in notes {
             self.note_down(note, now);
         }
-        for (session, complete) in doubts {
-            self.stream.unreadable(session, complete, now);
+        for Unread { shard, complete, at } in doubts {
+            self.stream.unreadable(shard, complete, at, now);
         }
         let came = match outcome {
             Outcome::TakeOver => Handover::TookOver { waited },

@@ -2,9 +2,8 @@
 //!
 //! A loop like the driver's, with the old process in the place of the stream. It writes nothing in the folder that the old process still owns.
 
-use super::heir::Heir;
+use super::heir::{Heir, Unread};
 use super::link::{Link, Word};
-use crate::bridge::driver::Doubt;
 use crate::bridge::report::{self, Report};
 use crate::bridge::stall::Stall;
 use crate::clock::Clock;
@@ -66,7 +65,7 @@ struct Run {
     open: BTreeSet<SessionId>,
     /// Each with the number of the last thing that was relayed before it.
     notes: Vec<(u64, Note)>,
-    doubts: Vec<(u64, Doubt)>,
+    doubts: Vec<(u64, Unread)>,
     refused: BTreeSet<Box<str>>,
 }
 
@@ -336,7 +335,8 @@ impl Run {
         if let Some(own) = sessions.find(|own| own.id.to_string() == session) {
             let heard = own.heard_at.unwrap_or(self.parts.clock.now());
             let complete = self.parts.clock.timestamp_of(self.stall.complete_until(heard));
-            self.doubts.push((self.taker.last() + 1, (own.id, complete)));
+            let unread = Unread { shard: own.shard.0, complete, at: self.parts.clock.timestamp() };
+            self.doubts.push((self.taker.last() + 1, unread));
         }
     }
 }

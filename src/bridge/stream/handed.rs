@@ -76,7 +76,7 @@ impl Stream {
     fn miss(&mut self, from: Timestamp, now: Time) {
         let shards: BTreeSet<u16> = self.legs.values().map(|place| place.shard).collect();
         for shard in shards {
-            self.open_gap(shard, HANDOVER, from);
+            self.open_gap(shard, HANDOVER, from, Vec::new());
             self.close_gap(shard, self.clock.timestamp_of(now), "there is room again", now);
         }
     }

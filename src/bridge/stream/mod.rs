@@ -3,12 +3,13 @@
 mod handed;
 mod room;
 mod snapshots;
+mod suspect;
 #[cfg(test)]
 mod tests;
 
 use super::age::Ages;
 use super::gaps::{
-    Closed, FEED_SILENT, Gaps, JOURNAL_DISK, JOURNAL_FULL, Missed, RESTART, UNREADABLE,
+    Closed, Gaps, Heard, JOURNAL_DISK, JOURNAL_FULL, LOST, Missed, RESTART, UNREADABLE,
 };
 use super::tap::{self, Tap, Tapped};
 use crate::clock::Clock;
@@ -24,9 +25,7 @@ use crate::time::{Time, Timestamp};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Unreadable frames closer than this are one gap, so that a flood of them does not become a flood of gaps.
-const BURST: Duration = Duration::from_secs(10);
+use suspect::Burst;
 
 /// How often a filter's errors are told, each time with the count so far: one broken filter errs for every event.
 const FILTER_ERRORS_EVERY: Duration = Duration::from_secs(60);
@@ -40,14 +39,6 @@ pub struct Counts {
     pub published: u64,
     /// Notifications dropped as duplicates.
     pub duplicates: u64,
-}
-
-/// Unreadable frames of one shard that make one gap.
-#[derive(Clone, Copy, Debug)]
-struct Burst {
-    /// The last of them.
-    last: Timestamp,
-    quiet_at: Time,
 }
 
 /// Where a session belongs: its shard, and its leg of it.
@@ -74,6 +65,10 @@ pub struct Stream {
     gaps: Gaps,
     feed: Feed,
     unreadable: BTreeMap<u16, Burst>,
+    /// What each session has shown while its shard had a gap: when the first of each topic was received, and the last.
+    shown: BTreeMap<SessionId, HashMap<Topic, (Timestamp, Timestamp)>>,
+    /// Gaps that have ended since this was last asked.
+    closed: VecDeque<Closed>,
     /// Topics whose snapshot is being read, and whether a live event came meanwhile.
     awaited: HashMap<Topic, bool>,
     metrics: Arc<Metrics>,
@@ -104,6 +99,8 @@ impl Stream {
             gaps,
             feed,
             unreadable: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            closed: VecDeque::new(),
             awaited: HashMap::new(),
             metrics,
             counts: Counts::default(),
@@ -185,8 +182,23 @@ impl Stream {
             self.ended.insert(session, leg);
             self.arbiter.end(Leg(session.0), now);
             self.publish(now);
-            self.gaps.distrust(shard, RESTART);
+            self.distrust(session, shard);
         }
+    }
+
+    /// What a session has shown while its shard had a gap ends nothing any more, but for topics that another one carried by then.
+    fn distrust(&mut self, session: SessionId, shard: u16) {
+        let Some(shown) = self.shown.remove(&session) else { return };
+        let (legs, others) = (&self.legs, &self.shown);
+        self.gaps.distrust(shard, RESTART, |topic, _| {
+            let (_, last) = *shown.get(topic)?;
+            let mut others = others
+                .iter()
+                .filter(|(other, _)| legs.get(other).is_some_and(|place| place.shard == shard));
+            let is_carried =
+                others.any(|(_, shown)| shown.get(topic).is_some_and(|(first, _)| *first <= last));
+            (!is_carried).then_some(last)
+        });
     }
 
     /// A session said something.
@@ -207,8 +219,18 @@ impl Stream {
             let of_key = |topic: &Topic| topic.key_fingerprint() == key;
             self.end_suspicion(shard, of_key, notification.received, "the feed was heard again");
         }
+        if self.gaps.is_busy() && self.gaps.is_open(shard, RESTART) {
+            let (topic, received) = (notification.topic.clone(), notification.received);
+            let shown = self.shown.entry(session).or_default();
+            shown.entry(topic).or_insert((received, received)).1 = received;
+        }
         self.arbiter.admit(Leg(session.0), notification, now);
         self.publish(now);
+    }
+
+    /// A gap that has ended, of which REST may be asked.
+    pub fn poll_closed(&mut self) -> Option<Closed> {
+        self.closed.pop_front()
     }
 
     /// Tells the metrics how the legs did since this was last called. Called now and then, not for each event.
@@ -224,9 +246,10 @@ impl Stream {
         self.ended.clear();
     }
 
-    /// The topics of each shard are known. Answers the gaps that waited for that to end.
-    pub fn plan(&mut self, topics: BTreeMap<u16, Vec<Topic>>) -> Vec<Closed> {
-        self.gaps.plan(topics, self.clock.timestamp(), &mut self.journal)
+    /// The topics of each shard are known.
+    pub fn plan(&mut self, topics: BTreeMap<u16, Vec<Topic>>) {
+        let closed = self.gaps.plan(topics, self.clock.timestamp(), &mut self.journal);
+        self.closed.extend(closed);
     }
 
     /// The platform refused a topic.
@@ -239,30 +262,39 @@ impl Stream {
         self.gaps.permit(topic);
     }
 
-    /// No session of a shard delivers any more.
-    pub fn open_gap(&mut self, shard: u16, cause: &'static str, from: Timestamp) {
-        self.end_suspicion(shard, |_| true, from, "the session was lost");
-        self.feed.interrupted(shard);
+    /// No session of a shard delivers these topics any more; where none are named, none of its topics.
+    pub fn open_gap(
+        &mut self,
+        shard: u16,
+        cause: &'static str,
+        from: Timestamp,
+        topics: Vec<Topic>,
+    ) {
+        if topics.is_empty() {
+            self.end_suspicion(shard, |_| true, from, LOST);
+            self.feed.interrupted(shard);
+        }
         let now = self.clock.timestamp();
-        self.gaps.open(shard, cause, from, Vec::new(), now, &mut self.journal);
+        self.gaps.open(shard, cause, from, topics, now, &mut self.journal);
     }
 
     /// A shard delivers again, or for the first time.
-    pub fn close_gap(
-        &mut self,
-        shard: u16,
-        to: Timestamp,
-        action: &'static str,
-        now: Time,
-    ) -> Option<Closed> {
+    pub fn close_gap(&mut self, shard: u16, to: Timestamp, action: &'static str, now: Time) {
         // What the last process only suspected, and left open, ends with the first certain delivery of this one.
         self.end_suspicion(shard, |_| true, to, action);
-        let at = self.clock.timestamp();
         if !self.unreadable.contains_key(&shard) {
-            self.gaps.close(shard, UNREADABLE, to, action, at, &mut self.journal);
+            self.close(shard, UNREADABLE, to, action);
         }
         self.feed.resumed(shard, now);
-        self.gaps.close(shard, RESTART, to, action, at, &mut self.journal)
+        self.close(shard, RESTART, to, action);
+        self.shown
+            .retain(|session, _| self.legs.get(session).is_some_and(|place| place.shard != shard));
+        self.gaps.begin(shard, to);
+    }
+
+    fn close(&mut self, shard: u16, cause: &'static str, to: Timestamp, action: &'static str) {
+        let at = self.clock.timestamp();
+        self.closed.extend(self.gaps.close(shard, cause, to, action, at, &mut self.journal));
     }
 
     /// A successor on another channel has taken over: its delivery is certain, whatever its predecessor's was.
@@ -272,65 +304,18 @@ impl Stream {
         self.feed.resumed(shard, now);
     }
 
-    /// A frame of a session could not be read; `complete` is when the one before it came.
-    pub fn unreadable(&mut self, session: SessionId, complete: Timestamp, now: Time) {
-        let Some(Place { shard, .. }) = self.legs.get(&session).copied() else {
-            return;
-        };
-        let at = self.clock.timestamp();
-        let last = self.unreadable.get(&shard).map(|burst| burst.last);
-        let from = last.unwrap_or(complete);
-        self.gaps.open(shard, UNREADABLE, from, Vec::new(), at, &mut self.journal);
-        if last.is_none() {
-            // Told at once, where the frame should have been. Of the others of a burst, each topic is told before its next data.
-            self.gaps.settle((shard, UNREADABLE), |_| true, at, at, &mut self.journal);
-        }
-        self.unreadable.insert(shard, Burst { last: at, quiet_at: now + BURST });
-    }
-
-    /// Looks at what nobody tells. Called now and then, not for each event. Answers the gaps that have ended.
-    pub fn look(&mut self, now: Time) -> Vec<Closed> {
-        let mut closed = self.look_for_room();
-        let at = self.clock.timestamp();
-        let quiet: Vec<(u16, Burst)> = self
-            .unreadable
-            .iter()
-            .filter(|(_, burst)| burst.quiet_at <= now)
-            .map(|(s, b)| (*s, *b))
-            .collect();
-        for (shard, burst) in quiet {
-            self.unreadable.remove(&shard);
-            self.gaps.distrust(shard, UNREADABLE);
-            let action = "frames are read again";
-            closed.extend(self.gaps.close(
-                shard,
-                UNREADABLE,
-                burst.last,
-                action,
-                at,
-                &mut self.journal,
-            ));
-        }
-        for suspicion in self.feed.check(now) {
-            let topics = self.gaps.topics_of_key(suspicion.shard, suspicion.key);
-            if !topics.is_empty() {
-                let from = self.clock.timestamp_of(suspicion.since);
-                self.gaps.open(suspicion.shard, FEED_SILENT, from, topics, at, &mut self.journal);
-                let (shard, keys) = (suspicion.shard, self.feed.suspected());
-                self.observations.push_back(Observation::FeedSuspected { shard, keys });
+    /// What each shard with certain delivery has heard last, for the next process: all of it, but for what waits here.
+    pub fn mark(&mut self, mut heard: BTreeMap<u16, Heard>) {
+        for (shard, heard) in &mut heard {
+            if let Some(received) = self.arbiter.waits_since(*shard) {
+                heard.at = received.before(Duration::from_micros(1)).min(heard.at);
             }
         }
-        self.metrics.stream.show_suspected(self.feed.suspected() as u64);
-        closed
-    }
-
-    /// What each shard with certain delivery has heard last, for the next process.
-    pub fn mark(&self, heard: &BTreeMap<u16, Timestamp>) {
-        self.gaps.mark(heard);
+        self.gaps.mark(&heard);
     }
 
     /// The same at an orderly end.
-    pub fn mark_last(&self, heard: &BTreeMap<u16, Timestamp>) {
+    pub fn mark_last(&self, heard: &BTreeMap<u16, Heard>) {
         self.gaps.mark_last(heard);
     }
 
@@ -346,20 +331,6 @@ impl Stream {
             self.gaps.end_refusals(sink, "the process ends", at, &mut self.journal);
         }
         self.journal.close();
-    }
-
-    fn end_suspicion(
-        &mut self,
-        shard: u16,
-        matches: impl Fn(&Topic) -> bool,
-        to: Timestamp,
-        action: &'static str,
-    ) {
-        let at = self.clock.timestamp();
-        let kind = (shard, FEED_SILENT);
-        if self.gaps.settle(kind, matches, to, at, &mut self.journal) {
-            self.gaps.close(shard, FEED_SILENT, to, action, at, &mut self.journal);
-        }
     }
 
     fn publish(&mut self, now: Time) {

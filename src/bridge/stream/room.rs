@@ -3,7 +3,7 @@
 //! Each of these becomes a gap where something is missing; what the gap tells whom is `gaps`' matter.
 
 use super::Stream;
-use crate::bridge::gaps::{Closed, JOURNAL_DISK, Missed};
+use crate::bridge::gaps::{JOURNAL_DISK, Missed};
 use crate::journal::{Found, Refused};
 use crate::observation::Observation;
 use crate::time::Timestamp;
@@ -32,8 +32,8 @@ impl Stream {
 
     /// Takes what the journal refused of late, and ends the gaps of sinks that have room again: not at once, as a sink at its bound takes
     /// one event and refuses the next.
-    pub fn look_for_room(&mut self) -> Vec<Closed> {
-        let mut closed = self.note_journal();
+    pub fn look_for_room(&mut self) {
+        self.note_journal();
         let refused = self.journal.take_refused();
         // An event that was for several sinks was published once.
         let mut events: BTreeMap<&str, u64> = BTreeMap::new();
@@ -48,15 +48,15 @@ impl Stream {
         if !self.gaps.full().is_empty() {
             for stats in self.journal.stats().iter().filter(|stats| stats.has_room()) {
                 let action = "there is room again";
-                closed.extend(self.gaps.end_refusals(stats.sink, action, now, &mut self.journal));
+                let closed = self.gaps.end_refusals(stats.sink, action, now, &mut self.journal);
+                self.closed.extend(closed);
             }
         }
         self.gaps.retry(now, &mut self.journal);
-        closed
     }
 
-    /// Tells what happened in the journal. Answers the gaps that were found, and are over.
-    fn note_journal(&mut self) -> Vec<Closed> {
+    /// Tells what happened in the journal.
+    fn note_journal(&mut self) {
         let news = self.journal.news();
         self.metrics.journal.show(news.bytes, news.segments, news.keys);
         news.syncs.iter().for_each(|took| self.metrics.journal.synced(*took));
@@ -67,12 +67,9 @@ impl Stream {
         for (operation, detail) in news.failures {
             self.observations.push_back(Observation::JournalFailed { operation, detail });
         }
-        let lost = news.lost.into_iter();
-        let stretch = |events, first| (first, first + events - 1);
-        lost.filter_map(|(sink, events, first)| {
-            self.note_damage(Some(sink), stretch(events, first), None)
-        })
-        .collect()
+        for (sink, events, first) in news.lost {
+            self.note_damage(Some(sink), (first, first + events - 1), None);
+        }
     }
 
     /// Names what of the journal is damaged: a gap of its own that is over when it is found.
@@ -81,8 +78,8 @@ impl Stream {
         sink: Option<&'static str>,
         stretch: (u64, u64),
         from: Option<Timestamp>,
-    ) -> Option<Closed> {
-        let now = self.clock.timestamp();
-        self.gaps.damaged(sink, stretch, from.unwrap_or(now), now, &mut self.journal)
+    ) {
+        let (now, journal) = (self.clock.timestamp(), &mut self.journal);
+        self.closed.extend(self.gaps.damaged(sink, stretch, from.unwrap_or(now), now, journal));
     }
 }

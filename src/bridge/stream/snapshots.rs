@@ -1,11 +1,14 @@
-//! What REST shows after a gap, on its way to the journal: published only where no live event has overtaken it.
+//! What REST shows after a gap, on its way to the journal: published only where no live event has overtaken it. A sink whose journal is too
+//! full for it lacks it like any event: that is a gap of its own, after which REST is asked again.
 //!
 //! Asks for nothing; the lifecycle does.
 
 use super::Stream;
+use crate::bridge::gaps::{JOURNAL_DISK, JOURNAL_FULL, Missed};
 use crate::event::{Entry, Kind, Topic};
 use crate::genesys::Snapshot;
 use crate::lifecycle;
+use crate::route::Wanted;
 use crate::sequence::Rebased;
 use crate::time::Timestamp;
 
@@ -33,16 +36,30 @@ impl Stream {
                 stale.push(topic);
                 continue;
             }
+            // A sink that cannot be told what it lacks of the topic has no use for what follows that.
+            let untold = self.gaps.untold(&topic);
+            let mut wanted = Wanted::ALL;
+            for (place, sink) in self.journal.sinks().into_iter().enumerate() {
+                if untold.contains(&sink) {
+                    wanted = wanted.without(place);
+                }
+            }
             for body in bodies {
                 let body = self.privacy.apply(&topic, body);
                 let entry = Entry::own(kind, topic.clone(), body, received);
                 let watched = self.tap.is_watched().then(|| entry.clone());
-                if !self.journal.append(entry).is_accepted {
-                    continue;
+                let mut appended = self.journal.append_for(wanted, entry);
+                if appended.is_accepted {
+                    self.metrics.stream.snapshot();
+                    if let Some(entry) = watched {
+                        self.tap.show(entry.into());
+                    }
                 }
-                self.metrics.stream.snapshot();
-                if let Some(entry) = watched {
-                    self.tap.show(entry.into());
+                appended.refused_by.extend(&untold);
+                let cause = if appended.by_disk { JOURNAL_DISK } else { JOURNAL_FULL };
+                for sink in appended.refused_by {
+                    let (since, until) = (received, received);
+                    self.note_refusal(sink, &topic, Missed { cause, count: 1, since, until });
                 }
             }
         }

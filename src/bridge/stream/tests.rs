@@ -1,14 +1,14 @@
 //! What consumers meet, in which order, and what the journal's bound makes of it.
 
 use super::*;
-use crate::bridge::gaps::Kept;
+use crate::bridge::gaps::{FEED_SILENT, Heard, Keeper, Kept, Mark, Print};
 use crate::event::{Event, Topic};
 use crate::genesys::Snapshot;
 use crate::journal::{Reader, rehearsal};
 use crate::lifecycle;
 use crate::privacy;
 use crate::route::Filter;
-use crate::sequence;
+use crate::sequence::{self, Certainty};
 use std::time::Duration;
 
 const SESSION: SessionId = SessionId(1);
@@ -119,11 +119,12 @@ async fn a_gap_is_met_where_events_are_missing_and_before_the_first_that_follows
     let (mut stream, mut reader, topics) = live(0);
     say(&mut stream, &topics[0], Time::START);
     let lost = stream.clock.timestamp_of(Time::from_micros(1_000));
-    stream.open_gap(0, "cut", lost);
+    stream.open_gap(0, "cut", lost, Vec::new());
     let later = Time::from_micros(2_000_000);
     say(&mut stream, &topics[0], later);
     let to = stream.clock.timestamp_of(later);
-    let closed = stream.close_gap(0, to, "resumed", later).expect("it was open");
+    stream.close_gap(0, to, "resumed", later);
+    let closed = stream.poll_closed().expect("it was open");
     assert_eq!((closed.number, closed.topics), (1, topics.to_vec()));
     use Kind::{Gap, GapClosed, GapOpened, Notification};
     let expected = [Notification, GapOpened, Gap, Notification, Gap, GapClosed];
@@ -136,12 +137,14 @@ async fn an_unreadable_frame_is_a_possible_gap_and_a_flood_of_them_is_one() {
     let second = |second: u64| Time::from_micros(second * 1_000_000);
     let complete = stream.clock.timestamp();
     for at in [1, 2, 3, 11] {
-        stream.unreadable(SESSION, complete, second(at));
+        let came = stream.clock.timestamp_of(second(at));
+        stream.unreadable(0, complete, came, second(at));
         stream.look(second(at));
     }
     assert_eq!(stream.ledger().open_gaps().count(), 1);
-    let closed = stream.look(second(21));
-    assert_eq!(closed.len(), 1);
+    assert_eq!(stream.poll_closed(), None);
+    stream.look(second(21));
+    assert!(stream.poll_closed().is_some() && stream.poll_closed().is_none());
     let gaps: Vec<_> = stream.ledger().list().collect();
     assert_eq!(
         (gaps.len(), gaps[0].cause, gaps[0].certainty.as_str()),
@@ -149,6 +152,71 @@ async fn an_unreadable_frame_is_a_possible_gap_and_a_flood_of_them_is_one() {
     );
     let told = rest(&mut reader).await;
     assert_eq!(told.iter().filter(|kind| **kind == Kind::Gap).count(), 4, "{told:?}");
+}
+
+/// Records and data, each by the second in which it ends or came.
+async fn told(stream: &Stream, reader: &mut Reader, topic: &Topic) -> Vec<(Kind, u64)> {
+    let began = stream.clock.timestamp_of(Time::START);
+    let mut records = Vec::new();
+    reader.rewind();
+    reader.peek(100, &mut records).await.expect("memory can be read");
+    let own = records.iter().filter(|record| record.event.topic == *topic);
+    own.map(|record| {
+        let told: Option<serde_json::Value> = serde_json::from_slice(&record.event.body).ok();
+        let to = told.and_then(|told| told["to"].as_str()?.parse::<Timestamp>().ok());
+        let at = to.unwrap_or(record.event.received).since(began);
+        (record.event.kind, at.as_secs())
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn every_unreadable_frame_of_a_burst_is_told_before_the_next_data_and_once() {
+    let (mut stream, mut reader, topics) = live(0);
+    let second = |second: u64| Time::from_micros(second * 1_000_000);
+    for at in 1..=3 {
+        let (complete, came) = (second(2 * at - 1), second(2 * at));
+        let [complete, came] = [complete, came].map(|time| stream.clock.timestamp_of(time));
+        stream.unreadable(0, complete, came, second(2 * at));
+        say(&mut stream, &topics[0], second(2 * at + 1));
+    }
+    stream.look(second(60));
+    use Kind::{Gap, Notification};
+    let expected =
+        [(Gap, 2), (Notification, 3), (Gap, 5), (Notification, 5), (Gap, 7), (Notification, 7)];
+    assert_eq!(told(&stream, &mut reader, &topics[0]).await, expected);
+    assert_eq!(told(&stream, &mut reader, &topics[1]).await, [(Gap, 2), (Gap, 6)]);
+}
+
+#[tokio::test]
+async fn what_two_sessions_have_shown_in_a_gap_is_whole_although_one_of_them_is_lost() {
+    let (mut stream, mut reader, topics) = live(0);
+    let second = |second: u64| Time::from_micros(second * 1_000_000);
+    let lost = stream.clock.timestamp_of(second(1));
+    stream.end(SESSION, second(1));
+    stream.open_gap(0, "cut", lost, Vec::new());
+    let say = |stream: &mut Stream, session, topic: &Topic, at| {
+        let (topic, received) = (topic.clone(), stream.clock.timestamp_of(second(at)));
+        let body = "{}".into();
+        let notification = Notification { topic, body, correlation_id: None, received };
+        stream.take(SessionId(session), notification, second(at));
+    };
+    stream.begin(SessionId(2), 0, 0, second(2));
+    stream.begin(SessionId(3), 0, 1, second(2));
+    for at in [8, 9] {
+        say(&mut stream, 2, &topics[0], at);
+        say(&mut stream, 3, &topics[0], at);
+    }
+    say(&mut stream, 2, &topics[1], 9);
+    stream.end(SessionId(2), second(10));
+    let to = stream.clock.timestamp_of(second(11));
+    stream.close_gap(0, to, "resubscribed", second(11));
+    use Kind::Gap;
+    let data = |at| (Kind::Notification, at);
+    let expected = [(Gap, 8), data(8), data(9)];
+    assert_eq!(told(&stream, &mut reader, &topics[0]).await, expected, "another carries it on");
+    let expected = [(Gap, 9), data(9), (Gap, 11)];
+    assert_eq!(told(&stream, &mut reader, &topics[1]).await, expected);
 }
 
 #[tokio::test]
@@ -165,6 +233,8 @@ async fn a_lively_queue_that_falls_silent_is_a_possible_gap_until_it_speaks() {
     assert_eq!((gap.cause, gap.certainty.as_str(), gap.topics), (FEED_SILENT, "possible", 2));
     say(&mut stream, &topics[1], second(1_100));
     assert_eq!(stream.ledger().open_gaps().count(), 0);
+    let closed = stream.poll_closed().expect("REST is asked of it like of any other");
+    assert_eq!(closed, Closed { number: 1, topics: topics.to_vec() });
     let told = rest(&mut reader).await;
     use Kind::{Gap, GapClosed, GapOpened, Notification};
     assert_eq!(told[40..], [GapOpened, Gap, Gap, GapClosed, Notification]);
@@ -185,6 +255,26 @@ async fn a_snapshot_that_a_live_event_has_overtaken_is_not_published() {
     assert_eq!(stream.publish_snapshots(what, vec![shown(&topics[0])], received), []);
     let expected = [Kind::Notification, Kind::Notification, Kind::ObservationsSnapshot];
     assert_eq!(rest(&mut reader).await, expected);
+}
+
+#[tokio::test]
+async fn a_sink_that_is_too_full_for_a_snapshot_lacks_it_and_is_shown_another_when_it_has_room() {
+    let (mut stream, mut reader, topics) = live(0);
+    let (what, received) = (lifecycle::Snapshot::Observations, stream.clock.timestamp());
+    let bodies = vec![" ".repeat(450_000).into()];
+    let shown = Snapshot { topic: topics[0].clone(), bodies };
+    for _ in 0..6 {
+        stream.await_snapshots(&topics[..1]);
+        assert_eq!(stream.publish_snapshots(what, vec![shown.clone()], received), []);
+    }
+    let gap = stream.ledger().open_gaps().next().expect("it lacks some").clone();
+    assert_eq!((gap.sink, gap.cause), (Some("kafka"), JOURNAL_FULL));
+    let taken = rest(&mut reader).await.len();
+    reader.advance(taken);
+    reader.acknowledge(taken);
+    stream.look(Time::START);
+    let closed = stream.poll_closed().expect("there is room");
+    assert_eq!(closed, Closed { number: gap.number, topics: topics[..1].to_vec() });
 }
 
 #[tokio::test]
@@ -323,34 +413,128 @@ fn what_the_disk_did_not_take_while_the_process_ends_is_counted_and_left_to_the_
     );
 }
 
+fn mark(micros: u64, alone: bool) -> Mark {
+    Mark { at: Timestamp::from_micros(micros), topics: Print::default(), alone }
+}
+
 #[test]
-fn the_last_word_of_a_process_is_made_up_for_by_its_journal_where_one_shard_alone_was_heard() {
+fn the_last_word_of_a_process_is_made_up_for_by_its_journal_where_one_session_alone_was_heard() {
     let at = Timestamp::from_micros;
-    let from = |heard: &[(u16, u64)], journalled| {
+    let from = |heard: &[(u16, Mark)], journalled| {
         let mut gaps = Gaps::new(Kept::default(), 10, true, None);
         let (mut journal, _) = rehearsal::journal(1_000_000, &["kafka"]);
-        let heard = heard.iter().map(|(shard, micros)| (*shard, at(*micros))).collect();
+        let heard = heard.iter().copied().collect();
         gaps.restarted(heard, Some(at(journalled)), at(9_000_000), &mut journal);
         gaps.ledger().open_gaps().map(|gap| gap.from.as_micros()).collect::<Vec<_>>()
     };
-    assert_eq!(from(&[(0, 1_000_000)], 2_500_000), [2_500_000]);
-    assert_eq!(from(&[(0, 1_000_000)], 900_000), [1_000_000]);
-    assert_eq!(from(&[(0, 1_000_000)], 4_500_000), [1_000_000], "of whoever was not certain");
-    assert_eq!(from(&[(0, 1_000_000), (1, 2_000_000)], 2_500_000), [1_000_000, 2_000_000]);
+    let first = mark(1_000_000, true);
+    assert_eq!(from(&[(0, first)], 2_500_000), [2_500_000]);
+    assert_eq!(from(&[(0, first)], 900_000), [1_000_000]);
+    assert_eq!(from(&[(0, first)], 4_500_000), [1_000_000], "of whoever was not certain");
+    assert_eq!(from(&[(0, mark(1_000_000, false))], 2_500_000), [1_000_000], "something was held");
+    let both = [(0, first), (1, mark(2_000_000, true))];
+    assert_eq!(from(&both, 2_500_000), [1_000_000, 2_000_000]);
 }
 
 #[tokio::test]
-async fn topics_of_a_shard_that_is_no_more_are_told_wherever_they_are_now() {
+async fn topics_that_are_packed_otherwise_now_lack_something_since_the_oldest_word_and_once() {
     let (mut journal, mut readers) = rehearsal::journal(1_000_000, &["kafka"]);
     let mut gaps = Gaps::new(Kept::default(), 10, true, None);
     let at = Timestamp::from_micros;
-    let heard = BTreeMap::from([(0, at(5)), (1, at(3))]);
+    let [a, b, c, d] = ["v2.a", "v2.b", "v2.c", "v2.d"].map(Topic::new);
+    let known = Mark { topics: Print::of(std::slice::from_ref(&a)), ..mark(5, true) };
+    let heard = BTreeMap::from([(0, known), (1, mark(6, true)), (3, mark(3, true))]);
     gaps.restarted(heard, None, at(9), &mut journal);
-    let topics = [Topic::new("v2.a"), Topic::new("v2.b")];
-    let plan = BTreeMap::from([(0, topics.to_vec())]);
-    let closed = gaps.plan(plan, at(10), &mut journal);
-    assert_eq!(closed, [Closed { number: 2, topics: topics.to_vec() }]);
-    assert_eq!(gaps.ledger().open_gaps().map(|gap| gap.number).collect::<Vec<_>>(), [1]);
+    // Shard 0 is as it was, shard 1 has other topics, shard 2 is new, shard 3 is no more.
+    let plan = BTreeMap::from([(0, vec![a]), (1, vec![b, c]), (2, vec![d])]);
+    assert_eq!(gaps.plan(plan, at(10), &mut journal), []);
+    let open: Vec<_> = gaps.ledger().open_gaps().map(|gap| (gap.shard, gap.from)).collect();
+    assert_eq!(open, [(0, at(5)), (1, at(3)), (2, at(3))]);
     use Kind::{Gap, GapClosed, GapOpened};
-    assert_eq!(rest(&mut readers[0]).await, [GapOpened, GapOpened, Gap, Gap, GapClosed]);
+    let opened = [GapOpened; 4];
+    assert_eq!(rest(&mut readers[0]).await, [&opened[..], &[GapClosed]].concat());
+    for shard in 0..3 {
+        gaps.close(shard, RESTART, at(20), "resubscribed", at(20), &mut journal);
+    }
+    let told = rest(&mut readers[0]).await.into_iter().filter(|kind| *kind == Gap);
+    assert_eq!(told.count(), 4, "each topic once");
+}
+
+#[tokio::test]
+async fn a_shard_that_is_dissolved_tells_of_its_own_topics_alone() {
+    let (mut stream, mut reader, topics) = live(0);
+    let gone = Topic::new("v2.gone");
+    stream.plan(BTreeMap::from([(0, topics.to_vec()), (1, vec![gone.clone()])]));
+    stream.open_gap(1, "cut", stream.clock.timestamp(), Vec::new());
+    stream.plan(BTreeMap::from([(0, topics.to_vec())]));
+    assert_eq!(stream.ledger().open_gaps().count(), 0);
+    assert_eq!(stream.poll_closed(), None, "nobody asks for what is not wanted");
+    use Kind::{Gap, GapClosed, GapOpened};
+    assert_eq!(rest(&mut reader).await, [GapOpened, Gap, GapClosed]);
+    assert_eq!(told(&stream, &mut reader, &gone).await.len(), 1);
+}
+
+#[test]
+fn a_topic_that_the_platform_refused_before_has_no_gap_after_a_restart() {
+    let (mut journal, _) = rehearsal::journal(1_000_000, &["kafka"]);
+    let [taken, refused] = ["v2.a", "v2.b"].map(Topic::new);
+    let kept = Kept { refused: vec![refused.clone()], ..Kept::default() };
+    let mut gaps = Gaps::new(kept, 10, true, None);
+    let at = Timestamp::from_micros;
+    gaps.restarted(BTreeMap::from([(0, mark(5, true))]), None, at(9), &mut journal);
+    gaps.plan(BTreeMap::from([(0, vec![taken.clone(), refused])]), at(10), &mut journal);
+    let closed = gaps.close(0, RESTART, at(20), "resubscribed", at(20), &mut journal);
+    assert_eq!(closed, Some(Closed { number: 1, topics: vec![taken] }));
+    // It may be taken this time, and nobody says so.
+    gaps.open(0, "cut", at(30), Vec::new(), at(30), &mut journal);
+    let closed = gaps.close(0, "cut", at(40), "resumed", at(40), &mut journal);
+    assert_eq!(closed.map(|closed| closed.topics.len()), Some(2));
+}
+
+#[tokio::test]
+async fn a_suspicion_ends_with_its_process_and_concerns_its_own_topics() {
+    let (mut journal, mut readers) = rehearsal::journal(1_000_000, &["kafka"]);
+    let at = Timestamp::from_micros;
+    let mut ledger = Ledger::new(10);
+    let number = ledger.open(0, FEED_SILENT, Certainty::Possible, at(2), 1);
+    let kept = Kept {
+        gaps: ledger.list().cloned().collect(),
+        opened: 1,
+        named: BTreeMap::from([(number, vec![Topic::new("v2.a")])]),
+        ..Kept::default()
+    };
+    let mut gaps = Gaps::new(kept, 10, true, None);
+    gaps.restarted(BTreeMap::from([(0, mark(5, true))]), None, at(9), &mut journal);
+    let known: Vec<_> = gaps.ledger().list().map(|gap| (gap.cause, gap.from, gap.to)).collect();
+    assert_eq!(known, [(FEED_SILENT, at(2), Some(at(5))), (RESTART, at(5), None)]);
+    use Kind::{Gap, GapClosed, GapOpened};
+    assert_eq!(rest(&mut readers[0]).await, [Gap, GapClosed, GapOpened]);
+}
+
+#[test]
+fn what_waits_for_a_second_sight_is_not_vouched_for() {
+    let (stream, _reader, topics) = live(0);
+    let (folder, clock) = (tempfile::tempdir().expect("a folder"), stream.clock);
+    let (keeper, _task) = Keeper::new(folder.path(), tokio::sync::mpsc::channel(1).0);
+    let mut stream = Stream { gaps: Gaps::new(Kept::default(), 10, true, Some(keeper)), ..stream };
+    stream.plan(BTreeMap::from([(0, topics.to_vec())]));
+    let second = |second: u64| Time::from_micros(second * 1_000_000);
+    stream.begin(SessionId(2), 0, 1, second(1));
+    let received = clock.timestamp_of(second(10));
+    let (topic, body) = (topics[0].clone(), "{}".into());
+    let notification = Notification { topic, body, correlation_id: None, received };
+    stream.take(SessionId(2), notification, second(10));
+    for at in [12, 13] {
+        let at = clock.timestamp_of(second(at));
+        stream.mark(BTreeMap::from([(0, Heard { at, alone: false })]));
+    }
+    let marked = stream.gaps.marked().get(&0).map(|mark| mark.at);
+    assert_eq!(marked, Some(received.before(Duration::from_micros(1))));
+    stream.handle_timeout(second(15));
+    for at in [16, 17] {
+        let at = clock.timestamp_of(second(at));
+        stream.mark(BTreeMap::from([(0, Heard { at, alone: false })]));
+    }
+    let marked = stream.gaps.marked().get(&0).map(|mark| mark.at);
+    assert_eq!(marked, Some(clock.timestamp_of(second(16))));
 }

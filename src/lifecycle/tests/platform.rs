@@ -200,7 +200,8 @@ impl World {
 
     /// Changes what a channel carries.
     fn amend(&mut self, session: SessionId, channel: ChannelId, change: Change) -> Reply {
-        if let Some(refusal) = self.refuse_rest.pop_front() {
+        let refusal = self.fixed.contains(&session).then(|| refusal(Reason::Unavailable));
+        if let Some(refusal) = refusal.or_else(|| self.refuse_rest.pop_front()) {
             self.tell(&format!("{session} amend refused"));
             return Reply::AmendRefused { session, channel, refusal };
         }

@@ -2,7 +2,7 @@
 
 use super::world::{World, config, refusal};
 use crate::event::Topic;
-use crate::lifecycle::{Command, Config, Reason};
+use crate::lifecycle::{Command, Config, Reason, SessionId};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -167,4 +167,88 @@ fn the_last_topic_of_a_shard_takes_its_session_along() {
     world.run(MINUTE * 3);
     assert_eq!(world.sockets.len(), 1, "{}", world.transcript);
     assert!(world.gaps.is_empty() && world.lifecycle.is_covered());
+}
+
+/// Two legs with five queues, of which the first alone was told that two more have joined.
+fn one_leg_ahead() -> (World, [SessionId; 2]) {
+    let config = Config { redundancy: 2, queues_refresh: MINUTE * 5, ..config() };
+    let mut world = World::with(config, 1);
+    world.listed = Some(queues(0..5));
+    world.run(MINUTE);
+    let legs: Vec<SessionId> = world.lifecycle.sessions().map(|session| session.id).collect();
+    world.fixed.insert(legs[1]);
+    world.listed = Some(queues(0..7));
+    world.run(MINUTE * 5);
+    assert!(world.lifecycle.is_covered() && world.gaps.is_empty());
+    world.transcript.clear();
+    (world, [legs[0], legs[1]])
+}
+
+/// What was told of gaps, without the queues' ids.
+fn told_of_gaps(world: &World) -> String {
+    let lines = world.transcript.lines().filter(|line| line.contains("gap "));
+    let short = |line: &str| line.replace("v2.routing.queues.00000000-0000-4000-8000-", "");
+    lines.map(short).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn topics_that_one_leg_alone_carries_are_missed_when_it_is_lost_and_the_others_are_not() {
+    let (mut world, [ahead, _]) = one_leg_ahead();
+    world.lose(ahead, Reason::Cut);
+    world.run(MINUTE);
+    insta::assert_snapshot!(told_of_gaps(&world), @r"
+    360.000 gap opened of [000000000005.users, 000000000006.users]: cut, from 345.120
+    360.060 gap closed: resumed
+    ");
+    assert_eq!(world.gaps.len(), 1);
+}
+
+#[test]
+fn a_leg_that_lacks_topics_ends_their_gap_when_it_is_told_of_them() {
+    let (mut world, [ahead, behind]) = one_leg_ahead();
+    world.refuse_handshake.extend(vec![refusal(Reason::Unreachable); 1_000]);
+    world.lose(ahead, Reason::Cut);
+    world.run(MINUTE);
+    world.fixed.clear();
+    world.run(MINUTE * 2);
+    assert!(world.gaps.len() == 1 && world.gaps[0].to.is_some(), "{}", world.transcript);
+    world.fixed.insert(behind);
+    world.listed = Some(queues(0..9));
+    world.run(MINUTE * 5);
+    assert_eq!(world.gaps.len(), 1, "what nobody has carried is missed by nobody");
+}
+
+#[test]
+fn a_gap_of_some_topics_is_one_of_all_when_the_leg_that_had_the_others_is_lost_too() {
+    let (mut world, [ahead, behind]) = one_leg_ahead();
+    world.refuse_handshake.extend(vec![refusal(Reason::Unreachable); 20]);
+    world.lose(ahead, Reason::Cut);
+    world.run(Duration::from_secs(3));
+    world.lose(behind, Reason::Closed);
+    world.run(MINUTE * 5);
+    let told = told_of_gaps(&world);
+    let opened: Vec<bool> = told
+        .lines()
+        .filter(|line| line.contains("opened"))
+        .map(|line| line.contains(" of ["))
+        .collect();
+    assert_eq!(opened, [true, false], "{told}");
+    assert_eq!(world.unnamed(), None);
+}
+
+#[test]
+fn a_successor_from_before_a_change_is_given_the_topics_before_its_predecessor_drains() {
+    let mut world = five(1);
+    world.order_rotation();
+    world.run(Duration::from_secs(1));
+    let successor = world.session();
+    world.fixed.insert(successor);
+    world.listed = Some(queues(0..7));
+    world.choose();
+    world.run(MINUTE);
+    assert_eq!(world.sockets.len(), 2, "{}", world.transcript);
+    world.fixed.clear();
+    world.run(MINUTE * 2);
+    assert_eq!(world.sockets.values().collect::<Vec<_>>(), [&successor]);
+    assert_eq!((carried(&world), world.gaps.len()), (names(0..7), 0));
 }

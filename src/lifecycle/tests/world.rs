@@ -111,6 +111,8 @@ pub struct World {
     pub carried: BTreeMap<ChannelId, BTreeSet<Box<str>>>,
     /// Topics that hold this word are refused.
     pub forbid: Option<String>,
+    /// Sessions whose topics the platform will not change.
+    pub fixed: BTreeSet<SessionId>,
     /// How many shards the topics fill.
     pub shards: usize,
     /// When each shard was without a socket that speaks, once it had one; open intervals have no end.
@@ -151,6 +153,7 @@ impl World {
             refuse_rest: VecDeque::new(),
             refuse_handshake: VecDeque::new(),
             refuse_list: VecDeque::new(),
+            fixed: BTreeSet::new(),
             slow_channels: Duration::ZERO,
             mute: BTreeSet::new(),
             token_life: DAY,
@@ -427,9 +430,15 @@ impl World {
         assert!(output.commands.len().max(output.notes.len()) <= OUTPUT_MAX);
         while let Some(note) = self.lifecycle.poll_note() {
             match note {
-                Note::GapOpened { shard, cause, from, .. } => {
-                    self.gaps.push(Gap { shard, cause, from, to: None });
-                    self.tell(&format!("gap opened: {cause}, from {:.3}", seconds(from)));
+                Note::GapOpened { shard, cause, from, only, .. } => {
+                    let of = |gap: &&mut Gap| gap.shard == shard && gap.to.is_none();
+                    match self.gaps.iter_mut().find(of) {
+                        Some(wider) => wider.from = from.min(wider.from),
+                        None => self.gaps.push(Gap { shard, cause, from, to: None }),
+                    }
+                    let only =
+                        if only.is_empty() { String::new() } else { format!(" of {only:?}") };
+                    self.tell(&format!("gap opened{only}: {cause}, from {:.3}", seconds(from)));
                 }
                 Note::GapClosed { shard, to, action } => {
                     let mut gaps = self.gaps.iter_mut().rev();

@@ -31,7 +31,7 @@ mod tests;
 
 use super::Config;
 use crate::event::{Digester, Marks, Notification, Topic};
-use crate::time::Time;
+use crate::time::{Time, Timestamp};
 use shard::Shard;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -159,6 +159,11 @@ impl Arbiter {
     /// Whether something of that key was heard and waits to be published.
     pub fn holds(&self, key_fingerprint: u64) -> bool {
         self.shards.values().any(|shard| shard.holds(key_fingerprint))
+    }
+
+    /// When the oldest sight of a shard was received that waits, if any does: it is nowhere but here.
+    pub fn waits_since(&self, shard: u16) -> Option<Timestamp> {
+        self.shards.get(&shard)?.waits_since()
     }
 
     /// How each leg did beside the others of its shard since this was last asked, in no order.

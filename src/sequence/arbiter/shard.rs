@@ -5,7 +5,7 @@ use super::place::{Held, Kept, Place};
 use super::recent::{Recent, Sight};
 use super::{Desk, Leg};
 use crate::event::{Family, Marks, Notification};
-use crate::time::Time;
+use crate::time::{Time, Timestamp};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -39,6 +39,12 @@ impl Shard {
     /// Whether a sight of that key waits.
     pub(super) fn holds(&self, key: u64) -> bool {
         self.held_by_key.get(&key).is_some_and(|held| !held.is_empty())
+    }
+
+    /// When the oldest sight was received that may still have to go out.
+    pub(super) fn waits_since(&self) -> Option<Timestamp> {
+        let held = self.held.values().map(|held| held.notification.received);
+        held.chain(self.kept.iter().map(|kept| kept.notification.received)).min()
     }
 
     /// Whether it has no leg and remembers nothing.
@@ -193,10 +199,11 @@ impl Shard {
         desk: &mut Desk,
     ) {
         let (leads, leg, bit) = (at == 0, self.legs[at].leg, self.legs[at].bit);
-        let ahead = !leads && self.is_ahead(at, notification.topic.key_fingerprint());
+        let entry = self.entries.get(&identity);
+        let is_early = entry.is_some_and(|entry| entry.early(bit) > 0 && entry.has_unseen(bit));
+        let beyond = !leads && is_early && self.is_ahead(at, notification.topic.key_fingerprint());
         let entry = self.entries.get_mut(&identity);
         let (paired, unclear) = entry.map_or((None, false), |entry| {
-            let beyond = ahead && entry.has_unseen(bit);
             (entry.pair(bit, beyond), beyond || entry.has_passed(bit))
         });
         self.score(at, paired.as_ref(), now);
@@ -242,13 +249,13 @@ impl Shard {
         }
     }
 
-    /// Whether the leg, while it is not counted exactly, has shown something of that key that the leader has still to show: what
-    /// it shows now is younger than all that has gone out.
+    /// Whether the leg has shown something of that key that the leader has still to show: what it shows now, of a body that is not
+    /// counted exactly, is younger than all that has gone out.
     fn is_ahead(&self, at: usize, key: u64) -> bool {
         let place = &self.legs[at];
         let held = || self.held_by_key.get(&key).into_iter().flatten();
         let is_own = |held: &Held| held.sight_of(place.bit).is_some();
-        place.is_unsure() && held().any(|number| self.held.get(number).is_some_and(is_own))
+        held().any(|number| self.held.get(number).is_some_and(is_own))
     }
 
     /// The leg has shown something that went out before, and with it has passed over what went out before that on the key.

@@ -184,15 +184,17 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             event = "channels_unkept",
             detail, "the file of channels is of no use: {detail}; a restart makes new ones"
         ),
-        Observation::PlanChanged { joined, left, topics, shards } => info!(
+        Observation::PlanChanged { joined, left, added, removed, topics, shards } => info!(
             event = "plan_changed",
             joined = joined.len(),
             left = left.len(),
             joined_keys = first_of(joined),
             left_keys = first_of(left),
+            added,
+            removed,
             topics,
             shards,
-            "{} joined ({}), {} left ({}); now {topics} topics on {shards} channel(s)",
+            "{} joined ({}), {} left ({}): {added} topics more and {removed} less; now {topics} topics on {shards} channel(s)",
             joined.len(),
             first_of(joined),
             left.len(),

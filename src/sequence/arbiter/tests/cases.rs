@@ -311,3 +311,20 @@ fn what_a_follower_that_ended_has_shown_goes_out_when_the_leader_ends_too() {
     assert_eq!(bench.end(B, T + 3), "", "A lives, and shows the repeat if there was one");
     assert_eq!(bench.end(A, T + 4), "x?");
 }
+
+/// Whatever a leg may have missed on one key when it began, long ago, says nothing of another.
+#[test]
+fn a_doubt_that_nothing_ever_settled_doubles_nothing_of_other_keys() {
+    let mut bench = Bench::new();
+    bench.begin(A, 0);
+    bench.begin(B, T);
+    let occurrence = Occurrence { at: T + 1, topic: topic(1, 0), body: "\"z\"".to_owned() };
+    bench.0.admit(A, notification(&occurrence, 0), Time::from_micros(T + 1));
+    assert_eq!(bench.said(), "z", "B began too late for it, and its key is silent from now on");
+    let later = 3 * T;
+    assert_eq!(bench.wait(later), "");
+    assert_eq!(bench.see(B, "x", later), "", "which A has lost");
+    assert_eq!(bench.see(A, "y", later + 1), "y");
+    assert_eq!(bench.see(B, "y", later + 2), "=2");
+    assert_eq!(bench.wait(later + 2 * HOLD), "x~");
+}
