@@ -65,6 +65,8 @@ fn noon() -> Vec<Observation> {
         Observation::PlanChanged {
             joined: vec![text("q2")],
             left: Vec::new(),
+            added: 3,
+            removed: 0,
             topics: 12,
             shards: 1,
         },
@@ -72,6 +74,7 @@ fn noon() -> Vec<Observation> {
         Observation::AmendRefused {
             session: session(),
             shard: 0,
+            reason: "unavailable",
             detail: text("POST subscriptions: 503"),
             retry_in: Duration::from_secs(1),
         },
