@@ -58,6 +58,7 @@ struct Stored {
     maker_expires_at: u64,
     maker_margin_ms: u64,
     in_use: bool,
+    /// Earlier versions did not say; a list of theirs counts as long over.
     #[serde(default)]
     busy_until: u64,
 }

@@ -322,7 +322,7 @@ mod tests {
         let topics: ShardTopics = vec!["v2.a.b".into()].into();
         session.subscribe(channel, token, &topics, now, &mut output);
         let left = session.into_channel().expect("it has one");
-        assert!(!left.is_usable(now + DEADLINE - Duration::from_secs(1)));
-        assert!(left.is_usable(now + DEADLINE));
+        assert!(!left.is_free(now + DEADLINE - Duration::from_secs(1)));
+        assert!(left.is_free(now + DEADLINE));
     }
 }

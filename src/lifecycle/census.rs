@@ -1,12 +1,13 @@
-//! Which channels the platform holds for us: asked for when the answer to a request for one went missing.
+//! How many channels the platform holds for the client: counted before one is made, and when the answer to a request for one went
+//! missing.
 //!
-//! Such a channel may exist without our knowing its name. There is no way to delete one, and one too many silently evicts a
-//! sibling; so no other is asked for before the list is known.
+//! Another process of the client may have some, and a request without an answer may have made one whose name we do not know. There is
+//! no way to delete one, and one too many silently evicts a sibling; so none is asked for before the list is known.
 
 use super::backoff::Backoff;
 use super::login::Token;
 use super::output::Output;
-use super::{Command, Config, Reason, Refusal};
+use super::{ChannelId, Command, Config, Reason, Refusal};
 use crate::observation::Observation;
 use crate::time::Time;
 use rand::Rng;
@@ -18,9 +19,12 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// How long a channel that we cannot name counts: no channel lives longer without a subscription.
 const STRANGER_LIFE: Duration = Duration::from_secs(24 * 3600);
 
+/// How long a list tells enough to make a channel: another process of the client may begin at any time.
+const COUNT_LIFE: Duration = Duration::from_secs(60);
+
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Every channel of ours is known.
+    /// Nothing is asked, and nothing of ours is in doubt.
     Certain,
     /// The list is asked for at `due`, when nothing else is under way. Its maker alone is shown the channel's name.
     Wanted { due: Time, maker: Token },
@@ -39,6 +43,12 @@ pub struct Census {
     strangers_until: Time,
     /// Channels that another process of ours uses while this one takes over from it.
     shared: usize,
+    /// When the last list came.
+    counted_at: Option<Time>,
+    /// Those of ours that were taken for alive when it came.
+    taken_for_alive: Vec<ChannelId>,
+    /// Whether the last question was refused.
+    failing: bool,
 }
 
 impl Census {
@@ -51,12 +61,49 @@ impl Census {
             strangers: 0,
             strangers_until: Time::START,
             shared: 0,
+            counted_at: None,
+            taken_for_alive: Vec::new(),
+            failing: false,
         }
     }
 
-    /// Whether a channel may be asked for.
+    /// Whether nothing of ours is in doubt, nor asked for.
     pub const fn is_certain(&self) -> bool {
         matches!(self.state, State::Certain)
+    }
+
+    /// Whether it is known how many channels there are, well enough to ask for one more.
+    pub fn is_counted(&self, now: Time) -> bool {
+        self.is_certain() && self.counted_at.is_some_and(|at| now < at + COUNT_LIFE)
+    }
+
+    /// Whether the list was refused when it was last asked for.
+    pub const fn is_failing(&self) -> bool {
+        self.failing
+    }
+
+    /// Asks for the list once, before anything may be made.
+    pub fn begin(&mut self, token: Token, now: Time) {
+        if self.counted_at.is_none() {
+            self.want(token, now);
+        }
+    }
+
+    /// A channel is about to be made.
+    pub const fn want(&mut self, token: Token, now: Time) {
+        if let State::Certain = self.state {
+            self.state = State::Wanted { due: now, maker: token };
+        }
+    }
+
+    /// A channel of ours is not there any more. Where it was gone already when the list came, another was counted in its place.
+    pub fn miss(&mut self, channel: ChannelId, token: Token, now: Time) {
+        if let Some(at) = self.taken_for_alive.iter().position(|known| *known == channel) {
+            self.taken_for_alive.swap_remove(at);
+            self.strangers += 1;
+            self.strangers_until = self.strangers_until.max(now + STRANGER_LIFE);
+            self.want(token, now);
+        }
     }
 
     /// Channels of the client that we cannot use: made by another process, or by a token that has ended.
@@ -69,11 +116,6 @@ impl Census {
     pub const fn share(&mut self, channels: usize) {
         self.strangers = self.strangers.saturating_sub(self.shared);
         self.shared = channels;
-    }
-
-    /// Channels that another process of ours uses: they are live, and not to be evicted.
-    pub const fn shared(&self) -> usize {
-        self.shared
     }
 
     /// When something is due, while a token is at hand.
@@ -116,16 +158,23 @@ impl Census {
         }
     }
 
-    /// The list is known, and with it how many channels are none of ours. Returns the maker of those that were found.
-    pub fn handle_listed(&mut self, strangers: usize, now: Time) -> Option<Token> {
+    /// The list is known: so many channels there are, and these are ours. Returns the maker of those that were found.
+    pub fn handle_listed(&mut self, total: usize, own: Vec<ChannelId>, now: Time) -> Option<Token> {
         let State::Asked { maker, .. } = self.state else {
             return None;
         };
+        self.doubts = 0;
+        self.count(total.saturating_sub(own.len()), now);
+        self.taken_for_alive = own;
+        Some(maker)
+    }
+
+    fn count(&mut self, strangers: usize, now: Time) {
         self.state = State::Certain;
         self.backoff.reset();
-        self.doubts = 0;
+        self.failing = false;
         (self.strangers, self.strangers_until) = (strangers, now + STRANGER_LIFE);
-        Some(maker)
+        self.counted_at = Some(now);
     }
 
     /// There is no list. Where the platform gives none at all, the channels in doubt are counted as if they had been made. Returns the
@@ -142,12 +191,11 @@ impl Census {
         };
         if refusal.reason.answer() == super::Answer::Park {
             let strangers = self.strangers(now) + std::mem::take(&mut self.doubts);
-            (self.strangers, self.strangers_until) = (strangers, now + STRANGER_LIFE);
-            self.state = State::Certain;
-            let retry_in = None;
-            tell(refusal, retry_in, output);
+            self.count(strangers, now);
+            tell(refusal, None, output);
             return None;
         }
+        self.failing = true;
         let refused = refusal.reason.answer() == super::Answer::NewToken;
         if refused && asking.id == maker.id {
             maker.expires_at = maker.expires_at.min(now);

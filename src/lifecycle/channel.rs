@@ -22,6 +22,10 @@ pub struct Channel {
     pub doubtful: bool,
     /// Until when a list of topics that its last session gave it may still take effect.
     pub busy_until: Time,
+    /// Whether an earlier process has left it, and no session of this one has had it.
+    pub inherited: bool,
+    /// Whether a refusal of its topics may be its own fault: it was made for another session, and none was refused since.
+    pub suspect: bool,
 }
 
 impl Channel {
@@ -46,21 +50,34 @@ impl Channel {
             maker_margin: margin,
             doubtful: false,
             busy_until: Time::START,
+            inherited: false,
+            suspect: false,
         }
     }
 
-    /// Whether a session may take it now: nothing of its last session can reach it any more, and it need not be left soon because its
-    /// maker ends; one that has ended cannot end again.
-    pub fn is_usable(&self, now: Time) -> bool {
-        let maker_is_over = self.maker_expires_at + Self::MAKER_GRACE <= now;
-        let maker_lives = self.maker_expires_at.since(now) > self.maker_margin * 2;
-        self.busy_until <= now && (maker_is_over || maker_lives)
+    /// Whether nothing of its last session can reach it any more.
+    pub fn is_free(&self, now: Time) -> bool {
+        self.busy_until <= now
     }
 
-    /// When a session that lives on it `since` must have a successor under way with a channel of its own, given how long one settles.
-    pub fn leave_by(&self, since: Time, settle: Duration) -> Time {
-        let hurry = (self.maker_margin / 4).max(settle * 2);
-        let expires = self.expires_at - Self::MAKER_MARGIN.min(self.life / 10);
+    /// Whether what a process that was killed has given it may still reach it.
+    pub fn awaits_end_of_list(&self, now: Time) -> bool {
+        self.inherited && !self.is_free(now)
+    }
+
+    /// Whether a session may take it now: nothing of its last session can reach it any more, and it need not be left soon because its
+    /// maker ends; one that has ended cannot end again. `turns` is how much earlier sessions leave that must take turns.
+    pub fn is_usable(&self, turns: Duration, now: Time) -> bool {
+        let maker_is_over = self.maker_expires_at + Self::MAKER_GRACE <= now;
+        let maker_lives = self.maker_expires_at.since(now) > self.maker_margin * 2 + turns;
+        self.is_free(now) && (maker_is_over || maker_lives)
+    }
+
+    /// When a session that lives on it `since` must have a successor under way with a channel of its own, given how long one settles,
+    /// and how much earlier sessions leave that must take turns.
+    pub fn leave_by(&self, since: Time, settle: Duration, turns: Duration) -> Time {
+        let hurry = (self.maker_margin / 4).max(settle * 2) + turns;
+        let expires = self.expires_at - Self::MAKER_MARGIN.min(self.life / 10) - turns;
         // A maker that had ended before cannot end again.
         let maker_ends = (self.maker_expires_at > since).then(|| self.maker_expires_at - hurry);
         maker_ends.map_or(expires, |ends| ends.min(expires))

@@ -48,22 +48,31 @@ impl Lifecycle {
 
     /// Whether the channel is one of ours already: a list may name it before the answer that makes it known comes.
     pub(super) fn knows(&self, channel: ChannelId) -> bool {
-        let held = self.sessions().filter_map(|session| session.channel);
-        let free = self.retired.iter().chain(self.lent.iter().flatten());
-        held.chain(free.copied()).any(|known| known.id == channel)
+        self.named().any(|known| known.id == channel)
     }
 
     pub(super) fn handle_listed(&mut self, found: &[FoundChannel], total: usize, now: Time) {
         let found = found.iter().filter(|found| !self.knows(found.channel));
         let found: Vec<FoundChannel> = found.copied().collect();
-        let strangers = total.saturating_sub(self.own_channels() + found.len());
-        let Some(maker) = self.census.handle_listed(strangers, now) else {
+        let own = self.named().map(|channel| channel.id);
+        let own = own.chain(found.iter().map(|found| found.channel)).collect();
+        let Some(maker) = self.census.handle_listed(total, own, now) else {
             return;
         };
-        let channels = found
-            .into_iter()
-            .map(|found| Channel::new(found.channel, found.expires_in, Some(maker), now));
+        let channels = found.into_iter().map(|found| {
+            let channel = Channel::new(found.channel, found.expires_in, Some(maker), now);
+            Channel { suspect: true, ..channel }
+        });
         self.retired.extend(channels);
+        self.shards.iter_mut().for_each(|shard| shard.wake_counted(now));
+    }
+
+    /// The channels of ours that we can name.
+    fn named(&self) -> impl Iterator<Item = Channel> {
+        let left = self.sessions().filter_map(|session| session.left);
+        let held = self.sessions().filter_map(|session| session.channel);
+        let free = self.retired.iter().chain(self.lent.iter().flatten());
+        held.chain(left).chain(free.copied())
     }
 
     pub(super) fn handle_unlisted(&mut self, refusal: &Refusal, now: Time) {
@@ -72,6 +81,8 @@ impl Lifecycle {
         }
         let refused = self.census.handle_refused(refusal, now, &mut self.rng, &mut self.output);
         self.refuse_token(refused, now);
+        // Where none is given, or something else must do meanwhile, nobody waits for it.
+        self.shards.iter_mut().for_each(|shard| shard.wake_counted(now));
     }
 
     /// Asks for the list of channels when it is due, and no request for another is under way.

@@ -7,6 +7,7 @@ use super::ChannelId;
 use super::channel::Channel;
 use super::machine::Lifecycle;
 use super::plan::CHANNELS_PER_CLIENT;
+use super::session::DEADLINE;
 use crate::time::Time;
 use std::time::Duration;
 
@@ -34,8 +35,10 @@ impl Lifecycle {
     pub fn kept(&self) -> Vec<KeptChannel> {
         let used = self.sessions().flat_map(|session| {
             let left = session.left.map(|channel| (channel, false));
-            let busy_until = session.busy_until().unwrap_or(Time::START);
-            let own = session.channel.map(|channel| (Channel { busy_until, ..channel }, true));
+            let busy = session.busy_until().unwrap_or(Time::START);
+            let own = session.channel.map(|channel| {
+                (Channel { busy_until: channel.busy_until.max(busy), ..channel }, true)
+            });
             own.into_iter().chain(left)
         });
         let free = self.retired.iter().chain(self.lent.iter().flatten());
@@ -65,8 +68,10 @@ impl Lifecycle {
                 maker_expires_at: kept.maker_expires_at,
                 maker_margin: kept.maker_margin,
                 doubtful: false,
-                // Whatever the earlier process asked for last, it asked for the topics that this one asks for as well.
-                busy_until: Time::START,
+                // No longer than a call takes at most, whatever the clocks of the two processes have to say.
+                busy_until: kept.busy_until.min(now + DEADLINE),
+                inherited: true,
+                suspect: true,
             });
         }
     }

@@ -90,6 +90,7 @@ impl Lifecycle {
             }
             self.rest.spend(now);
             self.plan = Listing::Asked { deadline: now + DEADLINE, token };
+            self.outdated = false;
             self.output.command(Command::ListTopics { token: token.id });
         }
         true
@@ -105,7 +106,9 @@ impl Lifecycle {
         let wait = if first { REPLAN } else { self.config.queues_refresh };
         self.plan = Listing::Wanted { due: now + wait, parked: first };
         if listed.is_empty() {
-            if !first {
+            if self.outdated {
+                self.plan = Listing::Wanted { due: now, parked: false };
+            } else if !first {
                 // An error of the platform would look the same, and what runs is worth more than what it says.
                 self.tell_plan_refused(
                     "the list of queues is empty; nothing is removed".into(),
@@ -124,6 +127,9 @@ impl Lifecycle {
             }
             Err(refused) if first => self.output.notes.push_back(Note::Misplanned(refused)),
             Err(refused) => {
+                // What leaves counts until it is confirmed; without it the rest may fit.
+                let wait = wait.min(self.confirm_within());
+                self.plan = Listing::Wanted { due: now + wait, parked: false };
                 self.tell_plan_refused(refused.to_string(), wait);
                 let carried: HashSet<&Topic> = self.topics.all().collect();
                 let kept: Vec<Topic> = wanted
@@ -150,7 +156,7 @@ impl Lifecycle {
 
     /// How soon a listing must be made again because of what this one has brought.
     fn confirm_within(&mut self) -> Duration {
-        if std::mem::take(&mut self.outdated) {
+        if self.outdated {
             return Duration::ZERO;
         }
         match (self.leaving.is_empty(), std::mem::take(&mut self.chosen)) {

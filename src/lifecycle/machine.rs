@@ -4,6 +4,7 @@ use super::backoff::Backoff;
 use super::budget::Budget;
 use super::census::Census;
 use super::channel::Channel;
+use super::client::{Client, turns};
 use super::coverage::Coverage;
 use super::listing::Listing;
 use super::login::{Login, Token};
@@ -11,7 +12,7 @@ use super::output::{Note, Output};
 use super::plan::Plan as Topics;
 use super::rebase::Rebase;
 use super::session::Session;
-use super::shard::{Client, Shard};
+use super::shard::Shard;
 use super::state::State;
 use super::{ChannelId, Command, Config, ReadId, Reason, Refusal, Reply, SessionId, ShardId};
 use crate::event::Topic;
@@ -117,7 +118,9 @@ impl Lifecycle {
         let may_ask = |due: &Time| self.plan.is_asked() || self.login.token(*due).is_some();
         let plan = self.plan.poll_timeout().filter(may_ask);
         let plan = plan.filter(|_| self.plan.is_asked() || !self.is_frozen());
-        let shards = self.shards.iter().filter_map(|shard| shard.poll_timeout(&self.config));
+        let turns = turns(self.shards.len(), &self.config);
+        let shards = self.shards.iter();
+        let shards = shards.filter_map(|shard| shard.poll_timeout(&self.config, turns));
         // Without a token the login's own deadline is what to wait for.
         let asked = [self.census.poll_timeout(), self.rebase.poll_timeout()];
         let asked = asked.into_iter().flatten().filter(|due| self.login.token(*due).is_some());
@@ -259,6 +262,7 @@ impl Lifecycle {
                 let expires_at = now + expires_in;
                 let token = Token { id: token, secret, life: expires_in, expires_at };
                 self.login.handle_granted(token, now, &mut self.rng, &mut self.output);
+                self.census.begin(token, now);
                 self.wake(now);
             }
             Reply::TokenRefused { refusal, secret } => {
@@ -396,10 +400,16 @@ impl Lifecycle {
             let budget = if connecting { &mut self.handshakes } else { &mut self.rest };
             budget.close_until(now + asked);
         }
-        if let (State::Opening { .. }, Some(maker)) = (session.state, session.token)
-            && refusal.reason.may_have_been_done()
-        {
-            self.census.doubt(maker, now);
+        match (session.state, session.token, session.channel) {
+            (State::Opening { .. }, Some(maker), _) if refusal.reason.may_have_been_done() => {
+                self.census.doubt(maker, now);
+            }
+            (State::Subscribing { .. }, Some(token), Some(gone))
+                if refusal.reason.ends_channel() =>
+            {
+                self.census.miss(gone.id, token, now);
+            }
+            _ => {}
         }
         let tried = session.token.map(|token| token.id);
         let refused = session.handle_refused(refusal, now, &mut self.rng, &mut self.output);
@@ -452,10 +462,10 @@ impl Lifecycle {
         if !self.list_topics(now) {
             return;
         }
-        self.count_channels(now);
         for at in 0..self.shards.len() {
             self.with(at, now, |shard, client, output| shard.step(client, now, output));
         }
+        self.count_channels(now);
         // Last: what keeps sessions alive comes before what mends their gaps.
         let token = self.login.token(now);
         self.rebase.step(token, &mut self.rest, now, &mut self.output);
@@ -488,7 +498,7 @@ impl Lifecycle {
             retired: &mut self.retired,
             channels,
             wanted: self.shards.len(),
-            census: &self.census,
+            census: &mut self.census,
             rng: &mut self.rng,
             handshakes: &mut self.handshakes,
             rest: &mut self.rest,

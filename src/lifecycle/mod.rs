@@ -14,6 +14,7 @@ mod backoff;
 mod budget;
 mod census;
 mod channel;
+mod client;
 mod command;
 mod config;
 mod coverage;
@@ -35,6 +36,7 @@ mod whole;
 
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use backoff::Backoff;
 pub use command::{

@@ -18,7 +18,7 @@ use rand::Rng;
 use std::time::Duration;
 
 /// The shell answers REST calls and handshakes within its own time-outs; this bounds the wait should it not.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long the successor of a session whose end was announced may wait for a spare channel, of the minute that it has.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,9 +69,11 @@ pub struct Session {
     pub failures: u32,
     /// The last failure in words; never a secret.
     pub last_words: Option<String>,
+    /// Whether it waits for the client's channels to be counted.
+    pub(super) awaits_count: bool,
     /// When the next probe is sent; only used while a socket is open.
     ping_at: Time,
-    backoff: Backoff,
+    pub(super) backoff: Backoff,
 }
 
 impl Session {
@@ -98,6 +100,7 @@ impl Session {
             doubt: None,
             failures: 0,
             last_words: None,
+            awaits_count: false,
             ping_at: now,
             backoff: Backoff::new(config),
         }
@@ -151,10 +154,11 @@ impl Session {
 
     /// Until when a successor may take its time: the platform closes an announced socket after about a minute, and perhaps one whose
     /// channel's maker ends. `None` while it has no channel.
-    pub fn leave_by(&self, config: &Config) -> Option<Time> {
+    /// `turns` is how much earlier sessions leave that must take turns.
+    pub fn leave_by(&self, config: &Config, turns: Duration) -> Option<Time> {
         let channel = self.channel?;
         let announced = self.noticed.map(|at| at + PATIENCE);
-        announced.into_iter().chain([channel.leave_by(self.entered, config.settle)]).min()
+        announced.into_iter().chain([channel.leave_by(self.entered, config.settle, turns)]).min()
     }
 
     /// Whether it has drained for long enough: one that was not heard since its successor came to live may have been dead before,
@@ -187,6 +191,7 @@ impl Session {
         );
         let (from, to) = (self.state.as_str(), state.as_str());
         self.state = state;
+        self.awaits_count = false;
         if from != to {
             self.entered = now;
             let (session, shard) = (self.id.to_string(), self.shard.0);
@@ -399,94 +404,5 @@ impl Session {
         }
         self.fail(reason, &words, None, now, rng, output);
         token.filter(|_| reason.answer() == Answer::NewToken)
-    }
-
-    /// Waits as the reason asks, and gives up what is of no use any more.
-    fn fail(
-        &mut self,
-        reason: Reason,
-        words: &str,
-        retry_after: Option<Duration>,
-        now: Time,
-        rng: &mut impl Rng,
-        output: &mut Output,
-    ) {
-        let answer = reason.answer();
-        let mut wait = self.backoff.next(retry_after, rng);
-        let parked = answer == Answer::Park;
-        if parked {
-            wait = wait.max(PARKED);
-        }
-        self.give_up_channel(reason, output);
-        self.failures += 1;
-        self.last_words = Some(words.into());
-        self.enter(State::Waiting { until: now + wait, parked }, now, output);
-        output.observe(Observation::RetryScheduled {
-            session: self.id.to_string(),
-            shard: self.shard.0,
-            reason: reason.as_str(),
-            detail: words.into(),
-            answer: answer.as_str(),
-            retry_in: wait,
-        });
-    }
-
-    /// Gives up what the platform no longer knows. A refused handshake and a word on the socket say so less surely than a refused call:
-    /// such a channel is left to others, and counts for as long as it may be there.
-    fn give_up_channel(&mut self, reason: Reason, output: &mut Output) {
-        if reason == Reason::TokenRevoked {
-            self.subscribed = false;
-            if let Some(channel) = &mut self.channel {
-                channel.orphan();
-            }
-        }
-        if !reason.ends_channel() {
-            return;
-        }
-        let certain = matches!(self.state, State::Subscribing { .. });
-        if let Some(channel) = self.channel.take() {
-            self.subscribed = false;
-            if certain {
-                output.command(Command::Forget { channel: channel.id });
-            } else {
-                self.left = Some(Channel { doubtful: true, ..channel });
-            }
-        }
-    }
-
-    /// Waits because something is not allowed yet; nothing failed.
-    pub fn hold(&mut self, until: Time, now: Time, output: &mut Output) {
-        self.enter(State::Waiting { until, parked: false }, now, output);
-    }
-
-    /// Waits for a channel, and says so once where it is `told`.
-    pub fn hold_for(
-        &mut self,
-        words: String,
-        told: bool,
-        until: Time,
-        now: Time,
-        output: &mut Output,
-    ) {
-        if told && self.last_words.as_ref() != Some(&words) {
-            let (session, shard, detail) = (self.id.to_string(), self.shard.0, words.clone());
-            let retry_in = until.since(now);
-            output.observe(Observation::ChannelAwaited { session, shard, detail, retry_in });
-        }
-        self.last_words = Some(words);
-        self.hold(until, now, output);
-    }
-
-    /// Its channel, for others to use once nothing of this session can reach it any more.
-    pub fn into_channel(self) -> Option<Channel> {
-        let busy_until = self.busy_until().unwrap_or(Time::START);
-        self.channel.map(|channel| Channel { busy_until, ..channel })
-    }
-
-    /// Looks again now at what waiting alone does not mend.
-    pub fn wake(&mut self, now: Time) {
-        if let State::Waiting { until, parked: true } = &mut self.state {
-            *until = now;
-        }
     }
 }

@@ -10,10 +10,8 @@
 //!    legs of the slice missed is a gap (`coverage`).
 //! 5. A live session whose topics are not those that are wanted is given the difference (`amend`).
 
-use super::budget::Budget;
-use super::census::Census;
 use super::channel::Channel;
-use super::login::Token;
+use super::client::{Client, Need};
 use super::output::{Output, Place};
 use super::plan::{CHANNELS_PER_CLIENT, ShardTopics};
 use super::rotation::{Rotations, Trigger};
@@ -21,7 +19,6 @@ use super::session::Session;
 use super::state::State;
 use super::{Command, Config, Reason, SessionId};
 use crate::time::Time;
-use rand::rngs::StdRng;
 use std::time::Duration;
 
 /// How soon a session without a channel looks again whether one may be made.
@@ -29,78 +26,12 @@ use std::time::Duration;
 /// It asks nobody but ourselves; shards take turns with the last spare channel, and a closing notice leaves them a minute.
 const NO_CHANNEL_WAIT: Duration = Duration::from_secs(1);
 
-/// How soon it looks again while the list of channels is asked for.
-const CENSUS_WAIT: Duration = Duration::from_millis(100);
+/// How soon it looks again while the list of channels is asked for, should nobody wake it.
+const COUNT_WAIT: Duration = Duration::from_secs(1);
 
 /// Live and draining sessions of one shard at a time, the one under way included: where each is to be replaced at once, the chain
 /// waits for its oldest to drain.
 const SESSIONS_MAX: usize = 3;
-
-/// What the shard needs of the client it belongs to.
-#[derive(Debug)]
-pub struct Client<'a> {
-    /// The times that govern sessions.
-    pub config: &'a Config,
-    /// The newest valid token.
-    pub token: Option<Token>,
-    /// The last session's number.
-    pub sessions: &'a mut u64,
-    /// Channels without a socket that the platform still knows.
-    pub retired: &'a mut Vec<Channel>,
-    /// Whether nothing planned may begin and no channel be made: another process takes over.
-    pub frozen: bool,
-    /// How many channels of ours the platform knows or is asked for, retired ones included.
-    pub channels: usize,
-    /// How many sessions are wanted; with one spare channel, shards take turns with their successors.
-    pub wanted: usize,
-    /// What else the platform may hold for us.
-    pub census: &'a Census,
-    /// Chance.
-    pub rng: &'a mut StdRng,
-    /// How often a socket may be opened.
-    pub handshakes: &'a mut Budget,
-    /// How often a REST call may be made.
-    pub rest: &'a mut Budget,
-}
-
-impl Client<'_> {
-    fn new_session(&mut self, place: Place, edition: u32, now: Time) -> Session {
-        *self.sessions += 1;
-        Session::new(SessionId(*self.sessions), place, edition, self.config, now)
-    }
-
-    /// A retired channel that will outlive its next use.
-    fn take_retired(&mut self, now: Time, output: &mut Output) -> Option<Channel> {
-        self.retired.retain(|channel| {
-            let known = now < channel.expires_at;
-            if !known {
-                self.channels = self.channels.saturating_sub(1);
-                output.command(Command::Forget { channel: channel.id });
-            }
-            known
-        });
-        let good = |channel: &Channel| channel.is_usable(now) && !channel.doubtful;
-        let usable = self.retired.iter().position(good)?;
-        Some(self.retired.remove(usable))
-    }
-
-    /// A retired channel that may be gone: its first use tells.
-    fn take_doubtful(&mut self, now: Time) -> Option<Channel> {
-        let doubtful = |channel: &Channel| channel.doubtful && channel.busy_until <= now;
-        let doubtful = self.retired.iter().position(doubtful)?;
-        Some(self.retired.remove(doubtful))
-    }
-
-    /// Whether one more channel may be made, by a session that can wait for the spare one or by one that cannot.
-    fn may_open(&self, patient: bool, now: Time) -> bool {
-        let strangers = self.census.strangers(now);
-        !self.frozen
-            && self.census.is_certain()
-            && self.channels + self.census.shared() < CHANNELS_PER_CLIENT
-            && (!patient
-                || self.channels <= self.wanted && self.channels + strangers < CHANNELS_PER_CLIENT)
-    }
-}
 
 /// One leg of a slice of the topics, and its sessions.
 #[derive(Clone, Debug)]
@@ -198,15 +129,22 @@ impl Shard {
         self.sessions.iter_mut().find(|session| session.id == id)
     }
 
-    /// When something is due.
-    pub fn poll_timeout(&self, config: &Config) -> Option<Time> {
+    /// Looks again now at what waited for the client's channels to be counted.
+    pub fn wake_counted(&mut self, now: Time) {
+        for session in &mut self.sessions {
+            session.wake_counted(now);
+        }
+    }
+
+    /// When something is due. `turns` is how much earlier sessions leave that must take turns.
+    pub fn poll_timeout(&self, config: &Config, turns: Duration) -> Option<Time> {
         let sessions = self.sessions.iter().filter_map(|session| session.poll_timeout(config));
         let may = !self.frozen && self.sessions.len() < SESSIONS_MAX;
         let newest = self.sessions.last().filter(|_| may);
         let rotates = newest.and_then(|newest| {
             let asked = newest.noticed.is_some() || self.asked;
             let asked = asked && matches!(newest.state, State::Live { .. });
-            let at = if asked { Some(Time::START) } else { ages_at(newest, config) };
+            let at = if asked { Some(Time::START) } else { ages_at(newest, config, turns) };
             at.map(|at| at.max(self.rotations.not_before()))
         });
         let amends = self.sessions.iter().filter_map(|session| self.amends_at(session));
@@ -233,19 +171,24 @@ impl Shard {
                 if !self.sessions[at].subscribed {
                     self.sessions[at].edition = self.edition;
                 }
-                let patient = self.is_patient(at, client.config, now);
-                advance(&mut self.sessions[at], &self.topics, patient, client, now, output);
+                let need = self.need(at, client, now);
+                advance(&mut self.sessions[at], &self.topics, need, client, now, output);
             } else if self.amends_at(&self.sessions[at]).is_some() {
                 self.sessions[at].amend(&self.topics, client.token, client.rest, now, output);
             }
         }
     }
 
-    /// Whether a session can wait for a channel: another delivers, and need not be left yet.
-    fn is_patient(&self, at: usize, config: &Config, now: Time) -> bool {
-        let waits = self.sessions[at].id;
+    /// How much a session needs a channel of its own now.
+    fn need(&self, at: usize, client: &Client<'_>, now: Time) -> Need {
+        let (waits, turns) = (self.sessions[at].id, client.turns());
         let others = self.sessions.iter().filter(|other| other.id != waits && other.delivers());
-        others.filter_map(|other| other.leave_by(config)).any(|leave_by| now < leave_by)
+        let leave_by = others.filter_map(|other| other.leave_by(client.config, turns)).max();
+        match leave_by {
+            Some(leave_by) if now < leave_by => Need::Calm,
+            Some(_) => Need::Leaving,
+            None => Need::Alone,
+        }
     }
 
     /// The platform has taken the topics of a session's channel.
@@ -375,10 +318,10 @@ impl Shard {
 }
 
 /// When a live session must be replaced because of its channel's age.
-fn ages_at(session: &Session, config: &Config) -> Option<Time> {
+fn ages_at(session: &Session, config: &Config, turns: Duration) -> Option<Time> {
     let channel = session.channel.filter(|_| matches!(session.state, State::Live { .. }))?;
     let channel_ends = channel.expires_at - config.renew_before.min(channel.life / 3);
-    let maker_ends = channel.maker_expires_at - channel.maker_margin;
+    let maker_ends = channel.maker_expires_at - channel.maker_margin - turns;
     // A maker that had already ended when the session came to live cannot end again. Where the session's own token made the
     // channel, only a fresh token helps, and that is a reason of its own: with the old one, successor would follow successor.
     let maker_lives = channel.maker_expires_at > session.entered
@@ -402,14 +345,16 @@ fn due(newest: &Session, edition: u32, client: &Client<'_>, now: Time) -> Option
     if newest.edition != edition {
         return Some(Trigger::Topics);
     }
-    ages_at(newest, client.config).is_some_and(|at| at <= now).then_some(Trigger::Channel)
+    ages_at(newest, client.config, client.turns())
+        .is_some_and(|at| at <= now)
+        .then_some(Trigger::Channel)
 }
 
-/// Takes the next step that a waiting session needs. One that is patient waits for a channel rather than make more than are wanted.
+/// Takes the next step that a waiting session needs.
 fn advance(
     session: &mut Session,
     topics: &ShardTopics,
-    patient: bool,
+    need: Need,
     client: &mut Client<'_>,
     now: Time,
     output: &mut Output,
@@ -429,31 +374,48 @@ fn advance(
         session.hold(allowed, now, output);
         return;
     }
-    let mut channel = session.channel.or_else(|| client.take_retired(now, output));
-    if channel.is_none() && !client.may_open(patient, now) {
-        channel = client.take_doubtful(now);
-    }
+    let channel = session.channel.or_else(|| client.take_retired(need, now, output));
     match channel {
         Some(channel) => {
             client.rest.spend(now);
             session.subscribe(channel, token, topics, now, output);
         }
-        None if client.may_open(patient, now) => {
+        None if client.may_open(need, now) || client.make_room(need, now, output) => {
             client.channels += 1;
             client.rest.spend(now);
             session.open(token, now, output);
         }
-        // One more might silently evict a sibling; a retired one becomes usable, or the platform drops one.
-        None if client.census.is_certain() => {
-            let count = client.channels + client.census.strangers(now);
-            let words = format!("no channel to be had: {count} of {CHANNELS_PER_CLIENT} are taken");
-            session.hold_for(words, !patient, now + NO_CHANNEL_WAIT, now, output);
+        None if client.lacks_count(need, now) => {
+            client.census.want(token, now);
+            session.hold_for_count(now + COUNT_WAIT, now, output);
         }
+        // One more might silently evict a sibling; a retired one becomes usable, or the platform drops one.
         None => {
-            let words = "the list of channels is awaited: one may have been made".to_owned();
-            session.hold_for(words, false, now + CENSUS_WAIT, now, output);
+            let words = no_channel(client, now);
+            session.hold_for(words, need != Need::Calm, now + NO_CHANNEL_WAIT, now, output);
         }
     }
+}
+
+/// Why no channel may be made, and the way out where there is one.
+fn no_channel(client: &Client<'_>, now: Time) -> String {
+    if client.retired.iter().any(|channel| channel.awaits_end_of_list(now)) {
+        return "what the last process gave its channel may still reach it: a minute is waited"
+            .into();
+    }
+    let (own, others) = (client.channels, client.census.strangers(now));
+    if own + others < CHANNELS_PER_CLIENT {
+        return format!("a channel is awaited: {own} are enough for {} sessions", client.wanted);
+    }
+    let way_out = if others > 0 {
+        "; end the other process of this OAuth client, or give this one a client of its own; what nobody uses ends within a day"
+    } else {
+        ""
+    };
+    format!(
+        "no channel to be had: {own} of this process and {others} others are {} of {CHANNELS_PER_CLIENT}{way_out}",
+        own + others
+    )
 }
 
 /// Opens a socket as soon as the budget of handshakes allows.

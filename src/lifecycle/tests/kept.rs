@@ -1,9 +1,12 @@
 //! Restarts: what the last process left is used before anything is made.
 
-use super::world::{World, config};
-use crate::lifecycle::{Command, Lifecycle, State};
+use super::world::{World, config, refusal};
+use crate::event::Topic;
+use crate::lifecycle::{ChannelId, Command, Config, Lifecycle, Reason, Session, State};
 use proptest::prelude::*;
 use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 impl World {
     /// The process is killed, and the next one knows what the last had written down.
@@ -53,6 +56,100 @@ fn a_channel_that_is_gone_meanwhile_is_replaced_by_one() {
     assert!(world.lifecycle.is_covered(), "{}", world.transcript);
     assert_eq!(made(&world), 2);
     assert_eq!(world.lifecycle.kept().len(), 1);
+}
+
+/// Runs until the first session gives its channel the topics.
+fn run_to_subscribing(world: &mut World) {
+    let subscribes = |world: &World| {
+        let mut sessions = world.lifecycle.sessions();
+        sessions.any(|session| matches!(session.state, State::Subscribing { .. }))
+    };
+    for _ in 0..20_000 {
+        if subscribes(world) {
+            return;
+        }
+        world.run(Duration::from_millis(5));
+    }
+    panic!("no session subscribes\n{}", world.transcript);
+}
+
+/// The channels that were given topics, in order.
+fn given(world: &World) -> Vec<ChannelId> {
+    let given = world.asked.iter().filter_map(|(_, command)| {
+        if let Command::Subscribe { channel, .. } = command { Some(*channel) } else { None }
+    });
+    given.collect()
+}
+
+#[test]
+fn a_list_that_a_killed_process_was_sending_cannot_replace_that_of_the_next() {
+    let mut world = World::new(7);
+    run_to_subscribing(&mut world);
+    world.restart(8);
+    run_to_subscribing(&mut world);
+    let killed_at = world.now;
+    assert_ne!(given(&world)[0], given(&world)[1]);
+    // Both may still be given what the dead have sent. A third is not made: that is waited for.
+    world.restart(9);
+    world.run(Duration::from_secs(50));
+    assert_eq!(given(&world).len(), 2, "{}", world.transcript);
+    world.run(Duration::from_secs(20));
+    assert!(world.lifecycle.is_covered(), "{}", world.transcript);
+    let taken_up = world.asked.iter().rev();
+    let mut taken_up = taken_up.filter(|(_, command)| matches!(command, Command::Subscribe { .. }));
+    let (at, _) = taken_up.next().expect("subscribed");
+    assert!(at.since(killed_at) <= Duration::from_secs(61));
+    assert_eq!((made(&world), world.evicted), (2, 0));
+}
+
+#[test]
+fn a_change_of_topics_that_was_under_way_keeps_its_channel_from_the_next_process() {
+    let mut world = World::with(Config { queues_refresh: MINUTE * 5, ..config() }, 7);
+    let queue = |nth: usize| format!("v2.routing.queues.00000000-0000-4000-8000-{nth:012}.users");
+    world.listed = Some((0..3).map(|nth| Topic::new(&queue(nth))).collect());
+    world.run(MINUTE);
+    world.listed = Some((0..4).map(|nth| Topic::new(&queue(nth))).collect());
+    world.choose();
+    // The listing's answer is there, that to the change is not.
+    world.run(Duration::from_millis(30));
+    world.restart(8);
+    world.run(MINUTE);
+    assert!(world.lifecycle.is_covered(), "{}", world.transcript);
+    assert_ne!(given(&world)[0], given(&world)[1]);
+}
+
+#[test]
+fn a_kept_channel_whose_topics_are_refused_is_left_for_another() {
+    let mut world = World::new(7);
+    world.run(MINUTE);
+    world.refuse_channels.extend(given(&world));
+    world.restart(8);
+    world.run(Duration::from_secs(10));
+    assert!(world.lifecycle.is_covered(), "{}", world.transcript);
+    assert_eq!((made(&world), world.evicted), (2, 0));
+    // The next process finds both, and is not kept long by the one.
+    world.restart(9);
+    world.run(Duration::from_secs(10));
+    assert!(world.lifecycle.is_covered(), "{}", world.transcript);
+    assert_eq!(made(&world), 2);
+}
+
+#[test]
+fn topics_that_no_channel_takes_are_parked_after_one_was_made() {
+    let mut world = World::new(7);
+    world.run(MINUTE);
+    world.refuse_rest.extend(vec![refusal(Reason::Forbidden); 50]);
+    world.lists_no_channels = true;
+    world.restart(8);
+    let before = given(&world).len();
+    world.run(MINUTE * 4);
+    let waits = |session: &Session| matches!(session.state, State::Waiting { parked: true, .. });
+    assert!(world.lifecycle.sessions().all(waits), "{}", world.transcript);
+    // The one that was kept, and the one that was made, if that was not refused as well.
+    assert!(given(&world).len() - before <= 2, "{}", world.transcript);
+    world.refuse_rest.clear();
+    world.run(MINUTE * 6);
+    assert!(world.lifecycle.is_covered() && made(&world) <= 3, "{}", world.transcript);
 }
 
 proptest! {

@@ -3,11 +3,13 @@
 mod handed;
 mod herd;
 mod kept;
+mod makers;
 mod platform;
 mod properties;
 mod reasons;
 mod redundant;
 mod seamless;
+mod siblings;
 mod stories;
 mod topics;
 mod transcripts;

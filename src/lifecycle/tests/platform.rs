@@ -11,6 +11,9 @@ use std::time::Duration;
 
 const ROUND_TRIP: Duration = Duration::from_millis(20);
 
+/// Whoever makes the channels of another process.
+const STRANGER: TokenId = TokenId(u64::MAX);
+
 /// A channel as the platform knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
@@ -137,7 +140,10 @@ impl World {
         self.expire();
         self.serial += 1;
         let (used, expires) = (self.serial, self.now + self.channel_life);
-        let refused = self.refused(session);
+        let refused = self.refused(session).or_else(|| {
+            let refuses = self.refuse_channels.contains(&channel);
+            refuses.then(|| Reply::Refused { session, refusal: refusal(Reason::Forbidden) })
+        });
         refused.unwrap_or(match self.channels.get_mut(&channel) {
             Some(known) => {
                 *known = Known { used, expires, ..*known };
@@ -181,10 +187,15 @@ impl World {
         };
         if made {
             if self.channels.len() >= CHANNELS_PER_CLIENT {
-                let idle = |id: &ChannelId| !self.sockets.contains_key(id);
-                let victim = self.channels.iter().min_by_key(|(id, c)| (!idle(id), c.used));
-                let victim = victim.map(|(id, _)| *id);
+                let live = |id: &ChannelId, known: &Known| {
+                    known.maker == STRANGER || self.sockets.contains_key(id)
+                };
+                let victims =
+                    self.channels.iter().map(|(id, known)| (live(id, known), known.used, *id));
+                let victim = victims.min();
                 self.evicted += 1;
+                self.evicted_live += usize::from(victim.is_some_and(|(live, ..)| live));
+                let victim = victim.map(|(_, _, id)| id);
                 self.channels.retain(|id, _| Some(*id) != victim);
             }
             let expires = self.now + self.channel_life;
@@ -273,6 +284,16 @@ impl World {
         let (now, before) = (self.now, self.channels.len());
         self.channels.retain(|_, channel| now < channel.expires);
         self.dropped += before - self.channels.len();
+    }
+
+    /// Another process of the client makes so many channels, or has none any more.
+    pub fn set_strangers(&mut self, count: usize) {
+        self.channels.retain(|_, known| known.maker != STRANGER);
+        for _ in 0..count {
+            self.serial += 1;
+            let known = Known { maker: STRANGER, used: self.serial, expires: self.now + 365 * DAY };
+            self.channels.insert(ChannelId(self.serial), known);
+        }
     }
 
     /// Drops every channel without a word.

@@ -158,6 +158,36 @@ fn more_than_fits_is_refused_while_what_runs_goes_on() {
 }
 
 #[test]
+fn an_empty_listing_of_what_was_wanted_before_is_made_again_at_once() {
+    let mut world = five(1);
+    world.listed = Some(Vec::new());
+    world.choose();
+    // Its answer is on its way when somebody chooses again.
+    world.listed = Some(queues(3..8));
+    world.choose();
+    world.run(Duration::from_secs(5));
+    assert_eq!(carried(&world), names(3..8), "{}", world.transcript);
+}
+
+#[test]
+fn a_swap_of_queues_near_the_limit_is_taken_up_when_those_that_left_are_confirmed() {
+    let refresh = MINUTE * 60;
+    let config = Config { queues_refresh: refresh, redundancy: 2, ..config() };
+    let mut world = World::with(config, 1);
+    world.listed = Some(queues(0..9_000));
+    world.run(MINUTE);
+    assert!(world.lifecycle.is_covered());
+    world.listed = Some(queues(500..9_500));
+    // Both together are too many until it is certain that the first five hundred are gone.
+    world.run(refresh + MINUTE * 2);
+    let plan = world.lifecycle.topics();
+    let topics: BTreeSet<&str> = plan.all().map(Topic::name).collect();
+    let wanted = names(500..9_500);
+    assert!(topics.iter().all(|name| wanted.contains(*name)) && topics.len() == 9_000);
+    assert!(world.gaps.is_empty());
+}
+
+#[test]
 fn the_last_topic_of_a_shard_takes_its_session_along() {
     let mut world = World::with(Config { queues_refresh: MINUTE, ..config() }, 1);
     world.listed = Some(queues(0..1_001));

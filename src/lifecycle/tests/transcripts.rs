@@ -12,6 +12,7 @@ fn a_client_comes_to_live() {
     world.run(MINUTE);
     insta::assert_snapshot!(world.transcript, @r#"
     0.000 request token
+    0.020 list channels
     0.040 s1 open channel
     0.060 s1 subscribe
     0.080 s1 connect
@@ -70,11 +71,12 @@ fn a_fresh_secret_leads_to_a_fresh_token_then_a_fresh_session() {
     insta::assert_snapshot!(world.transcript, @r#"
     62.923 request token
     62.943 rotation: secret
-    62.943 s2 open channel
-    62.963 s2 subscribe
-    62.983 s2 connect
-    67.003 rotation over: secret, after 2.000 s of both
-    67.003 s1 close
+    62.943 list channels
+    62.963 s2 open channel
+    62.983 s2 subscribe
+    63.003 s2 connect
+    67.023 rotation over: secret, after 2.000 s of both
+    67.023 s1 close
     "#);
     assert!(world.gaps.is_empty());
 }
@@ -97,25 +99,28 @@ fn a_token_and_a_channel_are_replaced_before_they_end() {
     insta::assert_snapshot!(world.transcript, @r#"
      85500.020 request token
      85500.040 rotation: token_expiry
-     85500.040 s2 open channel
-     85500.060 s2 subscribe
-     85500.080 s2 connect
-     85504.100 rotation over: token_expiry, after 2.000 s of both
-     85504.100 s1 close
+     85500.040 list channels
+     85500.060 s2 open channel
+     85500.080 s2 subscribe
+     85500.100 s2 connect
+     85504.120 rotation over: token_expiry, after 2.000 s of both
+     85504.120 s1 close
     171000.040 request token
     171000.060 rotation: token_expiry
-    171000.060 s3 open channel
-    171000.080 s3 subscribe
-    171000.100 s3 connect
-    171004.120 rotation over: token_expiry, after 2.000 s of both
-    171004.120 s2 close
+    171000.060 list channels
+    171000.080 s3 open channel
+    171000.100 s3 subscribe
+    171000.120 s3 connect
+    171004.140 rotation over: token_expiry, after 2.000 s of both
+    171004.140 s2 close
     256500.060 request token
     256500.080 rotation: token_expiry
-    256500.080 s4 open channel
-    256500.100 s4 subscribe
-    256500.120 s4 connect
-    256504.140 rotation over: token_expiry, after 2.000 s of both
-    256504.140 s3 close
+    256500.080 list channels
+    256500.100 s4 open channel
+    256500.120 s4 subscribe
+    256500.140 s4 connect
+    256504.160 rotation over: token_expiry, after 2.000 s of both
+    256504.160 s3 close
     "#);
     assert!(world.gaps.is_empty());
 }
@@ -130,10 +135,11 @@ fn an_evicted_channel_is_replaced_by_another() {
     insta::assert_snapshot!(world.transcript, @r#"
     60.000 gap opened: evicted, from 60.000
     60.000 s1 close
-    60.097 s1 open channel
-    60.117 s1 subscribe
-    60.137 s1 connect
-    62.157 gap closed: resubscribed
+    60.097 list channels
+    60.117 s1 open channel
+    60.137 s1 subscribe
+    60.157 s1 connect
+    62.177 gap closed: resubscribed
     "#);
 }
 
@@ -147,10 +153,11 @@ fn a_channel_that_the_platform_forgot_is_found_out_at_the_handshake() {
     60.000 gap opened: closed, from 45.120
     60.000 s1 close
     60.097 s1 connect
-    60.463 s1 open channel
-    60.483 s1 subscribe
-    60.503 s1 connect
-    62.523 gap closed: resubscribed
+    60.463 list channels
+    60.483 s1 open channel
+    60.503 s1 subscribe
+    60.523 s1 connect
+    62.543 gap closed: resubscribed
     "#);
 }
 
@@ -185,11 +192,12 @@ fn a_rejected_secret_is_tried_with_back_off_and_the_live_session_is_kept() {
     67.841 request token
     70.970 request token
     70.990 rotation: secret
-    70.990 s2 open channel
-    71.010 s2 subscribe
-    71.030 s2 connect
-    75.050 rotation over: secret, after 2.000 s of both
-    75.050 s1 close
+    70.990 list channels
+    71.010 s2 open channel
+    71.030 s2 subscribe
+    71.050 s2 connect
+    75.070 rotation over: secret, after 2.000 s of both
+    75.070 s1 close
     "#);
     assert!(world.gaps.is_empty());
 }
@@ -197,17 +205,21 @@ fn a_rejected_secret_is_tried_with_back_off_and_the_live_session_is_kept() {
 #[test]
 fn a_missing_permission_parks_the_session_and_a_fresh_token_wakes_it() {
     let mut world = World::new(1);
+    // The channels are counted by then.
+    world.run(Duration::from_millis(30));
     world.refuse_rest.push_back(refusal(Reason::Forbidden));
     world.run(MINUTE);
     world.rotate();
     world.run(MINUTE);
     insta::assert_snapshot!(world.transcript, @r#"
      0.000 request token
+     0.020 list channels
      0.040 s1 open channel
-    62.074 request token
-    62.094 s1 open channel
-    62.114 s1 subscribe
-    62.134 s1 connect
+    62.104 request token
+    62.124 list channels
+    62.144 s1 open channel
+    62.164 s1 subscribe
+    62.184 s1 connect
     "#);
 }
 
@@ -237,12 +249,13 @@ fn a_predecessor_that_was_dead_before_its_successor_lived_is_a_named_gap() {
     insta::assert_snapshot!(world.transcript, @r#"
     62.923 request token
     62.943 rotation: secret
-    62.943 s2 open channel
-    62.963 s2 subscribe
-    62.983 s2 connect
+    62.943 list channels
+    62.963 s2 open channel
+    62.983 s2 subscribe
+    63.003 s2 connect
     80.120 gap opened: silent, from 45.120
     80.120 gap closed: resubscribed
-    80.120 rotation over: secret, after 15.117 s of both
+    80.120 rotation over: secret, after 15.097 s of both
     80.120 s1 close
     "#);
     assert_eq!(world.unnamed(), None);
@@ -333,11 +346,13 @@ fn an_answer_that_arrives_just_before_a_retry_after_is_still_acted_upon() {
         Refusal { retry_after, ..refusal(Reason::Throttled) }
     };
     let sessions: Vec<_> = world.sockets.values().copied().collect();
-    world.refuse_rest.push_back(throttled(10));
     world.refuse_handshake.push_back(throttled(1));
     world.hear(sessions[0], Heard::NoLongerSubscribed);
     world.hear(sessions[2], Heard::NoLongerSubscribed);
-    world.run(Duration::from_secs(1));
+    // The channels are counted by then.
+    world.run(Duration::from_millis(60));
+    world.refuse_rest.push_back(throttled(10));
+    world.run(Duration::from_millis(940));
     world.hear(sessions[1], Heard::NoLongerSubscribed);
     world.run(MINUTE * 2);
     insta::assert_snapshot!(world.transcript, @r#"
@@ -345,22 +360,23 @@ fn an_answer_that_arrives_just_before_a_retry_after_is_still_acted_upon() {
     60.000 s1 close
     60.000 gap opened: evicted, from 60.000
     60.000 s3 close
-    60.053 s1 open channel
-    60.066 s3 open channel
+    60.053 list channels
+    60.073 s1 open channel
+    60.073 s3 open channel
     61.000 gap opened: evicted, from 61.000
     61.000 s2 close
-    70.073 s2 open channel
-    70.073 s3 subscribe
-    70.093 s2 subscribe
-    70.093 s3 connect
-    70.113 s2 connect
-    70.360 s1 open channel
-    70.380 s1 subscribe
-    71.113 s1 connect
-    71.425 s3 connect
-    72.133 gap closed: resubscribed
-    73.133 gap closed: resubscribed
-    73.445 gap closed: resubscribed
+    70.093 s2 open channel
+    70.093 s3 subscribe
+    70.113 s2 subscribe
+    70.113 s3 connect
+    70.133 s2 connect
+    70.380 s1 open channel
+    70.400 s1 subscribe
+    71.133 s1 connect
+    71.445 s3 connect
+    72.153 gap closed: resubscribed
+    73.153 gap closed: resubscribed
+    73.465 gap closed: resubscribed
     "#);
     assert_eq!(world.hasty, []);
 }
@@ -434,6 +450,7 @@ fn a_request_for_a_channel_without_an_answer_is_looked_into_before_another_is_ma
     world.run(MINUTE);
     insta::assert_snapshot!(world.transcript, @r#"
     0.000 request token
+    0.020 list channels
     0.040 s1 open channel
     0.060 list channels
     0.157 s1 subscribe

@@ -71,6 +71,10 @@ pub struct World {
     pub(super) tokens: BTreeSet<(Time, TokenId)>,
     /// Channels that the platform dropped to make room for another.
     pub evicted: usize,
+    /// Those of them that had a socket.
+    pub evicted_live: usize,
+    /// Channels whose topics it refuses.
+    pub refuse_channels: BTreeSet<ChannelId>,
     /// Channels that it dropped for any other reason.
     pub dropped: usize,
     /// Answers to requests for a channel that go missing.
@@ -141,6 +145,8 @@ impl World {
             channels: BTreeMap::new(),
             tokens: BTreeSet::new(),
             evicted: 0,
+            evicted_live: 0,
+            refuse_channels: BTreeSet::new(),
             dropped: 0,
             lose_answers: 0,
             lists_no_channels: false,
