@@ -9,6 +9,7 @@ use super::online::{self, Answered, Finding};
 use super::say;
 use crate::config::{Config, Mistakes, without_userinfo};
 use crate::event::Topic;
+use crate::lifecycle::{CHANNELS_PER_CLIENT, expand};
 use crate::privacy::{self, Privacy};
 use crate::{genesys, secret};
 use serde::Serialize;
@@ -31,6 +32,10 @@ pub struct Summary {
     pub topics: Vec<String>,
     /// How many subscriptions these are; none when only the platform can say.
     pub subscriptions: Option<usize>,
+    /// How the topics are divided; none when only the platform can say, or when they do not fit.
+    pub plan: Option<PlanSummary>,
+    /// Why they do not fit.
+    pub refused: Option<String>,
     /// What cannot be said without the platform.
     pub unknown: Vec<String>,
     /// The sinks and what each promises.
@@ -41,6 +46,28 @@ pub struct Summary {
     pub admin: String,
     /// What is allowed but deserves a second look.
     pub warnings: Vec<String>,
+}
+
+/// How the topics are divided.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct PlanSummary {
+    /// Each shard's topics and how many subscriptions they take.
+    pub shards: Vec<ShardSummary>,
+    /// How many sessions carry each shard.
+    pub redundancy: usize,
+    /// How many channels that takes, the one for successors included.
+    pub channels: usize,
+    /// How many an OAuth client may have.
+    pub channels_max: usize,
+}
+
+/// A slice of the topics that fits one channel.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct ShardSummary {
+    /// Each by itself.
+    pub topics: usize,
+    /// A combined topic is one.
+    pub subscriptions: usize,
 }
 
 /// A sink of the configuration.
@@ -131,12 +158,13 @@ pub fn check(
             Err(mistakes) => writeln!(err, "{}: {mistakes}", args.file.display())?,
         },
     }
-    Ok(if loaded.is_ok() { Exit::Success } else { Exit::Configuration })
+    let fits = loaded.as_ref().is_ok_and(|summary| summary.refused.is_none());
+    Ok(if fits { Exit::Success } else { Exit::Configuration })
 }
 
 fn write_json(loaded: &Result<Summary, Mistakes>, out: &mut impl Write) -> io::Result<()> {
     let report = Report {
-        ok: loaded.is_ok(),
+        ok: loaded.as_ref().is_ok_and(|summary| summary.refused.is_none()),
         summary: loaded.as_ref().ok(),
         mistakes: loaded.as_ref().err().into_iter().flat_map(Mistakes::iter).collect(),
     };
@@ -153,7 +181,8 @@ fn write_text(summary: &Summary, file: &Path, out: &mut impl Write) -> io::Resul
 }
 
 fn write_summary(summary: &Summary, file: &Path, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{} is right, and would run:", file.display())?;
+    let would = if summary.refused.is_none() { "and would run" } else { "but would not run" };
+    writeln!(out, "{} is right, {would}:", file.display())?;
     let client = summary.client_id.as_deref().unwrap_or("(its id comes with the secret)");
     writeln!(out, "  organisation   {}", summary.organisation)?;
     writeln!(out, "  OAuth client   {client}")?;
@@ -166,6 +195,12 @@ fn write_summary(summary: &Summary, file: &Path, out: &mut impl Write) -> io::Re
     if let Some(count) = summary.subscriptions {
         writeln!(out, "  subscriptions  {count}")?;
     }
+    if let Some(plan) = &summary.plan {
+        write_plan(plan, out)?;
+    }
+    if let Some(refused) = &summary.refused {
+        writeln!(out, "  plan           REFUSED: {refused}")?;
+    }
     for sink in &summary.sinks {
         writeln!(out, "  sink           {} to {}: {}", sink.name, sink.target, sink.guarantee)?;
     }
@@ -175,6 +210,28 @@ fn write_summary(summary: &Summary, file: &Path, out: &mut impl Write) -> io::Re
     writeln!(out, "  admin          {}", summary.admin)?;
     for warning in &summary.warnings {
         writeln!(out, "  warning        {warning}")?;
+    }
+    Ok(())
+}
+
+fn write_plan(plan: &PlanSummary, out: &mut impl Write) -> io::Result<()> {
+    let PlanSummary { shards, redundancy, channels, channels_max } = plan;
+    let of_each = if *redundancy == 1 { "" } else { " on two sessions each" };
+    let count = match shards.len() {
+        0 => return writeln!(out, "  plan           nothing to subscribe to, and no channel"),
+        1 => "1 shard".to_owned(),
+        count => format!("{count} shards"),
+    };
+    writeln!(
+        out,
+        "  plan           {count}{of_each}: {channels} of {channels_max} channels, one of them for successors"
+    )?;
+    for (number, ShardSummary { topics, subscriptions }) in shards.iter().enumerate() {
+        writeln!(
+            out,
+            "  {:<13}  {topics} topics in {subscriptions} subscriptions",
+            format!("shard {number}")
+        )?;
     }
     Ok(())
 }
@@ -195,7 +252,10 @@ fn list(names: &[String]) -> String {
 impl Summary {
     fn of(config: &Config) -> Self {
         let genesys = &config.genesys;
+        let (plan, refused) = plan(config);
         Self {
+            plan,
+            refused,
             organisation: match (&genesys.region, &genesys.api_url) {
                 (_, Some(url)) => without_userinfo(url),
                 (Some(region), None) => format!("region {region}"),
@@ -237,6 +297,25 @@ fn subscriptions(genesys: &genesys::Config) -> Option<usize> {
     Some(per_queue * genesys.queues.len() + genesys.topics.len() - per_queue)
 }
 
+/// How the topics are divided, or why they do not fit, as far as that can be said without the platform.
+fn plan(config: &Config) -> (Option<PlanSummary>, Option<String>) {
+    let redundancy = config.lifecycle.redundancy;
+    let shards = match genesys::Plan::offline(&config.genesys, redundancy).map(|plan| plan.shards) {
+        None => return (None, None),
+        Some(Err(refused)) => return (None, Some(refused.to_string())),
+        Some(Ok(shards)) => shards,
+    };
+    let summary = |topics: &crate::lifecycle::ShardTopics| ShardSummary {
+        topics: topics.iter().map(|name| expand(&Topic::new(name)).len()).sum(),
+        subscriptions: topics.len(),
+    };
+    let shards: Vec<ShardSummary> = shards.iter().map(summary).collect();
+    let spare = usize::from(!shards.is_empty());
+    let channels = shards.len() * redundancy + spare;
+    let channels_max = CHANNELS_PER_CLIENT;
+    (Some(PlanSummary { shards, redundancy, channels, channels_max }), None)
+}
+
 fn secret_source(config: &secret::Config) -> String {
     if let Some(file) = &config.file {
         format!("file {}", file.path.display())
@@ -254,10 +333,14 @@ fn unknown(config: &Config) -> Vec<String> {
     let genesys = &config.genesys;
     let mut unknown = Vec::new();
     if is_open(&genesys.queues) {
-        unknown
-            .push("how many queues there are, and so how many subscriptions and channels".into());
+        unknown.push(
+            "how many queues there are, and so how many subscriptions, shards and channels: --online shows it".into(),
+        );
     } else if !genesys.queues.is_empty() {
         unknown.push("whether the platform knows these queues".into());
+        if plan(config) == (None, None) {
+            unknown.push("which ids these names have, and so the plan of shards and channels: --online shows it".into());
+        }
     }
     unknown.push("whether the client may subscribe to each topic".into());
     unknown

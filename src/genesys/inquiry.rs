@@ -50,6 +50,23 @@ pub struct Plan {
     pub redundancy: usize,
 }
 
+impl Plan {
+    /// What a configuration comes to that names its queues by id: the platform is not asked. `None` where only it can say.
+    #[must_use]
+    pub fn offline(config: &Config, redundancy: usize) -> Option<Self> {
+        let listed = queues::need_listing(&config.queues, &config.topics);
+        (!listed).then(|| Self::of(config, &[], redundancy))
+    }
+
+    fn of(config: &Config, listed: &[super::wire::Queue], redundancy: usize) -> Self {
+        let (topics, unknown) = queues::expand(&config.queues, &config.topics, listed);
+        let shards = lifecycle::Plan::default()
+            .next(&topics, redundancy)
+            .map(|plan| plan.shards().map(|id| plan.subscriptions_of(id)).collect());
+        Self { topics, unknown, shards, redundancy }
+    }
+}
+
 /// What became of a trial of topics.
 #[derive(Clone, Debug)]
 pub enum Trial {
@@ -113,11 +130,7 @@ impl Inquiry {
         if queues::need_listing(queues, topics) {
             listed = self.rest.queues(&self.token).await?.0;
         }
-        let (topics, unknown) = queues::expand(queues, topics, &listed);
-        let shards = lifecycle::Plan::default()
-            .next(&topics, redundancy)
-            .map(|plan| plan.shards().map(|id| plan.subscriptions_of(id)).collect());
-        Ok(Plan { topics, unknown, shards, redundancy })
+        Ok(Plan::of(&self.config, &listed, redundancy))
     }
 
     /// How many channels the OAuth client has, whoever made them.

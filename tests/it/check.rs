@@ -48,6 +48,7 @@ fn check_shows_what_a_right_file_would_run() {
       personal data  privacy.profile = "personal" drops or hashes these
       admin          http://127.0.0.1:9464/
       not known yet  whether the platform knows these queues
+      not known yet  which ids these names have, and so the plan of shards and channels: --online shows it
       not known yet  whether the client may subscribe to each topic
       not known yet  whether the organisation, the secret's source and the sinks can be reached
     "#);
@@ -61,6 +62,43 @@ fn check_knows_what_only_the_platform_knows() {
     assert_eq!(report["ok"], true);
     assert_eq!(report["summary"]["subscriptions"], serde_json::Value::Null);
     assert!(report["summary"]["unknown"][0].as_str().unwrap().contains("how many queues"));
+}
+
+/// So many queues by their ids.
+fn by_ids(count: usize) -> String {
+    let ids: Vec<String> =
+        (0..count).map(|queue| format!("\"00000000-0000-4000-8000-{queue:012}\"")).collect();
+    RIGHT.replace("\"Support\"", &ids.join(", "))
+}
+
+#[test]
+fn check_shows_the_plan_of_queues_that_are_named_by_id() {
+    let (exit, out, err) = run_check(&by_ids(1_200), Output::Text);
+    assert_eq!((exit, err.as_str()), (Exit::Success, ""));
+    let lines = out.lines().map(str::trim_start);
+    let plan: Vec<&str> = lines.skip_while(|line| !line.starts_with("plan")).take(4).collect();
+    assert_eq!(
+        plan,
+        [
+            "plan           3 shards: 4 of 20 channels, one of them for successors",
+            "shard 0        1500 topics in 1000 subscriptions",
+            "shard 1        1500 topics in 1000 subscriptions",
+            "shard 2        600 topics in 400 subscriptions",
+        ]
+    );
+    let redundant = format!("{}\n[lifecycle]\nredundancy = 2\n", by_ids(1_200));
+    let (_, out, _) = run_check(&redundant, Output::Json);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let plan = &report["summary"]["plan"];
+    assert_eq!((&plan["channels"], &plan["redundancy"]), (&7.into(), &2.into()));
+    assert_eq!(plan["shards"][2]["topics"], 600);
+}
+
+#[test]
+fn check_refuses_more_topics_than_an_oauth_client_has_channels_for() {
+    let (exit, out, _) = run_check(&by_ids(9_600), Output::Text);
+    assert_eq!(exit, Exit::Configuration);
+    assert!(out.contains("plan           REFUSED: ") && out.contains("two OAuth clients"), "{out}");
 }
 
 fn run_check(text: &str, output: Output) -> (Exit, String, String) {
