@@ -68,6 +68,7 @@ impl Workshop {
             seed => StdRng::seed_from_u64(seed),
         };
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), sinks);
+        let metrics = if config.telemetry.per_queue { metrics.per_queue() } else { metrics };
         let metrics = Arc::new(metrics.on_disk(&config.data_dir, config.journal.max_bytes.0));
         Self {
             source: config.genesys.api_url(),

@@ -55,6 +55,8 @@ pub struct Config {
     pub admin: admin::Config,
     /// How log lines look.
     pub log: telemetry::logging::Config,
+    /// What is measured on request.
+    pub telemetry: telemetry::Config,
     /// The process as a whole.
     pub process: Process,
 }

@@ -1,5 +1,6 @@
 //! Turns observations into log lines and metrics; nothing else in the crate knows prometheus or writes logs.
 
+mod config;
 pub mod logging;
 pub mod metrics;
 mod story;
@@ -7,6 +8,7 @@ mod story;
 mod tests;
 
 use crate::observation::Observation;
+pub use config::Config;
 use metrics::Metrics;
 use std::sync::Arc;
 pub use story::{Level, Told};

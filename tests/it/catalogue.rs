@@ -45,7 +45,7 @@ async fn promtool_has_nothing_to_say_of_a_scrape() {
 type Shape = (String, BTreeMap<String, BTreeSet<String>>);
 
 /// Labels whose values follow from the configuration or the build.
-const OPEN_LABELS: [&str; 2] = ["sink", "version"];
+const OPEN_LABELS: [&str; 3] = ["sink", "version", "queue"];
 
 /// What a scrape shows.
 fn scraped(scrape: &Scrape) -> BTreeMap<String, Shape> {

@@ -20,7 +20,7 @@ use crate::observation::Observation;
 use crate::privacy::Privacy;
 use crate::route::{Routes, Wanted};
 use crate::sequence::{Arbiter, Feed, Ledger, Leg, Verdict};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, Queues};
 use crate::time::{Time, Timestamp};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -76,6 +76,7 @@ pub struct Stream {
     observations: VecDeque<Observation>,
     tap: Tap,
     ages: Ages,
+    queues: Option<Queues>,
 }
 
 impl Stream {
@@ -102,11 +103,12 @@ impl Stream {
             shown: BTreeMap::new(),
             closed: VecDeque::new(),
             awaited: HashMap::new(),
-            metrics,
             counts: Counts::default(),
             observations: VecDeque::new(),
             tap: Tap::default(),
             ages: Ages::default(),
+            queues: metrics.queues(),
+            metrics,
         }
     }
 
@@ -359,6 +361,9 @@ impl Stream {
                     let mut appended = self.journal.append_for(wanted, entry);
                     appended.refused_by.extend(untold);
                     self.counts.published += u64::from(appended.is_accepted);
+                    if let Some(queues) = self.queues.as_mut().filter(|_| appended.is_accepted) {
+                        queues.published(&topic, received);
+                    }
                     if let Some(notification) = watched.filter(|_| appended.is_accepted) {
                         self.show(notification, marks);
                     }

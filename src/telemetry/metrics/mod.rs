@@ -12,6 +12,7 @@ mod labels;
 mod legs;
 mod login;
 mod process;
+mod queues;
 mod session;
 mod shelf;
 mod sink;
@@ -31,6 +32,7 @@ pub use labels::{
 };
 pub use legs::Legs;
 pub use login::{Login, Shown};
+pub use queues::{OTHER_QUEUES, QUEUES_MAX, Queues};
 pub use session::Sessions;
 pub use sink::{Backlog, Sink};
 pub use stream::Stream;
@@ -57,6 +59,7 @@ pub struct Metrics {
     /// The journal and its disk.
     pub journal: Journal,
     sinks: BTreeMap<&'static str, Sink>,
+    queues: Option<queues::Board>,
 }
 
 impl Metrics {
@@ -91,6 +94,7 @@ impl Metrics {
             stream: Stream::new(&shelf),
             journal: Journal::new(&shelf),
             sinks: sink::all(&shelf, sinks),
+            queues: None,
             shelf,
         }
     }
@@ -100,6 +104,18 @@ impl Metrics {
     pub fn on_disk(mut self, data_dir: &std::path::Path, journal_max: u64) -> Self {
         self.disk.watch(data_dir, journal_max);
         self
+    }
+
+    /// The same metrics, with those of each queue.
+    #[must_use]
+    pub fn per_queue(mut self) -> Self {
+        self.queues = Some(queues::Board::new(&self.shelf));
+        self
+    }
+
+    /// What counts each queue's events, where that is asked for.
+    pub fn queues(&self) -> Option<Queues> {
+        self.queues.clone().map(Queues::new)
     }
 
     /// The metrics of one sink; a handle that is cheap to clone. `None` for a sink that was not named at the start.

@@ -50,7 +50,7 @@ impl Bridge {
     pub(crate) async fn with(config: Config) -> Self {
         let clock = Clock::start();
         let (sender, receiver) = watch::channel(Arc::new(well(clock)));
-        let metrics = Arc::new(Metrics::new("0.1.0", &["kafka"]));
+        let metrics = Arc::new(Metrics::new("0.1.0", &["kafka"]).per_queue());
         let doors = Doors { metrics, status: receiver, tap: Tap::default(), clock };
         let entrance = admin::open(&config).await.unwrap();
         let bridge = Self {
