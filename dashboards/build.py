@@ -212,6 +212,10 @@ def process():
     job = 'job="tieline",' + I
     yield graph("CPU", "How much of a core?", {"{{instance}}": f"rate(process_cpu_seconds_total{{{job}}}[$__rate_interval])"}, "percentunit")
     yield graph("Memory", "How much is in use?", {"{{instance}}": f"process_resident_memory_bytes{{{job}}}"}, "bytes")
+    yield graph("Configuration reloads in an hour", "Was the file read again, and what came of it? 1 where the file has mistakes, so that an older one is in force.",
+                {"{{outcome}}": f"sum by (outcome) (increase(tieline_config_reloads_total{{{I}}}[1h]))",
+                 "the file is refused": f"max(tieline_config_last_reload_failed{{{I}}})",
+                 "keys that wait for a restart": f"max(tieline_config_pending_keys{{{I}}})"})
     what = table.Panel().title("What runs").description("Which version, and where?").datasource(SOURCE).span(8).height(7)
     yield queries(what, {"": f"tieline_build_info{{{I}}}"})
 

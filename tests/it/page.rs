@@ -83,6 +83,55 @@ async fn a_redundant_process_shows_two_legs_and_no_overlap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_changed_configuration_is_seen_as_it_is_taken_up_or_refused() {
+    let mut stand = Stand::new(brisk()).await;
+    stand.config.set("log.level", "info");
+    let bridge = stand.ready().await;
+    let tab = Tab::open(&bridge.url(), DESK, "light").await;
+    tab.until("document.querySelector('#facts').innerText.includes('as at the start')").await;
+    assert_eq!(tab.value("document.querySelector('#file').hidden").await, true);
+
+    // One key is taken up at once, the other needs a restart.
+    stand.config.set("log.level", "debug");
+    stand.config.set("process.drain_timeout", "7s");
+    stand.config.write();
+    tab.until(
+        "document.querySelector('#facts').innerText.includes('1 changed keys need a restart')",
+    )
+    .await;
+    tab.until("!document.querySelector('#file').hidden").await;
+    // What is folded away is read as well.
+    let file = async || {
+        let text = tab.value("document.querySelector('#file').textContent").await;
+        text.as_str().unwrap().to_owned()
+    };
+    let first = file().await;
+    let words =
+        ["Not all of the configuration file", "process.drain_timeout needs a restart", "7s"];
+    assert!(words.iter().all(|words| first.contains(words)), "{first}");
+    assert!(!first.contains("log.level"), "{first}");
+
+    // A file with mistakes changes nothing, and each is named.
+    let path = stand.config.path("tieline.toml");
+    let right = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, right.replace("level = \"debug\"", "level = \"debgu\"")).unwrap();
+    tab.until("document.querySelector('#facts').innerText.includes('the file is refused')").await;
+    tab.until("document.querySelector('#file').textContent.includes('log.level')").await;
+    assert!(file().await.contains("is refused, and changes nothing"));
+
+    // And forgotten when it is mended.
+    std::fs::write(&path, right).unwrap();
+    tab.until(
+        "document.querySelector('#facts').innerText.includes('1 changed keys need a restart')",
+    )
+    .await;
+    assert_eq!(tab.complaints().await, [""; 0]);
+    let shown = tab.value("document.documentElement.outerHTML").await;
+    hold_no_secret(shown.as_str().unwrap(), &stand);
+    bridge.finish(&stand).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_page_can_be_read_in_light_and_dark_at_a_desk_and_on_a_phone() {
     let bridge = Bridge::start().await;
     let mut papers: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
