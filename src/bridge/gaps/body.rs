@@ -27,12 +27,10 @@ pub(super) enum Told {
 }
 
 impl Told {
-    pub(super) fn of(gap: &Gap, rebase: bool) -> Self {
-        // A possible gap of frames or of the feed is re-based like any other.
-        match (rebase, gap.topics) {
-            (true, _) => Self::Follows,
-            (false, _) => Self::Off,
-        }
+    /// Of a gap of these topics: what is done of any of them.
+    pub(super) fn of(topics: &[Topic], rebase: bool) -> Self {
+        let mut told = topics.iter().map(|topic| Self::about(topic, rebase));
+        told.find(|told| *told != Self::None).unwrap_or(Self::None)
     }
 
     fn about(topic: &Topic, rebase: bool) -> Self {
@@ -175,6 +173,19 @@ fn json(body: &impl Serialize) -> bytes::Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gap_of_what_has_no_snapshot_announces_none() {
+        let conversations = Topic::new("v2.routing.queues.x.conversations");
+        let users = Topic::new("v2.routing.queues.00000000-0000-4000-8000-000000000001.users");
+        for rebase in [true, false] {
+            assert_eq!(Told::of(&[], rebase), Told::None);
+            assert_eq!(Told::of(std::slice::from_ref(&conversations), rebase), Told::None);
+        }
+        let both = [conversations, users];
+        assert_eq!(Told::of(&both, true), Told::Follows);
+        assert_eq!(Told::of(&both, false), Told::Off);
+    }
 
     #[test]
     fn the_longest_of_them_stay_below_the_limits_of_messages() {

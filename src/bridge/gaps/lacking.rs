@@ -72,8 +72,9 @@ impl Gaps {
         for (topic, interval) in cover.close(gap.to) {
             self.tell(topic, &interval, gap.sink, now, journal);
         }
-        self.end(gap.number, gap.to, gap.action, gap.missed, now, journal);
-        Closed { number: gap.number, topics }
+        let closed = Closed { number: gap.number, topics };
+        self.end(&closed, gap.to, gap.action, gap.missed, now, journal);
+        closed
     }
 
     /// These stretches of the journal are damaged still; what was told of others is forgotten.
@@ -192,8 +193,9 @@ impl Gaps {
         }
         let (number, count) = self.full.remove(sink)?;
         self.observations.push_back(Observation::JournalFull { sink, count });
-        self.end(number, now, action, count, now, journal);
-        Some(Closed { number, topics })
+        let closed = Closed { number, topics };
+        self.end(&closed, now, action, count, now, journal);
+        Some(closed)
     }
 
     /// What could not be told yet is tried again.

@@ -302,8 +302,9 @@ impl Gaps {
         for (topic, interval) in cover.close(to) {
             self.tell(topic, &interval, None, now, journal);
         }
-        self.end(number, to, action, 0, now, journal);
-        Some(Closed { number, topics })
+        let closed = Closed { number, topics };
+        self.end(&closed, to, action, 0, now, journal);
+        Some(closed)
     }
 
     /// Whether a gap of that kind is open.
@@ -457,17 +458,18 @@ impl Gaps {
 
     fn end(
         &mut self,
-        number: u64,
+        closed: &Closed,
         to: Timestamp,
         action: &'static str,
         missed: u64,
         now: Timestamp,
         journal: &mut Journal,
     ) {
+        let number = closed.number;
         let Some(gap) = self.ledger.close(number, to, action) else {
             return;
         };
-        let told = Told::of(&gap, self.rebase);
+        let told = Told::of(&closed.topics, self.rebase);
         self.put(body::closed(&gap, missed, told, now), journal);
         self.observations.push_back(Observation::GapClosed {
             number,
