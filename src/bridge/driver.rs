@@ -13,7 +13,7 @@ use super::stall::Stall;
 use super::status::Status;
 use super::stream::Stream;
 use crate::clock::Clock;
-use crate::genesys::{Genesys, Incoming};
+use crate::genesys::{Genesys, Incoming, Shown};
 use crate::lifecycle::{Command, Heard, Lifecycle, Note, Reply, SessionId, State};
 use crate::observation::Observation;
 use crate::sequence::Rebased;
@@ -262,7 +262,8 @@ impl Driver {
                     self.report.record(&observation);
                 }
                 Incoming::Snapshots { read, what, received, shown } => match shown {
-                    Ok(shown) => {
+                    Ok(Shown::Page) => self.lifecycle.handle_snapshots_page(read, now),
+                    Ok(Shown::Whole(shown)) => {
                         let stale = self.stream.publish_snapshots(what, shown, received);
                         self.lifecycle.handle_snapshots(read, &stale, now);
                     }
@@ -365,7 +366,7 @@ impl Driver {
                 self.stream.end(*session, now);
                 self.doubts.ended(*session);
             }
-            if let Command::ReadSnapshots { topics, .. } = &command {
+            if let Command::ReadSnapshots { topics, page: 1, .. } = &command {
                 self.stream.await_snapshots(topics);
             }
             self.genesys.execute(command);

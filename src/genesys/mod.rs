@@ -23,7 +23,7 @@ mod wire;
 pub use config::{Choice, Config};
 pub use error::Error;
 pub use inquiry::{Inquiry, Offer, Plan, Trial};
-pub use snapshots::Snapshot;
+pub use snapshots::{Shown, Snapshot};
 pub use wire::{Frame, read as read_frame};
 
 use crate::clock::Clock;
@@ -69,7 +69,7 @@ pub enum Incoming {
         /// When the answer came.
         received: Timestamp,
         /// What REST showed, or why not.
-        shown: Result<Vec<Snapshot>, Refusal>,
+        shown: Result<Shown, Refusal>,
     },
     /// Something worth telling that decides nothing.
     Observation(Observation),
@@ -119,6 +119,7 @@ impl Genesys {
             rest: Rest::new(&config, &trust, proxies.clone(), clock)?,
             opener: Opener::new(&config, &trust, proxies, clock)?,
             handles: Handles::default(),
+            pages: snapshots::Pages::default(),
             clients: clients::Clients::default(),
             choice: RwLock::new(Arc::new(config.choice())),
             config,
@@ -205,9 +206,9 @@ impl Genesys {
                     async move { platform.subscribe(session, token, channel, &topics).await };
                 self.answer(Some(session), subscribed);
             }
-            Command::ReadSnapshots { read, token, what, topics } => {
+            Command::ReadSnapshots { read, token, what, topics, page } => {
                 self.answer(None, async move {
-                    let shown = platform.read_snapshots(token, what, &topics).await;
+                    let shown = platform.read_snapshots(token, what, &topics, page).await;
                     let received = platform.clock.timestamp();
                     Incoming::Snapshots { read, what, received, shown }
                 });

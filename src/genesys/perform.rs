@@ -8,7 +8,7 @@ use super::handshake::{Opener, Socket};
 use super::queues;
 use super::refusal::refusal;
 use super::rest::{Channel, Rest};
-use super::snapshots::Snapshot;
+use super::snapshots::{Pages, Shown};
 use crate::clock::Clock;
 use crate::event::Topic;
 use crate::lifecycle::{
@@ -30,6 +30,7 @@ pub(super) struct Platform {
     pub(super) opener: Opener,
     pub(super) secrets: Secrets,
     pub(super) handles: Handles,
+    pub(super) pages: Pages,
     pub(super) clients: Clients,
     pub(super) incoming: mpsc::Sender<Incoming>,
     pub(super) clock: Clock,
@@ -103,16 +104,21 @@ impl Platform {
         token: TokenId,
         what: lifecycle::Snapshot,
         topics: &[Topic],
-    ) -> Result<Vec<Snapshot>, Refusal> {
+        page: u32,
+    ) -> Result<Shown, Refusal> {
         let token = self.token(token)?;
-        match what {
-            lifecycle::Snapshot::Observations => self.rest.observations(&token, topics).await,
-            lifecycle::Snapshot::Members => {
-                let mut shown = Vec::with_capacity(topics.len());
-                for topic in topics {
-                    shown.push(self.rest.members(&token, topic).await?);
-                }
-                Ok(shown)
+        match (what, topics) {
+            (lifecycle::Snapshot::Members, [topic]) => {
+                let (members, is_last) = self.rest.members(&token, topic, page).await?;
+                let lacks = || refusal(Reason::Unexpected, "a page of members came out of turn");
+                self.pages.take(topic, page, members, is_last).ok_or_else(lacks)
+            }
+            // Members are asked queue by queue; more at once would not be one call.
+            (lifecycle::Snapshot::Members, _) => {
+                Err(refusal(Reason::Unexpected, "members of several queues were asked at once"))
+            }
+            (lifecycle::Snapshot::Observations, topics) => {
+                self.rest.observations(&token, topics).await.map(Shown::Whole)
             }
         }
     }

@@ -248,30 +248,27 @@ impl Rest {
         Ok(snapshots::observations(topics, &read(CALL, &answer)?))
     }
 
-    /// Who is a member of the queue that is the topic's key, page by page.
+    /// A page of those who are members of the queue that is the topic's key, and whether it is the last.
     pub(super) async fn members(
         &self,
         token: &SecretString,
         topic: &Topic,
-    ) -> Result<Snapshot, Refusal> {
+        number: u32,
+    ) -> Result<(Vec<wire::Member>, bool), Refusal> {
         const CALL: &str = "GET /api/v2/routing/queues/{id}/members";
-        let mut members = Vec::new();
-        for number in 1..=PAGES_MAX {
-            let path = ["api", "v2", "routing", "queues", topic.key(), "members"];
-            let mut url = below(&self.api, &path);
-            url.query_pairs_mut()
-                .append_pair("pageSize", PAGE_SIZE)
-                .append_pair("pageNumber", &number.to_string());
-            let answer = self.call(CALL, self.http.get(url), token, &[], Call::Channel).await?;
-            let page: wire::MemberPage = read(CALL, &answer)?;
-            let is_last = page.entities.is_empty() || page.next_uri.is_none();
-            members.extend(page.entities);
-            if is_last {
-                return Ok(snapshots::members(topic, &members));
-            }
+        let path = ["api", "v2", "routing", "queues", topic.key(), "members"];
+        let mut url = below(&self.api, &path);
+        url.query_pairs_mut()
+            .append_pair("pageSize", PAGE_SIZE)
+            .append_pair("pageNumber", &number.to_string());
+        let answer = self.call(CALL, self.http.get(url), token, &[], Call::Channel).await?;
+        let page: wire::MemberPage = read(CALL, &answer)?;
+        let is_last = page.entities.is_empty() || page.next_uri.is_none();
+        if number >= PAGES_MAX && !is_last {
+            let detail = format!("{CALL}: more than {PAGES_MAX} pages");
+            return Err(refusal(Reason::Unexpected, detail));
         }
-        let detail = format!("{CALL}: more than {PAGES_MAX} pages");
-        Err(refusal(Reason::Unexpected, detail))
+        Ok((page.entities, is_last))
     }
 
     /// The catalogue of topics.

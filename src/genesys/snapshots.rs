@@ -7,6 +7,7 @@ use crate::event::Topic;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::sync::{Mutex, PoisonError};
 
 /// How a topic stands now.
 #[derive(Clone, Debug)]
@@ -15,6 +16,53 @@ pub struct Snapshot {
     pub topic: Topic,
     /// What to publish, in order: more than one where it would be too large for one message.
     pub bodies: Vec<Bytes>,
+}
+
+/// What came of one request.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    /// How the topics stand.
+    Whole(Vec<Snapshot>),
+    /// A page of it; others are to be read before it can be shown.
+    Page,
+}
+
+/// The pages that have been read of a queue's members. One queue is read at a time.
+#[derive(Debug, Default)]
+pub(super) struct Pages(Mutex<Read>);
+
+#[derive(Debug, Default)]
+struct Read {
+    of: Option<Topic>,
+    pages: u32,
+    members: Vec<wire::Member>,
+}
+
+impl Pages {
+    /// Takes a page of a topic, by its number from 1, and answers all members once it was the last. None where a page before it is
+    /// missing.
+    pub(super) fn take(
+        &self,
+        topic: &Topic,
+        number: u32,
+        members: Vec<wire::Member>,
+        is_last: bool,
+    ) -> Option<Shown> {
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if number == 1 {
+            *read = Read { of: Some(topic.clone()), ..Read::default() };
+        }
+        if read.of.as_ref() != Some(topic) || read.pages + 1 != number {
+            return None;
+        }
+        read.pages = number;
+        read.members.extend(members);
+        if !is_last {
+            return Some(Shown::Page);
+        }
+        let all = std::mem::take(&mut *read).members;
+        Some(Shown::Whole(vec![self::members(topic, &all)]))
+    }
 }
 
 /// How many members one event tells of: about 70 bytes each, below every broker's default limit on a message.
@@ -116,6 +164,31 @@ mod tests {
             text(&shown[1], 0),
             r#"{"queueId":"b","results":[{"group":{"queueId":"b"},"data":[{"metric":"oWaiting","stats":{"count":1.50}}]},{"group":{"queueId":"b","mediaType":"voice"}}]}"#
         );
+    }
+
+    #[test]
+    fn pages_are_shown_together_and_none_without_those_before_it() {
+        let page = |first: usize| {
+            let ids = first..first + 100;
+            ids.map(|id| wire::Member { id: id.to_string(), joined: true }).collect::<Vec<_>>()
+        };
+        let (pages, topic, other) = (Pages::default(), Topic::new("q"), Topic::new("r"));
+        assert!(pages.take(&topic, 2, page(100), true).is_none(), "no page before it");
+        assert!(matches!(pages.take(&topic, 1, page(0), false), Some(Shown::Page)));
+        assert!(pages.take(&other, 2, page(100), true).is_none(), "a page of another");
+        assert!(pages.take(&topic, 3, page(200), true).is_none(), "one is missing");
+        // Begun anew: what was read before is not shown.
+        for number in 1..10 {
+            let taken = pages.take(&topic, number, page(number as usize * 100), false);
+            assert!(matches!(taken, Some(Shown::Page)));
+        }
+        let Some(Shown::Whole(shown)) = pages.take(&topic, 10, page(1_000), true) else {
+            panic!("the last page shows all");
+        };
+        let body: serde_json::Value = serde_json::from_str(text(&shown[0], 0)).expect("JSON");
+        let shown = body["members"].as_array().expect("members");
+        assert_eq!((shown.len(), shown[0]["id"].as_str()), (1_000, Some("100")));
+        assert!(pages.take(&topic, 11, page(1_100), true).is_none(), "it is over");
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub enum Command {
         session: SessionId,
     },
     /// Read over REST how these topics stand now. Answered by the shell, which publishes what comes, through
-    /// `Lifecycle::handle_snapshots` or `handle_snapshots_refused`.
+    /// `Lifecycle::handle_snapshots`, `handle_snapshots_page` where more pages follow, or `handle_snapshots_refused`.
     ReadSnapshots {
         /// Names the request.
         read: ReadId,
@@ -121,6 +121,8 @@ pub enum Command {
         what: Snapshot,
         /// About which topics; their keys are queues.
         topics: ReadTopics,
+        /// Which page of the answer, from 1. The first begins anew.
+        page: u32,
     },
     /// Forget a channel's id and connectUri; the platform drops it by expiry.
     Forget {

@@ -210,6 +210,14 @@ impl Lifecycle {
         }
     }
 
+    /// A page of snapshots came, and more follow.
+    pub fn handle_snapshots_page(&mut self, read: ReadId, now: Time) {
+        if !self.closed {
+            self.rebase.handle_page(read, now, &mut self.output);
+            self.step(now);
+        }
+    }
+
     /// Snapshots were refused.
     pub fn handle_snapshots_refused(&mut self, read: ReadId, refusal: &Refusal, now: Time) {
         if self.closed {

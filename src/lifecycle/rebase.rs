@@ -68,8 +68,8 @@ const PACE: Duration = Duration::from_millis(400);
 /// How soon what was overtaken is asked for again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The shell answers within its own time-outs; many pages may be needed.
-const DEADLINE: Duration = Duration::from_secs(300);
+/// The shell answers REST calls within its own time-outs; this bounds the wait should it not.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How many gaps may wait for one topic; a younger one answers for the older ones.
 const GAPS_MAX: usize = 8;
@@ -80,6 +80,8 @@ struct Job {
     topic: Topic,
     gaps: Vec<u64>,
     attempts: u32,
+    /// Which page is to be read next, from 1; the first request begins anew whatever was read before.
+    page: u32,
 }
 
 #[derive(Debug)]
@@ -152,9 +154,11 @@ impl Rebase {
             tally.open += 1;
             let Some(job) = self.jobs.iter_mut().find(|job| job.topic == *topic) else {
                 let (topic, gaps) = (topic.clone(), vec![gap]);
-                self.jobs.push_back(Job { what, topic, gaps, attempts: 0 });
+                self.jobs.push_back(Job { what, topic, gaps, attempts: 0, page: 1 });
                 continue;
             };
+            // Pages that were read within this gap prove nothing of its end.
+            job.page = 1;
             job.gaps.push(gap);
             if job.gaps.len() > GAPS_MAX {
                 superseded.push(job.gaps.remove(0));
@@ -197,7 +201,7 @@ impl Rebase {
         if self.due > now {
             return;
         }
-        let what = first.what;
+        let (what, page) = (first.what, first.page);
         let (mut jobs, mut others) = (Vec::new(), VecDeque::new());
         for job in self.jobs.drain(..) {
             if job.what == what && jobs.len() < what.batch() {
@@ -212,7 +216,25 @@ impl Rebase {
         let (read, topics) =
             (ReadId(self.last), jobs.iter().map(|job| job.topic.clone()).collect());
         self.asked = Some(Asked { id: read, token, jobs, deadline: now + DEADLINE });
-        output.command(Command::ReadSnapshots { read, token: token.id, what, topics });
+        output.command(Command::ReadSnapshots { read, token: token.id, what, topics, page });
+    }
+
+    /// A page came, and it is not the last: each is a request of its own, so that the pace and the budget hold for them too.
+    pub fn handle_page(&mut self, read: ReadId, now: Time, output: &mut Output) {
+        let Some(asked) = self.take(read) else {
+            return;
+        };
+        self.backoff.reset();
+        self.due = now + PACE;
+        for mut job in asked.jobs {
+            if self.jobs.iter().any(|other| other.topic == job.topic) {
+                // A younger gap waits for the same: it wants all pages read after its end.
+                self.put_back(job, Outcome::Superseded, output);
+            } else {
+                job.page += 1;
+                self.jobs.push_front(job);
+            }
+        }
     }
 
     /// An answer came: `stale` topics were overtaken by live events and have not been published.
@@ -228,7 +250,7 @@ impl Rebase {
                 continue;
             }
             self.due = now + AGAIN;
-            job.attempts += 1;
+            (job.page, job.attempts) = (1, job.attempts + 1);
             self.put_back(job, Outcome::Superseded, output);
         }
     }
@@ -257,6 +279,7 @@ impl Rebase {
             given_up: is_parked || is_gone,
         });
         for mut job in asked.jobs {
+            job.page = 1;
             job.attempts = if is_parked || is_gone { ATTEMPTS } else { job.attempts + 1 };
             self.put_back(job, Outcome::Failed, output);
         }
@@ -349,6 +372,8 @@ mod tests {
         now: Time,
         output: Output,
         rng: StdRng,
+        /// Of the last request.
+        page: u32,
     }
 
     fn topic(queue: u32, what: &str) -> Topic {
@@ -381,6 +406,7 @@ mod tests {
                 now: Time::START,
                 output: Output::default(),
                 rng: StdRng::seed_from_u64(1),
+                page: 0,
             }
         }
 
@@ -398,7 +424,10 @@ mod tests {
                 self.rebase.step(Some(token), &mut self.rest, self.now, &mut self.output);
             }
             match self.output.commands.pop_front() {
-                Some(Command::ReadSnapshots { read, topics, .. }) => Some((read, topics.to_vec())),
+                Some(Command::ReadSnapshots { read, topics, page, .. }) => {
+                    self.page = page;
+                    Some((read, topics.to_vec()))
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -446,6 +475,60 @@ mod tests {
         }
         assert_eq!(bench.told(), [[1, 4, 0, 0, 1]]);
         assert_eq!(bench.asked(), None);
+    }
+
+    /// Ten pages of a hundred: each is a request that the budget counts, and no minute has more than 150 of them.
+    #[test]
+    fn a_thousand_members_are_read_at_the_same_pace_page_by_page() {
+        let mut bench = Bench::new();
+        let queues: Vec<Topic> = (0..40).map(members).collect();
+        bench.want(1, &queues);
+        let mut asked = Vec::new();
+        for queue in &queues {
+            for page in 1..=10 {
+                let (read, topics) = bench.asked().expect("a request");
+                assert_eq!((&topics[..], bench.page), (std::slice::from_ref(queue), page));
+                asked.push(bench.now);
+                match page {
+                    10 => bench.answer(read, &[]),
+                    _ => bench.rebase.handle_page(read, bench.now, &mut bench.output),
+                }
+            }
+        }
+        assert_eq!(bench.asked(), None);
+        assert_eq!(bench.told(), [[1, 40, 0, 0, 0]]);
+        assert!(asked.windows(2).all(|two| two[1].since(two[0]) >= PACE), "{asked:?}");
+        let minute = Duration::from_secs(60);
+        let most = asked
+            .iter()
+            .map(|end| asked.iter().filter(|at| **at <= *end && end.since(**at) < minute).count());
+        assert_eq!(most.max(), Some(150));
+        assert_eq!(bench.rest.used(bench.now), (150, 240), "all of them are counted");
+    }
+
+    #[test]
+    fn pages_that_a_younger_gap_or_a_refusal_outdates_are_read_again_from_the_first() {
+        let mut bench = Bench::new();
+        bench.want(1, &[members(1)]);
+        let turn = |bench: &mut Bench| {
+            let (read, _) = bench.asked().expect("a request");
+            bench.rebase.handle_page(read, bench.now, &mut bench.output);
+            bench.page
+        };
+        assert_eq!((turn(&mut bench), turn(&mut bench)), (1, 2));
+        // One that ends between two pages, and one that ends while a page is on its way.
+        bench.want(2, &[members(1)]);
+        assert_eq!((turn(&mut bench), turn(&mut bench)), (1, 2));
+        let (read, _) = bench.asked().expect("a request");
+        bench.want(3, &[members(1)]);
+        bench.rebase.handle_page(read, bench.now, &mut bench.output);
+        assert_eq!((turn(&mut bench), turn(&mut bench)), (1, 2));
+        let (read, _) = bench.asked().expect("a request");
+        bench.refuse(read, &refusal(Reason::Unavailable));
+        let (read, _) = bench.asked().expect("a request");
+        assert_eq!(bench.page, 1);
+        bench.answer(read, &[]);
+        assert_eq!(bench.told(), [[1, 1, 0, 0, 0], [2, 1, 0, 0, 0], [3, 1, 0, 0, 0]]);
     }
 
     #[test]

@@ -30,12 +30,10 @@ fn kind(command: &Command) -> Option<usize> {
         | Command::ListChannels { .. }
         | Command::OpenChannel { .. }
         | Command::Subscribe { .. }
-        | Command::Amend { .. } => Some(1),
+        | Command::Amend { .. }
+        | Command::ReadSnapshots { .. } => Some(1),
         Command::Connect { .. } => Some(2),
-        Command::Ping { .. }
-        | Command::Close { .. }
-        | Command::Forget { .. }
-        | Command::ReadSnapshots { .. } => None,
+        Command::Ping { .. } | Command::Close { .. } | Command::Forget { .. } => None,
     }
 }
 
@@ -113,7 +111,15 @@ impl World {
                 self.due.retain(|_, reply| session_of(reply) != Some(session));
                 return None;
             }
-            Command::Forget { .. } | Command::ReadSnapshots { .. } => return None,
+            // Answered at once: nothing but our own pace and budget holds the next one back.
+            Command::ReadSnapshots { read, page, .. } => {
+                match page < self.pages {
+                    true => self.lifecycle.handle_snapshots_page(read, self.now),
+                    false => self.lifecycle.handle_snapshots(read, &[], self.now),
+                }
+                return None;
+            }
+            Command::Forget { .. } => return None,
         })
     }
 

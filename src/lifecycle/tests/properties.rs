@@ -134,10 +134,16 @@ pub(super) fn choose(world: &mut World, n: usize) {
     world.choose();
 }
 
+/// Of times in order.
 fn most_in_window(times: &[Time], window: Duration) -> usize {
-    let within =
-        |end: &Time| times.iter().filter(|t| **t <= *end && end.since(**t) < window).count();
-    times.iter().map(within).max().unwrap_or_default()
+    let (mut first, mut most) = (0, 0);
+    for (at, end) in times.iter().enumerate() {
+        while end.since(times[first]) >= window {
+            first += 1;
+        }
+        most = most.max(at + 1 - first);
+    }
+    most
 }
 
 /// No window holds more requests than the platform, or we ourselves, allow.
@@ -161,6 +167,8 @@ fn budgets_hold(world: &World) -> Result<(), TestCaseError> {
         )
     });
     prop_assert!(most_in_window(&calls, Duration::from_secs(60)) <= 240);
+    let reads = asked(|command| matches!(command, Command::ReadSnapshots { .. }));
+    prop_assert!(most_in_window(&reads, Duration::from_secs(60)) <= 150);
     let secrets: BTreeSet<SecretVersion> =
         world.refused_logins.iter().map(|(_, secret)| *secret).collect();
     for secret in secrets {

@@ -128,6 +128,8 @@ pub struct World {
     pub(super) forbidding: BTreeMap<u64, (usize, Duration)>,
     /// Requests that came too early all the same.
     pub hasty: Vec<(Time, Command)>,
+    /// How many pages REST has of each topic; with none, nobody re-bases.
+    pub pages: u32,
 }
 
 impl World {
@@ -177,6 +179,7 @@ impl World {
             forbidden: [Time::START; 3],
             forbidding: BTreeMap::new(),
             hasty: Vec::new(),
+            pages: 0,
         }
     }
 
@@ -452,6 +455,7 @@ impl World {
                     assert!(gap.to.is_none() && gap.from <= to, "{gap:?} ends at {to:?}");
                     gap.to = Some(to);
                     self.tell(&format!("gap closed: {action}"));
+                    self.rebase(shard);
                 }
                 Note::Observed(Observation::PlanChanged { joined, left, .. }) => {
                     self.tell(&format!("plan: {} joined, {} left", joined.len(), left.len()));
@@ -485,6 +489,14 @@ impl World {
         while let Some(command) = self.lifecycle.poll_command() {
             self.asked.push((self.now, command.clone()));
             self.answer(command);
+        }
+    }
+
+    /// As the driver does it, for whose gaps the numbers are.
+    fn rebase(&mut self, shard: ShardId) {
+        if self.pages > 0 {
+            let topics: Vec<Topic> = self.lifecycle.topics().each_of(shard).cloned().collect();
+            self.lifecycle.rebase(self.gaps.len() as u64, &topics, self.now);
         }
     }
 
