@@ -139,6 +139,8 @@ pub enum Observation {
     // --- sinks ---
     /// A sink is connected and takes events.
     SinkReady { sink: &'static str, resumed_from: Option<u64> },
+    /// What weakens or lowers a sink's guarantee as its broker answers now; told once, when the sink is ready. `about` is a finding's name.
+    GuaranteeWeakened { sink: &'static str, about: &'static str, text: String },
     /// A sink failed; what it has not acknowledged is sent again after `retry_in`. `kind` is what it did: one of
     /// `telemetry::metrics::FAILURES`.
     SinkFailed { sink: &'static str, kind: &'static str, detail: String, retry_in: Duration },

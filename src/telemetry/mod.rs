@@ -98,6 +98,7 @@ impl Telemetry {
             | Observation::TopicsAmended { .. }
             | Observation::ChannelAwaited { .. }
             | Observation::SinkReady { .. }
+            | Observation::GuaranteeWeakened { .. }
             | Observation::JournalFull { .. }
             | Observation::LedgerFailed { .. }
             | Observation::SinkReleased { .. }

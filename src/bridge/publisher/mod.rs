@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::event::Epoch;
 use crate::journal::Reader;
 use crate::observation::Observation;
-use crate::sink::guarantee::Level;
+use crate::sink::guarantee::{Effect, Guarantee, Level};
 use crate::sink::{self, Disposition, Record, Resume, Sink, Verdict};
 use crate::telemetry::metrics;
 use crate::time::Timestamp;
@@ -36,6 +36,12 @@ const BATCH: usize = 256;
 
 /// How long a sink may take to close once the drain's deadline has passed.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How long the broker may take to say what it gives where nothing is required: events wait for it.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How much of what weakens a guarantee is told: more than any sink can find.
+const WEAKNESSES_MAX: usize = 16;
 
 /// How long to wait before attempt `n` (from 0), jitter included.
 pub type Delay = Box<dyn FnMut(u32) -> Duration + Send>;
@@ -95,6 +101,8 @@ pub struct Publisher {
     /// What was refused and has no marker yet, and what was stored behind it.
     parking: Parking,
     reach: Reach,
+    /// Whether what weakens the guarantee has been told.
+    is_explained: bool,
 }
 
 impl fmt::Debug for Setup {
@@ -127,6 +135,7 @@ impl Publisher {
             epoch: None,
             offered: 0,
             parking: Parking::default(),
+            is_explained: false,
         }
     }
 
@@ -179,7 +188,7 @@ impl Publisher {
         self.doing = "connect";
         self.parking.forget();
         self.setup.reader.rewind();
-        let mut resumed_from = None;
+        let (mut resumed_from, mut given) = (None, None);
         // The youngest first: a broker that holds something of it has all that is older. There is more than one only after a restart
         // that could not go on with the last.
         for epoch in self.setup.reader.epochs().into_iter().rev() {
@@ -189,7 +198,7 @@ impl Publisher {
                 () = is_over(&self.setup.reader) => return Ok(false),
                 resume = self.setup.sink.open(&epoch) => resume?,
             };
-            self.require().await?;
+            given = self.ask().await?;
             self.epoch = Some(epoch.clone());
             if self.epoch == self.setup.reader.epochs().pop() {
                 self.renew_behind(&resume).await?;
@@ -207,6 +216,7 @@ impl Publisher {
         }
         self.setup.reader.rewind();
         self.observe(Observation::SinkReady { sink: self.setup.reader.sink(), resumed_from }).await;
+        self.explain(given).await;
         Ok(true)
     }
 
@@ -227,18 +237,38 @@ impl Publisher {
         Err(sink::Error::retry("go on with the epoch", detail))
     }
 
-    /// Gives up when the broker gives less than is required. What only could not be read is no reason.
-    async fn require(&mut self) -> Result<(), sink::Error> {
+    /// Asks what the broker gives, and gives up when it is less than is required. What only could not be read is no reason. Where nothing
+    /// is required it is asked until it has answered once, and no failure of that holds up events.
+    async fn ask(&mut self) -> Result<Option<Guarantee>, sink::Error> {
         let Some(required) = self.setup.required else {
-            return Ok(());
+            if self.is_explained {
+                return Ok(None);
+            }
+            let asked = tokio::time::timeout(ANSWER, self.setup.sink.guarantee()).await;
+            return Ok(asked.ok().and_then(Result::ok));
         };
         let given = self.setup.sink.guarantee().await?;
         match given.shortfall(required) {
-            None => Ok(()),
+            None => Ok(Some(given)),
             Some(shortfall) => {
                 let key = format!("give what sink.{}.required asks for", self.setup.reader.sink());
                 Err(sink::Error::misconfigured(key, shortfall))
             }
+        }
+    }
+
+    /// Tells once what weakens the guarantee: a line each, so that who never ran `explain` finds it in the log.
+    async fn explain(&mut self, given: Option<Guarantee>) {
+        let Some(given) = given.filter(|_| !self.is_explained) else {
+            return;
+        };
+        self.is_explained = true;
+        let weakens = |effect| matches!(effect, Effect::Weakens | Effect::Lowers);
+        let found = given.findings.into_iter().filter(|finding| weakens(finding.effect));
+        for finding in found.take(WEAKNESSES_MAX) {
+            let (sink, about) = (self.setup.reader.sink(), finding.name);
+            let text = finding.text;
+            self.observe(Observation::GuaranteeWeakened { sink, about, text }).await;
         }
     }
 

@@ -315,6 +315,9 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
         Observation::SinkReady { sink, resumed_from: None } => {
             info!(event = "sink_ready", sink, "sink {sink} takes events")
         }
+        Observation::GuaranteeWeakened { sink, about, text } => {
+            info!(event = "guarantee_weakened", sink, about, "sink {sink} is weakened: {text}");
+        }
         Observation::SinkFailed { sink, kind, detail, retry_in } => warn!(
             event = "sink_failed",
             sink,

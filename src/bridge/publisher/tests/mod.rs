@@ -395,7 +395,12 @@ impl Sink for Stubborn {
     }
 
     async fn guarantee(&mut self) -> Result<Guarantee, sink::Error> {
-        Ok(Guarantee::of(Level::AtLeastOnce))
+        let mut given = Guarantee::of(Level::EffectivelyOnce);
+        given.holds("storage", "on disk");
+        given.weakens("retention", "events older than 7days are removed, read or not");
+        given.unknown("fsync", "nobody knows");
+        given.lowers(Level::AtLeastOnce, "sharing", "not alone");
+        Ok(given)
     }
 }
 
@@ -466,9 +471,15 @@ async fn a_sink_that_takes_nothing_is_opened_again_and_not_waited_for() {
     let mut bench = bench(|_| Box::new(Stubborn { open: Disposition::Misconfigured, opens: true }));
     append(&mut bench.journal, 0..1);
     let running = TaskTracker::new().spawn(bench.publisher.run());
-    for _ in 0..3 {
+    for attempt in 0..3 {
         let ready = bench.observations.recv().await;
         assert!(matches!(ready, Some(Observation::SinkReady { .. })));
+        // What weakens its guarantee is told with the first readiness, a line each, and never again.
+        for about in ["retention", "sharing"].into_iter().filter(|_| attempt == 0) {
+            let told = bench.observations.recv().await;
+            let is_it = |told: &Observation| matches!(told, Observation::GuaranteeWeakened { about: of, .. } if *of == about);
+            assert!(told.as_ref().is_some_and(is_it), "{told:?}");
+        }
         let failed = bench.observations.recv().await;
         assert!(matches!(failed, Some(Observation::SinkFailed { .. })));
     }
