@@ -397,9 +397,29 @@ mod tests {
                 let mut limits = Limits::default();
                 limits.add(most);
                 let (told, _) = config.producer(limits, true).expect("no file to read");
+                // Nothing is given up silently: 0 is never. In a transaction the library holds a message to the transaction's own time, and what
+                // runs into that is sent in the next.
+                let patience = match delivery {
+                    Delivery::AtLeastOnce => Some("0"),
+                    Delivery::ExactlyOnce => None,
+                };
+                assert_eq!(told.get("message.timeout.ms"), patience);
                 let told = told.create_native_config();
                 assert!(told.is_ok(), "{:?}", told.err());
             }
+        }
+    }
+
+    /// Which codecs there are is decided when librdkafka is built.
+    #[test]
+    fn every_codec_that_may_be_chosen_is_built_in() {
+        for compression in ["none", "gzip", "snappy", "lz4", "zstd"] {
+            let config = Config { compression: compression.into(), ..config() };
+            assert_eq!(config.mistakes(), []);
+            let (told, _) = config.producer(Limits::default(), false).expect("no file to read");
+            assert_eq!(told.get("compression.type"), Some(compression));
+            let told = told.create_native_config();
+            assert!(told.is_ok(), "{compression}: {:?}", told.err());
         }
     }
 

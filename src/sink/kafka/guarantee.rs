@@ -66,7 +66,7 @@ fn of_delivery(delivery: Delivery) -> Guarantee {
         Delivery::AtLeastOnce => guarantee.lowers(
             Level::AtLeastOnce,
             "delivery",
-            "delivery is at_least_once: idempotence ends with the producer, so that a restart may repeat what was unacknowledged",
+            "delivery is at_least_once: idempotence ends with the producer, so that a restart may repeat what was unacknowledged; and nothing fences a second writer into the same topics",
         ),
         Delivery::ExactlyOnce => guarantee.holds(
             "delivery",
