@@ -2,6 +2,7 @@
 
 use super::rehearsal::{Model, config, open};
 use super::{Config, Journal, Reader, Sync};
+use crate::clock::Clock;
 use crate::event::{Entry, Kind, Marks, Notification, Topic};
 use crate::size::Size;
 use crate::time::Timestamp;
@@ -152,6 +153,9 @@ async fn outlived(mut told: Told, config: &Config, left: &Arc<Model>, what: &str
     for position in shown.iter().filter(|at| **at > told.acknowledged) {
         assert!(again.seen.contains_key(position), "{what}: {position} is lost");
     }
+    // The cursor is kept with the next flush, so that what one look acknowledged is all that is offered again.
+    let twice = again.seen.keys().filter(|at| **at <= told.acknowledged).count();
+    assert!(twice <= 3, "{what}: {twice} are offered again");
     for number in 0..5 {
         again.append(&mut journal, number);
     }
@@ -187,6 +191,42 @@ async fn killed_again_at_any_operation_of_the_next_start_nothing_is_lost_or_numb
                 }
             }
         }
+    }
+}
+
+/// What is written is on the disk within the interval: without another event, and without the bytes that would have it waited for sooner.
+#[tokio::test]
+async fn the_disk_is_waited_for_within_the_interval_and_not_for_each_event() {
+    let kept = async |disk: &Arc<Model>| {
+        let left = disk.after_power_cut(true, |_, _| false);
+        let (_journal, mut readers, _) = open(&lazy(), &left, "another", &["kafka"]);
+        let mut told = Told::default();
+        told.look_at_all(&mut readers[0]).await;
+        told.pushed()
+    };
+    let clock = Clock::start();
+    for (interval, is_due) in [(Duration::from_millis(1), true), (Duration::from_secs(3600), false)]
+    {
+        let sync_bytes = Size(1 << 40);
+        let config = Config { sync: Sync::Within(interval), sync_bytes, ..config() };
+        let disk: Arc<Model> = Arc::default();
+        let (mut journal, _readers, _) = open(&config, &disk, "boot", &["kafka"]);
+        let mut told = Told::default();
+        // A start is waited for; what follows is grouped.
+        told.append(&mut journal, 0);
+        journal.flush();
+        let first = kept(&disk).await;
+        told.append(&mut journal, 1);
+        assert!(is_due || kept(&disk).await == first, "not for each event");
+        let begun = clock.now();
+        let mut looks = 0;
+        while kept(&disk).await < 2 && (is_due || looks < 100) {
+            assert!(clock.now().since(begun) < Duration::from_secs(30), "{interval:?} has passed");
+            journal.flush();
+            looks += 1;
+        }
+        assert_eq!(kept(&disk).await, if is_due { 2 } else { first }, "{interval:?}");
+        assert_eq!(told.refused, 0);
     }
 }
 
