@@ -328,3 +328,31 @@ fn a_doubt_that_nothing_ever_settled_doubles_nothing_of_other_keys() {
     assert_eq!(bench.see(B, "y", later + 2), "=2");
     assert_eq!(bench.wait(later + 2 * HOLD), "x~");
 }
+
+/// A body of nearly a mebibyte: seventeen of them weigh more than 16 MiB.
+fn heavy(number: usize) -> String {
+    format!("{number:04}{}", "x".repeat((1 << 20) - 100))
+}
+
+/// What went out, without the padding.
+fn light(said: &str) -> String {
+    said.replace('x', "")
+}
+
+#[test]
+fn sights_that_wait_weigh_no_more_than_their_bound_and_the_oldest_goes_out_early() {
+    let mut bench = settled();
+    for number in 0..16 {
+        assert_eq!(bench.see(B, &heavy(number), T), "", "{number} waits");
+    }
+    assert_eq!(light(&bench.see(B, &heavy(16), T)), "0000", "there is no room for a seventeenth");
+    assert_eq!(light(&bench.see(B, &heavy(17), T)), "0001");
+    // What went out early is known to the leader's sight; the others go out with theirs.
+    assert_eq!(light(&bench.see(A, &heavy(0), T + 1)), "=1");
+    assert_eq!(light(&bench.see(A, &heavy(1), T + 1)), "=1");
+    for number in 2..18 {
+        let said = light(&bench.see(A, &heavy(number), T + 1));
+        assert_eq!(said, format!("{number:04} =2"));
+    }
+    assert_eq!(bench.wait(T + 3 * HOLD), "");
+}
