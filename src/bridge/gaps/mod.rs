@@ -206,7 +206,9 @@ impl Gaps {
             for (topic, interval) in cover.close(now) {
                 self.tell(topic, &interval, None, now, journal);
             }
-            self.end(number, now, action, 0, now, journal);
+            // Nothing is asked of it here.
+            let closed = Closed { number, topics: Vec::new() };
+            self.end(&closed, now, action, 0, now, journal);
         }
         self.save();
         closed

@@ -318,6 +318,42 @@ proptest! {
     }
 }
 
+proptest! {
+    // Each reads for an hour or two, 150 times a minute.
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rebasing_leaves_the_platforms_limits_to_what_keeps_sessions_alive(
+        seed: u64,
+        shards in 1_usize..3,
+        pages in 1_u32..12,
+        faults in prop::collection::vec((fault(), 0_u64..120_000), 1..40),
+    ) {
+        let mut world = World::live_with(seed, shards);
+        world.pages = pages;
+        for (fault, pause) in faults {
+            strike(&mut world, fault);
+            world.run(Duration::from_millis(pause));
+        }
+        world.refuse_login.clear();
+        world.refuse_rest.clear();
+        world.refuse_handshake.clear();
+        world.lose_answers = 0;
+        world.run(Duration::from_secs(900));
+        // One gap at least, whatever came before.
+        let session = world.session();
+        world.lose(session, Reason::Cut);
+        world.run(Duration::from_secs(300));
+        prop_assert!(world.lifecycle.is_covered(), "{}", world.transcript);
+        prop_assert_eq!(&world.hasty, &[], "{}", world.transcript);
+        // One topic of `pages` pages, or a thousand of them.
+        let reads = world.count(|command| matches!(command, Command::ReadSnapshots { .. }));
+        prop_assert!(reads >= if shards == 1 { pages as usize } else { 500 }, "{}", reads);
+        prop_assert!(shards > 1 || world.rebased.1 > 0, "{:?}", world.rebased);
+        budgets_hold(&world)?;
+    }
+}
+
 #[test]
 fn ten_thousand_rotations_of_the_secret_leave_no_gap_and_make_one_channel_more_than_there_are_sessions()
  {

@@ -130,6 +130,8 @@ pub struct World {
     pub hasty: Vec<(Time, Command)>,
     /// How many pages REST has of each topic; with none, nobody re-bases.
     pub pages: u32,
+    /// How many gaps have been re-based, and what of them was shown.
+    pub rebased: (u64, u64),
 }
 
 impl World {
@@ -180,6 +182,7 @@ impl World {
             forbidding: BTreeMap::new(),
             hasty: Vec::new(),
             pages: 0,
+            rebased: (0, 0),
         }
     }
 
@@ -480,10 +483,10 @@ impl World {
                 Note::Observed(Observation::SessionEntered { session, from, to, .. }) => {
                     self.hold_to_the_picture(session, from, to);
                 }
-                Note::Observed(_)
-                | Note::Misplanned(_)
-                | Note::Covered { .. }
-                | Note::Rebased { .. } => {}
+                Note::Rebased { snapshots, .. } => {
+                    self.rebased = (self.rebased.0 + 1, self.rebased.1 + snapshots);
+                }
+                Note::Observed(_) | Note::Misplanned(_) | Note::Covered { .. } => {}
             }
         }
         while let Some(command) = self.lifecycle.poll_command() {

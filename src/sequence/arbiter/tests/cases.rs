@@ -1,6 +1,6 @@
 //! The cases that docs/decisions/0003-arbitration-counts-sights.md argues about, one by one.
 
-use super::super::{Arbiter, Leg, Score, Verdict};
+use super::super::{Arbiter, Config, Leg, Score, Verdict};
 use super::world::{HOLD, Occurrence, config, notification, topic};
 use crate::time::Time;
 
@@ -355,4 +355,38 @@ fn sights_that_wait_weigh_no_more_than_their_bound_and_the_oldest_goes_out_early
         assert_eq!(said, format!("{number:04} =2"));
     }
     assert_eq!(bench.wait(T + 3 * HOLD), "");
+}
+
+/// One leg that has shown these within the hold, and one that begins behind it. There is room for as many pairs as there can be.
+fn after(shown: impl Iterator<Item = String>) -> Bench {
+    let mut bench = Bench(Arbiter::new(&Config { window_events: 1_000_000, ..config() }));
+    bench.begin(A, 0);
+    for body in shown {
+        assert_eq!(bench.see(A, &body, T), body);
+    }
+    bench.begin(B, T + 1);
+    bench
+}
+
+#[test]
+fn what_one_leg_showed_beyond_the_bound_on_sights_may_be_a_repeat_and_is_marked() {
+    let shown = || (0..65_537).map(|number| number.to_string());
+    assert_eq!(after(shown()).see(B, "1", T + 2), "=2", "the oldest that is remembered");
+    let mut bench = after(shown());
+    assert_eq!(bench.see(B, "0", T + 2), "", "nobody remembers it, so it waits for the leader");
+    let said = bench.wait(T + 3 * HOLD);
+    assert!(said.starts_with('0') && said.ends_with('?'), "{said}");
+}
+
+#[test]
+fn what_one_leg_showed_beyond_the_bound_on_bytes_may_be_a_repeat_and_is_marked() {
+    let shown = || (0..17).map(heavy);
+    let mut bench = after(shown());
+    for number in 1..17 {
+        assert_eq!(bench.see(B, &heavy(number), T + 2), "=2", "{number}");
+    }
+    let mut bench = after(shown());
+    assert_eq!(bench.see(B, &heavy(0), T + 2), "");
+    let said = light(&bench.wait(T + 3 * HOLD));
+    assert!(said.starts_with("0000") && said.ends_with('?'), "{said}");
 }
