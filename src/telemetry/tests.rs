@@ -46,7 +46,7 @@ observations! {
     CredentialsAccepted, PlanRefused, PlanMade, PlanChanged, TopicsAmended, AmendRefused, ChannelsRefused, ChannelAwaited,
     ChannelsFound, ChannelsUnkept, SessionEntered, SessionLost, RetryScheduled, QueueUnknown, TopicRejected, TopicPermitted,
     RotationStarted, RotationFinished, RotationFailed, GapOpened, GapClosed, Rebased, SnapshotRefused, FeedSuspected, LedgerFailed,
-    FrameUnreadable, SinkReady, SinkFailed, EventParked, MarkerRefused, FilterErred, JournalFull, JournalFound, EpochBegan,
+    FrameUnreadable, SinkReady, GuaranteeWeakened, SinkFailed, EventParked, MarkerRefused, FilterErred, JournalFull, JournalFound, EpochBegan,
     JournalFailed, JournalDamaged, SinkReleased, SinkAdded, ConfigRead, ConfigApplied, ConfigPending, ConfigOverridden,
     ConfigMistaken, Started, Listening, DoorsUnguarded, DoorKeyUnusable, DoorPanicked, Ready, Unready, Draining, Drained, Handover,
 }
@@ -183,6 +183,11 @@ fn morning() -> Vec<Observation> {
         },
         Observation::SessionEntered { session: text("s1"), shard: 0, from: "settling", to: "live" },
         Observation::SinkReady { sink: "nats", resumed_from: Some(41) },
+        Observation::GuaranteeWeakened {
+            sink: "nats",
+            about: "replicas",
+            text: text("1 replica: the loss of that server's disk loses the stream"),
+        },
         Observation::SinkReady { sink: "kafka", resumed_from: None },
         Observation::Ready,
     ]

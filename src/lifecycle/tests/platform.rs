@@ -1,6 +1,6 @@
 //! The platform's side of the world: what each command is answered, which channels and tokens there are, and when they end.
 
-use super::world::{QUEUE, World, refusal};
+use super::world::{DAY, QUEUE, World, refusal};
 use crate::event::Topic;
 use crate::lifecycle::{
     CHANNELS_PER_CLIENT, Change, ChannelId, Command, FoundChannel, Heard, Reason, Refusal,
@@ -297,7 +297,7 @@ impl World {
         self.channels.retain(|_, known| known.maker != STRANGER);
         for _ in 0..count {
             self.serial += 1;
-            let known = Known { maker: STRANGER, used: self.serial, expires: self.now + 365 * DAY };
+            let known = Known { maker: STRANGER, used: self.serial, expires: self.now + DAY * 365 };
             self.channels.insert(ChannelId(self.serial), known);
         }
     }

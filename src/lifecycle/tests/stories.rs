@@ -1,12 +1,11 @@
 //! Longer stories than `transcripts` has: what fails again and again, what comes twice, legs that rotate in turn, restarts, age.
 
-use super::world::{World, config, refusal};
+use super::world::{DAY, World, config, refusal};
 use crate::lifecycle::{Command, Config, Heard, Reason, Refusal, Reply, State};
 use crate::time::Time;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(86_400);
 
 #[test]
 fn a_channel_is_replaced_before_its_age_ends_it() {

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub const QUEUE: &str = "00000000-0000-4000-8000-000000000001";
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// How soon what waiting does not mend is looked at again.
