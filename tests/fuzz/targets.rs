@@ -311,6 +311,7 @@ async fn deliver(reader: &mut Reader) -> usize {
 pub fn backlog(events: usize) -> TempDir {
     let folder = folder();
     let (mut journal, _readers, _) = open(folder.path()).expect("a new journal");
+    let clock = Clock::start();
     let topics: Vec<Topic> = (0..100).map(|queue| Topic::new(&format!("v2.{queue}"))).collect();
     for topic in topics.iter().cycle().take(events) {
         let notification = Notification {
@@ -320,10 +321,10 @@ pub fn backlog(events: usize) -> TempDir {
             received: Timestamp::from_micros(1_700_000_000_000_000),
         };
         let entry = Entry::pushed(notification, Marks::default());
-        let deadline = std::time::Instant::now() + WRITTEN;
+        let deadline = clock.now() + WRITTEN;
         // What waits for the disk is bounded.
         while !journal.append(entry.clone()).is_accepted {
-            assert!(std::time::Instant::now() < deadline, "{:?}", journal.trouble());
+            assert!(clock.now() < deadline, "{:?}", journal.trouble());
             journal.flush();
             std::thread::yield_now();
         }
