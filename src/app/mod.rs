@@ -136,7 +136,8 @@ impl App {
             rotate: Arc::clone(&rotate),
             giving,
             renewals,
-            fail_fast,
+            // After a handover there is no other process any more that would go on.
+            fail_fast: fail_fast && heir.is_none(),
         };
         heir.into_iter().for_each(|heir| driver.inherit(heir));
         let mut running = JoinSet::new();

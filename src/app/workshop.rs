@@ -186,6 +186,8 @@ impl Workshop {
         if heir.is_none_or(|heir| heir.outcome != Outcome::TakeOver) {
             let journalled = found.last_heard.map(|at| at.before(margin));
             gaps.restarted(heard, journalled, self.clock.timestamp(), journal);
+        } else {
+            gaps.continued(&heard);
         }
         (gaps, Feed::new(config.feed_silence))
     }

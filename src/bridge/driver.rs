@@ -14,7 +14,7 @@ use super::status::Status;
 use super::stream::Stream;
 use crate::clock::Clock;
 use crate::genesys::{Genesys, Incoming, Shown};
-use crate::lifecycle::{Command, Heard, Lifecycle, Note, Reply, SessionId, State};
+use crate::lifecycle::{Command, Heard, Lifecycle, Note, Reply, SessionId, ShardId, State};
 use crate::observation::Observation;
 use crate::sequence::Rebased;
 use crate::time::Time;
@@ -152,7 +152,7 @@ impl Driver {
     }
 
     /// What each shard with certain delivery has heard last.
-    fn heard(&self, now: Time) -> BTreeMap<u16, Mark> {
+    pub(super) fn heard(&self, now: Time) -> BTreeMap<u16, Mark> {
         if let Some(heard) = self.giving.heard() {
             let mark = |(shard, at)| (shard, Mark { at, alone: false });
             return heard.into_iter().map(mark).collect();
@@ -406,18 +406,23 @@ impl Driver {
                 let from = self.clock.timestamp_of(self.stall.complete_until(from));
                 self.stream.open_gap(shard.0, cause.as_str(), from, only);
             }
-            Note::GapClosed { shard, to, action } => {
-                self.stream.close_gap(shard.0, self.clock.timestamp_of(to), action, now);
-            }
-            Note::Covered { shard, at } => {
-                self.stream.close_gap(shard.0, self.clock.timestamp_of(at), "resubscribed", now);
-            }
+            Note::GapClosed { shard, to, action } => self.end_gap(shard, to, action, now),
+            Note::Covered { shard, at } => self.end_gap(shard, at, "resubscribed", now),
             Note::Rebased { gap, snapshots, superseded, failed, without } => {
                 self.stream.rebased(gap, Rebased { snapshots, superseded, failed, without });
             }
             Note::Misplanned(refused) => return Some(Ending::Misconfigured(refused.to_string())),
         }
         None
+    }
+
+    fn end_gap(&mut self, shard: ShardId, to: Time, action: &'static str, now: Time) {
+        let to = self.clock.timestamp_of(to);
+        if self.giving.muted {
+            self.stream.end_gap(shard.0, to, action, now);
+        } else {
+            self.stream.close_gap(shard.0, to, action, now);
+        }
     }
 
     /// Tells the stream which topics there are.

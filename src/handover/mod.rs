@@ -25,5 +25,5 @@ mod wire;
 pub use backlog::{Item, Relayed};
 pub use giver::{Act, Giver};
 pub use message::{Hello, Message, Refusal, Welcome};
-pub use taker::{Legacy, Outcome, Taker};
+pub use taker::{Legacy, Outcome, Past, Taker};
 pub use wire::{HEADER, Unreadable, decode, encode, length};

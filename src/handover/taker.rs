@@ -31,19 +31,28 @@ pub enum Outcome {
     GiveUp(Refusal),
 }
 
-/// What the new process begins with.
+/// What others have published by the time that the new process goes on.
 #[derive(Debug, Default)]
-pub struct Legacy {
+pub struct Past {
     /// Legs that had begun before all that follows.
     pub earlier: Vec<Earlier>,
     /// What somebody has published already, or what lies in a named gap.
     pub known: VecDeque<Item>,
-    /// What is to be published.
-    pub rest: VecDeque<Item>,
     /// What keyed families have published, and how long before the cut, oldest first.
     pub window: Vec<(u128, Duration)>,
     /// When the cut, or the end of the link, was heard of.
     pub at: Time,
+}
+
+/// What the new process begins with.
+#[derive(Debug, Default)]
+pub struct Legacy {
+    /// What is published already.
+    pub past: Past,
+    /// The number of the last of that.
+    pub number: u64,
+    /// What is to be published.
+    pub rest: VecDeque<Item>,
     /// From then on there was no room for what came.
     pub full_since: Option<Timestamp>,
 }
@@ -138,11 +147,17 @@ impl Taker {
             State::Leaving { .. } => "the old process has handed over and does not end",
             State::Over(_) => return,
         };
-        self.give_up(words, false);
+        self.end(words, false);
     }
 
-    /// Gives up: the old process goes on.
+    /// Gives up: the old process goes on. Once that has handed over nobody else would, and what troubles us is to be waited for.
     pub fn give_up(&mut self, reason: &str, permanent: bool) {
+        if matches!(self.state, State::Greeting { .. } | State::Following { .. }) {
+            self.end(reason, permanent);
+        }
+    }
+
+    fn end(&mut self, reason: &str, permanent: bool) {
         let refusal = Refusal { reason: reason.to_owned(), permanent };
         self.state = State::Over(Outcome::GiveUp(refusal));
     }
@@ -259,7 +274,7 @@ impl Taker {
                 (self.cut, self.muted) = ((relayed, now), muted);
                 self.state = State::Leaving { deadline: now + ends_within };
             }
-            _ => self.give_up("the old process says what makes no sense here", false),
+            _ => self.end("the old process says what makes no sense here", false),
         }
     }
 
@@ -281,6 +296,7 @@ impl Taker {
     pub fn into_legacy(self) -> Legacy {
         let (number, at) = self.cut;
         let (earlier, known, rest) = self.backlog.divide(number);
-        Legacy { earlier, known, rest, window: self.window, at, full_since: self.full_since }
+        let past = Past { earlier, known, window: self.window, at };
+        Legacy { past, number, rest, full_since: self.full_since }
     }
 }

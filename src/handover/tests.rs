@@ -238,12 +238,12 @@ impl World {
         let outcome = taker.outcome().cloned();
         let legacy = taker.into_legacy();
         let mut new = arbiter();
-        new.know(legacy.window, legacy.at);
-        for (leg, shard, _, began) in legacy.earlier {
+        new.know(legacy.past.window, legacy.past.at);
+        for (leg, shard, _, began) in legacy.past.earlier {
             new.begin(Leg(leg), shard, began);
         }
-        show(&mut new, legacy.known);
-        new.hand_over(legacy.at);
+        show(&mut new, legacy.past.known);
+        new.hand_over(legacy.past.at);
         match outcome {
             Some(Outcome::TakeOver) => self.say("new: takes over"),
             Some(Outcome::Restart) => {

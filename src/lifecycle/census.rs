@@ -118,6 +118,11 @@ impl Census {
         self.shared = channels;
     }
 
+    /// Another process may have made channels, or given some up, since they were counted.
+    pub const fn outdate(&mut self) {
+        self.counted_at = None;
+    }
+
     /// When something is due, while a token is at hand.
     pub const fn poll_timeout(&self) -> Option<Time> {
         match self.state {
@@ -190,8 +195,13 @@ impl Census {
             return None;
         };
         if refusal.reason.answer() == super::Answer::Park {
-            let strangers = self.strangers(now) + std::mem::take(&mut self.doubts);
-            self.count(strangers, now);
+            let until = self.strangers_until;
+            let doubts = std::mem::take(&mut self.doubts);
+            self.count(self.strangers(now) + doubts, now);
+            if doubts == 0 {
+                // What was in doubt before is a day older for all that.
+                self.strangers_until = until;
+            }
             tell(refusal, None, output);
             return None;
         }

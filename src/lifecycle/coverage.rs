@@ -82,6 +82,7 @@ impl Coverage {
     pub fn lost(&mut self, leg: usize, from: Time, cause: Reason) -> Vec<Finding> {
         let outage = Outage { from, to: None, cause: Some(cause) };
         let mut findings = self.compare(leg, outage);
+        self.tell(&findings);
         self.push(leg, outage);
         if self.began && !self.gap && !self.is_covered() {
             let last = self.legs.iter().filter_map(open).max_by_key(|outage| outage.from);
@@ -116,6 +117,7 @@ impl Coverage {
         } else {
             self.compare(leg, outage)
         };
+        self.tell(&findings);
         let lasts = open(&self.legs[leg]);
         if lasts.is_some() {
             self.legs[leg].pop_back();
@@ -151,6 +153,15 @@ impl Coverage {
         let ends = self.legs.iter().flatten().map(|outage| outage.from);
         let ends = ends.chain(alive.iter().flatten().copied());
         ends.filter(|at| self.told <= *at && !carried(*at)).min().or(Some(latest))
+    }
+
+    /// What is found to be missing is told, and needs no telling again.
+    fn tell(&mut self, findings: &[Finding]) {
+        for finding in findings {
+            if let Finding::Missed { to, .. } = finding {
+                self.told = self.told.max(*to);
+            }
+        }
     }
 
     /// What the others missed within an outage that is new to us, where one of the two is over.

@@ -54,6 +54,7 @@ impl Lifecycle {
         let busy = |channel| Channel { busy_until: now + BUSY, ..channel };
         self.retired.extend(lent.into_iter().map(busy));
         self.shards.iter_mut().for_each(|shard| shard.freeze(false));
+        self.census.outdate();
         if let Some(token) = self.login.token(now) {
             self.census.doubt(token, now);
         }
@@ -70,6 +71,7 @@ impl Lifecycle {
     /// The other process is gone, and these are the channels that it used.
     pub fn inherit(&mut self, kept: &[KeptChannel], now: Time) {
         self.census.share(0);
+        self.census.outdate();
         self.take_up(kept, now);
         for channel in &mut self.retired {
             let left = kept.iter().find(|kept| kept.channel == channel.id);

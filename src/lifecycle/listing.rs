@@ -102,6 +102,7 @@ impl Lifecycle {
             self.output.observe(Observation::QueueUnknown { queue: queue.clone() });
         }
         self.unknown = unknown;
+        self.plan_backoff.reset();
         let first = self.topics.is_empty();
         let wait = if first { REPLAN } else { self.config.queues_refresh };
         self.plan = Listing::Wanted { due: now + wait, parked: first };

@@ -14,7 +14,7 @@ use super::rebase::Rebase;
 use super::session::Session;
 use super::shard::Shard;
 use super::state::State;
-use super::{ChannelId, Command, Config, ReadId, Reason, Refusal, Reply, SessionId, ShardId};
+use super::{Command, Config, ReadId, Reason, Refusal, Reply, SessionId, ShardId};
 use crate::event::Topic;
 use crate::time::Time;
 use rand::SeedableRng;
@@ -61,7 +61,7 @@ pub struct Lifecycle {
     /// Where topics go that are listed for the first time, if another process had them.
     pub(super) placement: Topics,
     pub(super) census: Census,
-    handshakes: Budget,
+    pub(super) handshakes: Budget,
     /// REST calls; the pages of a listing count once, and it is made before all others.
     pub(super) rest: Budget,
     rebase: Rebase,
@@ -394,67 +394,11 @@ impl Lifecycle {
         self.refuse_token(refused, now);
     }
 
-    /// A call or a handshake of a session was refused. Returns the token when it is the token that is not accepted.
-    fn handle_call_refused(
-        &mut self,
-        session: SessionId,
-        refusal: &Refusal,
-        now: Time,
-    ) -> Option<Token> {
-        let newest = self.login.token(now).map(|token| token.id);
-        let session = find(&mut self.shards, session).filter(|own| own.awaits_reply())?;
-        if let Some(asked) = refusal.retry_after {
-            let connecting = matches!(session.state, State::Connecting { .. });
-            let budget = if connecting { &mut self.handshakes } else { &mut self.rest };
-            budget.close_until(now + asked);
-        }
-        match (session.state, session.token, session.channel) {
-            (State::Opening { .. }, Some(maker), _) if refusal.reason.may_have_been_done() => {
-                self.census.doubt(maker, now);
-            }
-            (State::Subscribing { .. }, Some(token), Some(gone))
-                if refusal.reason.ends_channel() =>
-            {
-                self.census.miss(gone.id, token, now);
-            }
-            _ => {}
-        }
-        let tried = session.token.map(|token| token.id);
-        let refused = session.handle_refused(refusal, now, &mut self.rng, &mut self.output);
-        // A fresh token came while the one before it was tried.
-        if newest.is_some() && tried != newest {
-            session.wake(now);
-        }
-        refused
-    }
-
-    fn handle_amend_refused(
-        &mut self,
-        session: SessionId,
-        channel: ChannelId,
-        refusal: &Refusal,
-        now: Time,
-    ) {
-        if let Some(asked) = refusal.retry_after {
-            self.rest.close_until(now + asked);
-        }
-        let (rng, output) = (&mut self.rng, &mut self.output);
-        let session = find(&mut self.shards, session).filter(|own| own.holds(channel));
-        let refused = session.and_then(|own| own.handle_amend_refused(refusal, now, rng, output));
-        self.refuse_token(refused, now);
-    }
-
     /// A session that drains is gone before its time.
     fn remove(&mut self, session: SessionId, reason: Reason, now: Time) {
         self.with_shard(session, now, |shard, client, output| {
             shard.remove(session, reason, client, now, output);
         });
-    }
-
-    pub(super) fn refuse_token(&mut self, token: Option<Token>, now: Time) {
-        if let Some(token) = token {
-            self.login.invalidate(token.id, now, &mut self.rng);
-        }
     }
 
     /// A fresh token, or other topics, may mend what waiting does not.

@@ -28,6 +28,7 @@ mod output;
 mod plan;
 mod reasons;
 mod rebase;
+mod refused;
 mod rotation;
 mod session;
 mod shard;

@@ -254,6 +254,11 @@ impl Shard {
         }
         // One that was subscribed before the topics changed has first to be given those that its predecessor carries.
         let whole = self.sessions.iter().rposition(Session::is_whole);
+        if let Some(whole) = whole
+            && let State::Draining { since, .. } = self.sessions[whole].state
+        {
+            self.sessions[whole].enter(State::Live { since }, now, output);
+        }
         for at in (0..whole.unwrap_or(newest)).rev() {
             let older = &mut self.sessions[at];
             let closing = match older.state {

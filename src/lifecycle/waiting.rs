@@ -65,12 +65,15 @@ impl Session {
             return;
         }
         let certain = reason.ends_channel() && matches!(self.state, State::Subscribing { .. });
+        let busy_until = self.busy_until();
         if let Some(channel) = self.channel.take() {
             self.subscribed = false;
             if certain {
                 output.command(Command::Forget { channel: channel.id });
             } else {
-                self.left = Some(Channel { doubtful: true, suspect: false, ..channel });
+                // A change of its topics may still be on its way.
+                let busy_until = busy_until.unwrap_or(channel.busy_until);
+                self.left = Some(Channel { doubtful: true, suspect: false, busy_until, ..channel });
             }
         }
     }

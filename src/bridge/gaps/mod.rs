@@ -9,11 +9,13 @@ mod keeper;
 mod lacking;
 mod marks;
 mod owed;
+mod restart;
 mod telling;
 
 pub use keeper::{Keeper, Kept};
 pub use lacking::Missed;
 use marks::Marks;
+#[cfg(test)]
 pub use marks::{Mark, Print};
 
 use super::tap::Tap;
@@ -31,7 +33,6 @@ use keeper::About;
 use lacking::{Damage, Inherited};
 use owed::Owed;
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::time::Duration;
 
 /// A gap that has ended, and the topics that it concerned.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,9 +52,6 @@ pub struct Heard {
     pub alone: bool,
 }
 
-/// The last process's word of what it heard is no older than this.
-const LAG: Duration = Duration::from_secs(3);
-
 /// All gaps, and who is still to be told of them.
 #[derive(Debug)]
 pub struct Gaps {
@@ -68,6 +66,8 @@ pub struct Gaps {
     is_unkept: bool,
     /// What the last process had heard of each of its shards, until it is known how the topics are packed now.
     left: Marks,
+    /// Whether there was a time without a process before this one.
+    is_restarted: bool,
     /// The open gap of each sink that the journal refuses events, and how many.
     full: BTreeMap<&'static str, (u64, u64)>,
     /// Gaps of sinks that were open when the last process ended, and what was found damaged then.
@@ -92,6 +92,7 @@ impl Gaps {
             refused: kept.refused.into_iter().collect(),
             is_unkept: false,
             left: Marks::new(),
+            is_restarted: false,
             full: BTreeMap::new(),
             inherited: Vec::new(),
             damage: Vec::new(),
@@ -135,37 +136,6 @@ impl Gaps {
         !self.covers.is_empty() || !self.owed.is_empty()
     }
 
-    /// The process did not run: what each shard heard last, by the last process's own word, and what the journal has of a later
-    /// time. That word lags; where one session was all there was, the last notification in the journal was its.
-    pub fn restarted(
-        &mut self,
-        mut heard: Marks,
-        journalled: Option<Timestamp>,
-        now: Timestamp,
-        journal: &mut Journal,
-    ) {
-        if let Some(keeper) = &self.keeper {
-            keeper.found(&heard);
-        }
-        let count = heard.len();
-        if let (Some(mut only), 1, true) = (heard.first_entry(), count, self.covers.is_empty())
-            && only.get().alone
-        {
-            let word = only.get().at;
-            let later = journalled.filter(|at| *at > word && at.since(word) <= LAG && *at <= now);
-            only.get_mut().at = later.unwrap_or(word);
-        }
-        for (shard, mark) in &heard {
-            // What was suspected of a session ends with it.
-            self.close(*shard, FEED_SILENT, mark.at, LOST, now, journal);
-            // A gap that was open when the process ended goes on, and says all that this one would.
-            if self.cover(*shard, RESTART).is_none() {
-                self.open(*shard, RESTART, mark.at, Vec::new(), now, journal);
-            }
-        }
-        self.left = heard;
-    }
-
     /// The topics of each shard are known. Answers the gaps that waited for that to end.
     pub fn plan(
         &mut self,
@@ -180,7 +150,7 @@ impl Gaps {
         self.refused.retain(|topic| planned.contains(topic));
         let gone = self.covers.extract_if(.., |cover| !self.topics.contains_key(&cover.shard()));
         let gone: Vec<Cover> = gone.collect();
-        if is_first {
+        if is_first && self.is_restarted {
             self.unpack(&gone, now, journal);
         }
         let inherited = std::mem::take(&mut self.inherited).into_iter();
@@ -212,28 +182,6 @@ impl Gaps {
         }
         self.save();
         closed
-    }
-
-    /// The gap between two processes is one of each shard there is now, whichever shards there were.
-    fn unpack(&mut self, gone: &[Cover], now: Timestamp, journal: &mut Journal) {
-        let mut left = std::mem::take(&mut self.left);
-        for cover in gone {
-            let open = self.ledger.open_gaps().find(|gap| gap.number == cover.number());
-            let from = open.map_or(now, |gap| gap.from);
-            let unknown = Mark { at: from, topics: Print::default(), alone: false };
-            let mark = left.entry(cover.shard()).or_insert(unknown);
-            mark.at = from.min(mark.at);
-        }
-        for (shard, topics) in self.topics.clone() {
-            let Some(from) = marks::since(&left, shard, &topics) else { continue };
-            match self.cover(shard, RESTART) {
-                // Its topics are added with that beginning, as soon as all shards have their gap.
-                Some(at) => {
-                    self.ledger.extend(self.covers[at].number(), from, 0);
-                }
-                None => self.open(shard, RESTART, from, Vec::new(), now, journal),
-            }
-        }
     }
 
     /// The platform refused a topic: nothing of it can be missing from now on, nor after a restart. Kept with the next mark.
@@ -405,45 +353,6 @@ impl Gaps {
             failed,
             without,
         });
-    }
-
-    /// What each shard with certain delivery has heard last, for the next process.
-    pub fn mark(&mut self, heard: &BTreeMap<u16, Heard>) {
-        if self.is_unkept {
-            self.save();
-        }
-        if let Some(keeper) = &self.keeper {
-            keeper.mark(self.marks(heard), &self.topics.keys().copied().collect());
-        }
-    }
-
-    /// A shard delivers for certain, and whatever it missed before lies in a gap that has ended.
-    pub fn begin(&self, shard: u16, at: Timestamp) {
-        let heard = BTreeMap::from([(shard, Heard { at, alone: false })]);
-        if let (Some(keeper), Some(mark)) = (&self.keeper, self.marks(&heard).get(&shard)) {
-            keeper.begin(shard, *mark, &self.topics.keys().copied().collect());
-        }
-    }
-
-    /// The same at an orderly end: nothing more will be heard, and all of it is in the journal.
-    pub fn mark_last(&self, heard: &BTreeMap<u16, Heard>) {
-        if let Some(keeper) = &self.keeper {
-            keeper.mark_last(self.marks(heard), &self.topics.keys().copied().collect());
-        }
-    }
-
-    /// What is kept for the next process.
-    #[cfg(test)]
-    pub fn marked(&self) -> Marks {
-        self.keeper.as_ref().map(Keeper::marked).unwrap_or_default()
-    }
-
-    fn marks(&self, heard: &BTreeMap<u16, Heard>) -> Marks {
-        let mark = |(shard, heard): (&u16, &Heard)| {
-            let topics = Print::of(self.topics.get(shard)?);
-            Some((*shard, Mark { at: heard.at, topics, alone: heard.alone }))
-        };
-        heard.iter().filter_map(mark).collect()
     }
 
     /// The topics of a shard that the platform took.

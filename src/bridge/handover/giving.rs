@@ -52,8 +52,8 @@ pub struct Giving {
     taken: usize,
     /// Whether what our own sessions say counts for nothing.
     pub(in crate::bridge) muted: bool,
-    /// Since when.
-    muted_at: Timestamp,
+    /// What they had heard by then.
+    own: BTreeMap<u16, Timestamp>,
     /// Whether the new process is to go on behind what is in the journal.
     is_cut: bool,
     drain: Duration,
@@ -80,7 +80,7 @@ impl Giving {
             unsaid,
             taken: 0,
             muted: false,
-            muted_at: Timestamp::from_micros(0),
+            own: BTreeMap::new(),
             is_cut: false,
             drain,
             handed,
@@ -121,6 +121,18 @@ impl Giving {
                 return self.unsaid.push_front(message);
             }
         }
+    }
+
+    /// Whether the new process is still there; nothing else that it says counts any more.
+    fn is_heard(&mut self) -> bool {
+        let Some((own, _)) = &self.link else { return false };
+        while let Ok((number, word)) = self.words.try_recv() {
+            if number == *own && matches!(word, Word::Gone) {
+                self.link = None;
+                return false;
+            }
+        }
+        true
     }
 
     fn hang(&mut self) {
@@ -231,7 +243,10 @@ impl Driver {
 
     /// From now on the new process alone is heard.
     fn mute(&mut self, now: Time) {
-        (self.giving.muted, self.giving.muted_at) = (true, self.clock.timestamp_of(now));
+        // What is still on its way to us counts for nothing from now on.
+        self.giving.own =
+            self.heard(now).into_iter().map(|(shard, mark)| (shard, mark.at)).collect();
+        self.giving.muted = true;
         let open = self.lifecycle.sessions().filter(|session| session.has_socket());
         for session in open.map(|session| session.id).collect::<Vec<_>>() {
             self.stream.end(session, now);
@@ -251,10 +266,10 @@ impl Driver {
         }
         let at = self.clock.timestamp_of(now);
         for shard in self.lifecycle.shards().collect::<Vec<_>>() {
-            let muted_at = self.giving.muted_at;
             // Of what the new process had not heard by then, ours may have come earlier: by less than a hold.
             let heard = heard.get(&shard).map(|heard| heard.before(self.giving.giver.hold()));
-            let from = heard.map_or(muted_at, |heard| muted_at.max(heard));
+            let own = self.giving.own.get(&shard).copied();
+            let from = heard.max(own).unwrap_or(at);
             self.stream.open_gap(shard, HANDOVER, from, Vec::new());
             if open.iter().any(|(_, of, _, delivers)| *of == shard && *delivers) {
                 self.stream.close_gap(shard, at, "resumed", now);
@@ -274,7 +289,7 @@ impl Driver {
         while !self.stream.journal().is_written() && self.clock.now() < until {
             tokio::time::sleep(LOOK).await;
         }
-        let mut is_told = self.stream.journal().is_written() && self.giving.link.is_some();
+        let mut is_told = self.stream.journal().is_written() && self.giving.is_heard();
         if let Some((_, say)) = self.giving.link.as_ref().filter(|_| is_told) {
             let published = self.stream.published(self.clock.now());
             let ends_within = self.giving.drain + EPILOGUE;
@@ -283,6 +298,7 @@ impl Driver {
             let messages: Vec<Message> = window.chain([cut]).collect();
             is_told = said(say.clone(), messages).await;
         }
+        is_told &= self.giving.is_heard();
         // Where it could not be told, the new process takes this one's end for a restart, with its gap.
         let untold = || "the new process could not be told of the cut".to_owned();
         let came = match is_told {
@@ -290,7 +306,8 @@ impl Driver {
             false => Handover::Failed { detail: untold(), ends: true },
         };
         self.report.record(&Observation::Handover(came));
-        self.giving.handed.send_replace(Some(Successor { pid: self.giving.pid }));
+        let pid = self.giving.pid.filter(|_| is_told);
+        self.giving.handed.send_replace(Some(Successor { pid }));
     }
 }
 

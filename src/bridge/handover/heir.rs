@@ -27,10 +27,10 @@ pub struct Heir {
     pub outcome: Outcome,
     /// What the stream begins with.
     pub legacy: Legacy,
-    /// What the lifecycle noted of gaps that are ours.
-    pub notes: Vec<Note>,
-    /// Frames that could not be read since we alone are heard.
-    pub doubts: Vec<Unread>,
+    /// What the lifecycle noted of gaps that are ours, each before the thing of that number.
+    pub notes: Vec<(u64, Note)>,
+    /// Frames that could not be read since we alone are heard, in the same way.
+    pub doubts: Vec<(u64, Unread)>,
     /// Topics that the platform refuses.
     pub refused: BTreeSet<Box<str>>,
 }
@@ -39,7 +39,7 @@ impl Heir {
     /// How much earlier than the old process's last frame the gap begins: what was on its way to that may have reached our own sessions
     /// before, where it counted for nothing. Sockets differ by less than a hold.
     pub fn margin(&self, hold: Duration) -> Duration {
-        let heard = !self.legacy.known.is_empty() || !self.legacy.earlier.is_empty();
+        let heard = !self.legacy.past.known.is_empty() || !self.legacy.past.earlier.is_empty();
         if self.outcome == Outcome::Restart && heard { hold } else { Duration::ZERO }
     }
 }
@@ -49,7 +49,7 @@ impl Driver {
     pub fn inherit(&mut self, heir: Heir) {
         let Heir { outcome, legacy, notes, doubts, refused } = heir;
         let now = self.clock.now();
-        let at = self.clock.timestamp_of(legacy.at);
+        let at = self.clock.timestamp_of(legacy.past.at);
         self.take_channels(now);
         if !self.lifecycle.topics().is_empty() {
             self.plan();
@@ -59,20 +59,50 @@ impl Driver {
         }
         // What the old process had still open, or the gap of a restart, ends where this one is certain.
         for shard in self.covered() {
-            self.stream.close_gap(shard, at, "resubscribed", now);
+            // What the old process had heard is what the next one must know, until all of ours is written.
+            match outcome {
+                Outcome::TakeOver => self.stream.end_gap(shard, at, "resubscribed", now),
+                Outcome::Restart | Outcome::GiveUp(_) => {
+                    self.stream.close_gap(shard, at, "resubscribed", now);
+                }
+            }
         }
-        let waited = self.stream.take_over(legacy, now);
-        for note in notes {
-            self.note_down(note, now);
-        }
-        for Unread { shard, complete, at } in doubts {
-            self.stream.unreadable(shard, complete, at, now);
-        }
+        let waited = self.go_on(legacy, notes, doubts, now);
         let came = match outcome {
             Outcome::TakeOver => Handover::TookOver { waited },
             Outcome::Restart | Outcome::GiveUp(_) => Handover::Orphaned,
         };
         self.report.record(&Observation::Handover(came));
+    }
+
+    /// Publishes what waited, and tells of what was missing meanwhile where it is missing. Answers how many notifications had waited.
+    fn go_on(
+        &mut self,
+        legacy: Legacy,
+        notes: Vec<(u64, Note)>,
+        doubts: Vec<(u64, Unread)>,
+        now: Time,
+    ) -> u64 {
+        let Legacy { past, number, rest, full_since } = legacy;
+        let (mut notes, mut doubts) = (notes.into_iter().peekable(), doubts.into_iter().peekable());
+        self.stream.take_over(past);
+        let mut waited = 0;
+        let rest = rest.into_iter().map(Some).chain([None]);
+        for (number, item) in (number + 1..).zip(rest) {
+            let is_due = |of: u64| item.is_none() || of <= number;
+            while let Some((_, note)) = notes.next_if(|(of, _)| is_due(*of)) {
+                self.note_down(note, now);
+            }
+            while let Some((_, unread)) = doubts.next_if(|(of, _)| is_due(*of)) {
+                let Unread { shard, complete, at } = unread;
+                self.stream.unreadable(shard, complete, at, now);
+            }
+            waited += item.map_or(0, |item| u64::from(self.stream.go_on(item)));
+        }
+        if let Some(from) = full_since {
+            self.stream.miss(from, now);
+        }
+        waited
     }
 
     /// The channels that the old process used are free.

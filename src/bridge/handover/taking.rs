@@ -135,10 +135,8 @@ impl Run {
             return Err(Declined(refusal));
         }
         let is_ours = |number: &u64| taker.is_ours(*number);
-        let notes =
-            notes.into_iter().filter(|(number, _)| is_ours(number)).map(|(_, note)| note).collect();
-        let doubts =
-            doubts.into_iter().filter(|(number, _)| is_ours(number)).map(|(_, of)| of).collect();
+        let notes = notes.into_iter().filter(|(number, _)| is_ours(number)).collect();
+        let doubts = doubts.into_iter().filter(|(number, _)| is_ours(number)).collect();
         Ok((parts, Heir { outcome, legacy: taker.into_legacy(), notes, doubts, refused }))
     }
 
@@ -202,13 +200,13 @@ impl Run {
         if self.welcome.is_none() || self.stall.grace(now).is_some() {
             return;
         }
-        let mut heard: BTreeMap<u16, Timestamp> = BTreeMap::new();
-        let certain = self.parts.lifecycle.sessions().filter(|session| session.delivers());
-        for (shard, at) in certain.filter_map(|session| Some((session.shard.0, session.heard_at?)))
-        {
-            let at = self.parts.clock.timestamp_of(at);
-            let last = heard.entry(shard).or_insert(at);
-            *last = at.max(*last);
+        let complete = self.parts.lifecycle.complete_until().into_iter();
+        let mut heard: BTreeMap<u16, Timestamp> =
+            complete.map(|(shard, at)| (shard.0, self.parts.clock.timestamp_of(at))).collect();
+        for (_, unread) in &self.doubts {
+            if let Some(at) = heard.get_mut(&unread.shard) {
+                *at = unread.complete.min(*at);
+            }
         }
         self.taker.handle_heard(heard, now);
     }
@@ -292,7 +290,7 @@ impl Run {
             match note {
                 Note::Observed(observation) => self.observe(&observation),
                 Note::GapOpened { .. } | Note::GapClosed { .. } => {
-                    self.notes.push((self.taker.last(), note));
+                    self.notes.push((self.taker.last() + 1, note));
                 }
                 Note::Covered { .. } | Note::Rebased { .. } => {}
                 Note::Misplanned(refused) => self.taker.give_up(&refused.to_string(), true),

@@ -5,7 +5,7 @@
 
 use super::super::gaps::HANDOVER;
 use super::{Place, Stream};
-use crate::handover::{Item, Legacy, Relayed};
+use crate::handover::{Item, Past, Relayed};
 use crate::lifecycle::SessionId;
 use crate::sequence::Leg;
 use crate::time::{Time, Timestamp};
@@ -18,34 +18,29 @@ impl Stream {
         self.arbiter.published(now)
     }
 
-    /// Takes over what another process leaves. What is missing must have been opened and closed before: what follows it is published here.
-    /// Answers how many notifications had waited.
-    pub fn take_over(&mut self, legacy: Legacy, now: Time) -> u64 {
-        let Legacy { earlier, known, rest, window, at, full_since } = legacy;
+    /// Knows what another process has published. What is to be published by this one follows, item by item.
+    pub fn take_over(&mut self, legacy: Past) {
+        let Past { earlier, known, window, at } = legacy;
         self.arbiter.know(window, at);
         for (leg, shard, place, began) in earlier {
             self.join(leg, shard, place, began);
         }
         self.rehearse(known);
         self.arbiter.hand_over(at);
-        let mut waited = 0;
-        for Item { at, what } in rest {
-            match what {
-                Relayed::Began { leg, shard, place } => {
-                    self.begin(SessionId(leg), shard, usize::from(place), at);
-                }
-                Relayed::Sight { leg, notification } => {
-                    waited += 1;
-                    self.take(SessionId(leg), notification, at);
-                }
-                Relayed::Ended { leg } => self.end(SessionId(leg), at),
-                Relayed::Heard(_) | Relayed::Settled(_) => {}
+    }
+
+    /// Publishes what was heard meanwhile. Answers whether it was a notification.
+    pub fn go_on(&mut self, Item { at, what }: Item) -> bool {
+        let is_sight = matches!(what, Relayed::Sight { .. });
+        match what {
+            Relayed::Began { leg, shard, place } => {
+                self.begin(SessionId(leg), shard, usize::from(place), at);
             }
+            Relayed::Sight { leg, notification } => self.take(SessionId(leg), notification, at),
+            Relayed::Ended { leg } => self.end(SessionId(leg), at),
+            Relayed::Heard(_) | Relayed::Settled(_) => {}
         }
-        if let Some(from) = full_since {
-            self.miss(from, now);
-        }
-        waited
+        is_sight
     }
 
     fn join(&mut self, leg: u64, shard: u16, place: u8, at: Time) {
@@ -73,7 +68,7 @@ impl Stream {
     }
 
     /// There was no room for what came from then on.
-    fn miss(&mut self, from: Timestamp, now: Time) {
+    pub fn miss(&mut self, from: Timestamp, now: Time) {
         let shards: BTreeSet<u16> = self.legs.values().map(|place| place.shard).collect();
         for shard in shards {
             self.open_gap(shard, HANDOVER, from, Vec::new());

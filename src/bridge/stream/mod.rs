@@ -282,6 +282,12 @@ impl Stream {
 
     /// A shard delivers again, or for the first time.
     pub fn close_gap(&mut self, shard: u16, to: Timestamp, action: &'static str, now: Time) {
+        self.end_gap(shard, to, action, now);
+        self.gaps.begin(shard, to);
+    }
+
+    /// The same where what was heard before is not in the journal yet, or counts for nothing.
+    pub fn end_gap(&mut self, shard: u16, to: Timestamp, action: &'static str, now: Time) {
         // What the last process only suspected, and left open, ends with the first certain delivery of this one.
         self.end_suspicion(shard, |_| true, to, action);
         if !self.unreadable.contains_key(&shard) {
@@ -291,7 +297,6 @@ impl Stream {
         self.close(shard, RESTART, to, action);
         self.shown
             .retain(|session, _| self.legs.get(session).is_some_and(|place| place.shard != shard));
-        self.gaps.begin(shard, to);
     }
 
     fn close(&mut self, shard: u16, cause: &'static str, to: Timestamp, action: &'static str) {

@@ -164,7 +164,8 @@ async fn told(stream: &Stream, reader: &mut Reader, topic: &Topic) -> Vec<(Kind,
     own.map(|record| {
         let told: Option<serde_json::Value> = serde_json::from_slice(&record.event.body).ok();
         let to = told.and_then(|told| told["to"].as_str()?.parse::<Timestamp>().ok());
-        let at = to.unwrap_or(record.event.received).since(began);
+        // The calendar may be a microsecond off.
+        let at = to.unwrap_or(record.event.received).since(began) + Duration::from_millis(1);
         (record.event.kind, at.as_secs())
     })
     .collect()

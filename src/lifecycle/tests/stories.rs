@@ -17,23 +17,26 @@ fn a_channel_is_replaced_before_its_age_ends_it() {
     world.run(DAY * 3);
     insta::assert_snapshot!(world.transcript, @r#"
      85500.080 rotation: channel_expiry
-     85500.080 s2 open channel
-     85500.100 s2 subscribe
-     85500.120 s2 connect
-     85504.140 rotation over: channel_expiry, after 2.000 s of both
-     85504.140 s1 close
-    171000.120 rotation: channel_expiry
-    171000.120 s3 open channel
-    171000.140 s3 subscribe
-    171000.160 s3 connect
-    171004.180 rotation over: channel_expiry, after 2.000 s of both
-    171004.180 s2 close
-    256500.160 rotation: channel_expiry
-    256500.160 s4 open channel
-    256500.180 s4 subscribe
-    256500.200 s4 connect
-    256504.220 rotation over: channel_expiry, after 2.000 s of both
-    256504.220 s3 close
+     85500.080 list channels
+     85500.100 s2 open channel
+     85500.120 s2 subscribe
+     85500.140 s2 connect
+     85504.160 rotation over: channel_expiry, after 2.000 s of both
+     85504.160 s1 close
+    171000.140 rotation: channel_expiry
+    171000.140 list channels
+    171000.160 s3 open channel
+    171000.180 s3 subscribe
+    171000.200 s3 connect
+    171004.220 rotation over: channel_expiry, after 2.000 s of both
+    171004.220 s2 close
+    256500.200 rotation: channel_expiry
+    256500.200 list channels
+    256500.220 s4 open channel
+    256500.240 s4 subscribe
+    256500.260 s4 connect
+    256504.280 rotation over: channel_expiry, after 2.000 s of both
+    256504.280 s3 close
     "#);
     assert!(world.gaps.is_empty());
 }
@@ -74,13 +77,14 @@ fn two_secrets_in_a_row_are_two_rotations_and_the_second_waits_for_the_first() {
     insta::assert_snapshot!(world.transcript, @r#"
     62.923 request token
     62.943 rotation: secret
-    62.943 s2 open channel
-    62.963 s2 subscribe
-    62.983 s2 connect
+    62.943 list channels
+    62.963 s2 open channel
+    62.983 s2 subscribe
+    63.003 s2 connect
     65.074 request token
     65.094 rotation: secret
-    67.003 rotation over: secret, after 2.000 s of both
-    67.003 s1 close
+    67.023 rotation over: secret, after 2.000 s of both
+    67.023 s1 close
     67.094 s3 subscribe
     67.114 s3 connect
     71.134 rotation over: secret, after 2.000 s of both
@@ -117,6 +121,7 @@ fn a_restart_goes_on_with_the_channel_that_it_finds() {
     world.run(MINUTE);
     insta::assert_snapshot!(world.transcript, @r#"
     60.000 request token
+    60.020 list channels
     60.040 s1 subscribe
     60.060 s1 connect
     "#);
@@ -163,7 +168,8 @@ fn a_configuration_that_changes_wakes_what_is_parked() {
     };
     parked(|world| world.refuse_login.push_back(refusal(Reason::Forbidden)));
     parked(|world| world.refuse_list.push_back(refusal(Reason::Forbidden)));
-    parked(|world| world.refuse_rest.push_back(refusal(Reason::Forbidden)));
+    // The first of these is the list of channels.
+    parked(|world| world.refuse_rest.extend(vec![refusal(Reason::Forbidden); 2]));
 }
 
 #[test]

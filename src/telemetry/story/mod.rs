@@ -5,6 +5,7 @@
 
 #[macro_use]
 mod line;
+mod channels;
 mod handover;
 
 pub use line::{Level, Told};
@@ -218,24 +219,12 @@ pub(super) fn tell(observation: &Observation, nth: u64) -> Told {
             "the topics of {session} could not be changed ({reason}): {detail}; it goes on with what it has, next attempt in {}",
             Span(*retry_in)
         ),
-        Observation::ChannelsRefused { reason, detail, retry_in } => warn!(
-            event = "channels_refused",
-            reason,
-            detail,
-            retry_in_seconds = retry_in.map(|wait| wait.as_secs_f64()),
-            "the channels of the client cannot be listed ({reason}): {detail}; until they are, {}; {}",
-            if retry_in.is_some() { "no other is made" } else { "those in doubt count as made" },
-            attempt_or(*retry_in, "they are not asked for again")
-        ),
-        Observation::ChannelAwaited { session, shard, detail, retry_in } => warn!(
-            event = "channel_awaited",
-            session,
-            shard,
-            detail,
-            retry_in_seconds = retry_in.as_secs_f64(),
-            "{session} (shard {shard}) waits for a channel: {detail}; it looks again each {}",
-            Span(*retry_in)
-        ),
+        Observation::ChannelsRefused { reason, detail, retry_in } => {
+            channels::refused(reason, detail, *retry_in)
+        }
+        Observation::ChannelAwaited { session, shard, detail, retry_in } => {
+            channels::awaited(session, *shard, detail, *retry_in)
+        }
         Observation::TopicPermitted { topic } => {
             info!(event = "topic_permitted", topic = topic.name(), "the platform takes {topic} now")
         }
