@@ -119,10 +119,6 @@ pub struct Verdict {
     /// Those of which each later copy is marked as a possible one.
     pub repeated: Vec<u64>,
     /// Those that are there, and say that they are late.
-    #[cfg_attr(
-        not(all(feature = "kafka", feature = "nats")),
-        expect(dead_code, reason = "only chaos shows them")
-    )]
     pub late: Vec<u64>,
     /// Those that stand behind a younger one of their key, and are not marked as late.
     pub disordered: Vec<u64>,
