@@ -258,3 +258,15 @@ fn a_closing_notice_on_one_leg_is_answered_on_that_leg_alone() {
     assert_eq!(world.told("rotation: "), 1, "{}", world.transcript);
     assert!(world.gaps.is_empty());
 }
+
+#[test]
+fn a_handshake_that_parks_is_not_tried_hot_because_a_token_is_fresh() {
+    let mut world = World::live(1);
+    world.refuse_handshake.extend(vec![refusal(Reason::Unexpected); 50]);
+    let session = world.session();
+    world.lose(session, Reason::Cut);
+    world.run(Duration::from_secs(5));
+    world.rotate();
+    world.run(MINUTE * 4);
+    assert!(world.refuse_handshake.len() > 40, "{}", world.transcript);
+}

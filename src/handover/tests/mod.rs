@@ -1,6 +1,8 @@
 //! Both machines against each other over virtual time, with the arbiters that they stand before: what one event costs whichever of the two
 //! dies whenever.
 
+mod refusals;
+
 use super::{Act, Giver, Item, Message, Outcome, Relayed, Taker, Welcome};
 use crate::event::{Marks, Notification, Topic};
 use crate::sequence::{Arbiter, Config, Leg, Verdict};
@@ -464,74 +466,6 @@ fn no_message_is_one_at_which_a_death_costs_more_than_a_named_gap() {
             assert!(world.gaps.len() <= 1, "{death:?}\n{}", world.transcript);
         }
     }
-}
-
-#[test]
-fn another_form_another_platform_and_nonsense_are_refused() {
-    let hello = |protocol, login_url: &str| {
-        Message::Hello(super::Hello { protocol, version: "2".into(), login_url: login_url.into() })
-    };
-    for (message, permanent) in
-        [(hello(99, URL), true), (hello(1, "https://else/"), true), (Message::Settled(true), false)]
-    {
-        let mut giver = Giver::new(URL.into(), HOLD);
-        giver.handle(message, at(1));
-        let acts: Vec<Act> = std::iter::from_fn(|| giver.poll()).collect();
-        let [Act::Say(Message::Refused(refusal)), Act::Hang] = acts.as_slice() else {
-            panic!("{acts:?}")
-        };
-        assert_eq!(refusal.permanent, permanent, "{refusal:?}");
-        giver.handle(hello(1, URL), at(2));
-        assert!(matches!(giver.poll(), Some(Act::Freeze)), "it can be asked again");
-    }
-}
-
-#[test]
-fn every_wait_ends() {
-    let mut giver = Giver::new(URL.into(), HOLD);
-    let hello = Taker::new(URL.into(), "2", HOLD, at(0)).poll_message().unwrap();
-    giver.handle(hello.clone(), at(0));
-    let due = giver.poll_timeout().unwrap();
-    giver.handle_timeout(due);
-    assert!(std::iter::from_fn(|| giver.poll()).any(|act| matches!(act, Act::Thaw)));
-    giver.handle(hello, due);
-    giver.handle_quiet(due);
-    let silent = giver.poll_timeout().unwrap();
-    assert_eq!(silent, due + Duration::from_secs(10));
-    giver.handle_timeout(silent);
-    assert!(std::iter::from_fn(|| giver.poll()).any(|act| matches!(act, Act::Failed { .. })));
-    assert_eq!(giver.poll_timeout(), None);
-
-    let mut taker = Taker::new(URL.into(), "2", HOLD, at(0));
-    taker.handle_timeout(taker.poll_timeout().unwrap());
-    assert!(matches!(taker.outcome(), Some(Outcome::GiveUp(_))));
-}
-
-#[test]
-fn a_plan_that_cannot_be_joined_is_given_up_with_the_sum() {
-    let welcomed = || {
-        let mut taker = Taker::new(URL.into(), "2", HOLD, at(0));
-        taker.handle(Message::Placed { shard: 0, topics: vec![QUEUE.into()] }, at(1));
-        let welcome = Welcome {
-            version: "1".into(),
-            epoch: "e".into(),
-            client: None,
-            taken: 11,
-            combined: false,
-        };
-        taker.handle(Message::Welcome(welcome), at(1));
-        taker
-    };
-    let topic = Topic::new(QUEUE);
-    let mut taker = welcomed();
-    taker.handle_plan([(0, &topic)].into_iter(), 9, 20);
-    assert_eq!(taker.outcome(), None);
-    taker.handle_plan([(0, &topic)].into_iter(), 10, 20);
-    let Some(Outcome::GiveUp(refusal)) = taker.outcome() else { panic!("taken") };
-    assert!(refusal.permanent && refusal.reason.contains("10 channels beside 11"), "{refusal:?}");
-    let mut taker = welcomed();
-    taker.handle_plan([(1, &topic)].into_iter(), 1, 20);
-    assert!(matches!(taker.outcome(), Some(Outcome::GiveUp(refusal)) if refusal.permanent));
 }
 
 proptest! {

@@ -1,0 +1,130 @@
+//! What one process leaves to the next: marks of what was heard, and the gap that begins there.
+
+use super::*;
+use crate::bridge::gaps::{Heard, Mark, Print};
+
+fn mark(micros: u64, alone: bool) -> Mark {
+    Mark { at: Timestamp::from_micros(micros), topics: Print::default(), alone }
+}
+
+#[test]
+fn the_last_word_of_a_process_is_made_up_for_by_its_journal_where_one_session_alone_was_heard() {
+    let at = Timestamp::from_micros;
+    let from = |heard: &[(u16, Mark)], journalled| {
+        let mut gaps = Gaps::new(Kept::default(), 10, true, None);
+        let (mut journal, _) = rehearsal::journal(1_000_000, &["kafka"]);
+        let heard = heard.iter().copied().collect();
+        gaps.restarted(heard, Some(at(journalled)), at(9_000_000), &mut journal);
+        gaps.ledger().open_gaps().map(|gap| gap.from.as_micros()).collect::<Vec<_>>()
+    };
+    let first = mark(1_000_000, true);
+    assert_eq!(from(&[(0, first)], 2_500_000), [2_500_000]);
+    assert_eq!(from(&[(0, first)], 900_000), [1_000_000]);
+    assert_eq!(from(&[(0, first)], 4_500_000), [1_000_000], "of whoever was not certain");
+    assert_eq!(from(&[(0, mark(1_000_000, false))], 2_500_000), [1_000_000], "something was held");
+    let both = [(0, first), (1, mark(2_000_000, true))];
+    assert_eq!(from(&both, 2_500_000), [1_000_000, 2_000_000]);
+}
+
+#[tokio::test]
+async fn topics_that_are_packed_otherwise_now_lack_something_since_the_oldest_word_and_once() {
+    let (mut journal, mut readers) = rehearsal::journal(1_000_000, &["kafka"]);
+    let mut gaps = Gaps::new(Kept::default(), 10, true, None);
+    let at = Timestamp::from_micros;
+    let [a, b, c, d] = ["v2.a", "v2.b", "v2.c", "v2.d"].map(Topic::new);
+    let known = Mark { topics: Print::of(std::slice::from_ref(&a)), ..mark(5, true) };
+    let heard = BTreeMap::from([(0, known), (1, mark(6, true)), (3, mark(3, true))]);
+    gaps.restarted(heard, None, at(9), &mut journal);
+    // Shard 0 is as it was, shard 1 has other topics, shard 2 is new, shard 3 is no more.
+    let plan = BTreeMap::from([(0, vec![a]), (1, vec![b, c]), (2, vec![d])]);
+    assert_eq!(gaps.plan(plan, at(10), &mut journal), []);
+    let open: Vec<_> = gaps.ledger().open_gaps().map(|gap| (gap.shard, gap.from)).collect();
+    assert_eq!(open, [(0, at(5)), (1, at(3)), (2, at(3))]);
+    use Kind::{Gap, GapClosed, GapOpened};
+    let opened = [GapOpened; 4];
+    assert_eq!(rest(&mut readers[0]).await, [&opened[..], &[GapClosed]].concat());
+    for shard in 0..3 {
+        gaps.close(shard, RESTART, at(20), "resubscribed", at(20), &mut journal);
+    }
+    let told = rest(&mut readers[0]).await.into_iter().filter(|kind| *kind == Gap);
+    assert_eq!(told.count(), 4, "each topic once");
+}
+
+#[tokio::test]
+async fn a_shard_that_is_dissolved_tells_of_its_own_topics_alone() {
+    let (mut stream, mut reader, topics) = live(0);
+    let gone = Topic::new("v2.gone");
+    stream.plan(BTreeMap::from([(0, topics.to_vec()), (1, vec![gone.clone()])]));
+    stream.open_gap(1, "cut", stream.clock.timestamp(), Vec::new());
+    stream.plan(BTreeMap::from([(0, topics.to_vec())]));
+    assert_eq!(stream.ledger().open_gaps().count(), 0);
+    assert_eq!(stream.poll_closed(), None, "nobody asks for what is not wanted");
+    use Kind::{Gap, GapClosed, GapOpened};
+    assert_eq!(rest(&mut reader).await, [GapOpened, Gap, GapClosed]);
+    assert_eq!(told(&stream, &mut reader, &gone).await.len(), 1);
+}
+
+#[test]
+fn a_topic_that_the_platform_refused_before_has_no_gap_after_a_restart() {
+    let (mut journal, _) = rehearsal::journal(1_000_000, &["kafka"]);
+    let [taken, refused] = ["v2.a", "v2.b"].map(Topic::new);
+    let kept = Kept { refused: vec![refused.clone()], ..Kept::default() };
+    let mut gaps = Gaps::new(kept, 10, true, None);
+    let at = Timestamp::from_micros;
+    gaps.restarted(BTreeMap::from([(0, mark(5, true))]), None, at(9), &mut journal);
+    gaps.plan(BTreeMap::from([(0, vec![taken.clone(), refused])]), at(10), &mut journal);
+    let closed = gaps.close(0, RESTART, at(20), "resubscribed", at(20), &mut journal);
+    assert_eq!(closed, Some(Closed { number: 1, topics: vec![taken] }));
+    // It may be taken this time, and nobody says so.
+    gaps.open(0, "cut", at(30), Vec::new(), at(30), &mut journal);
+    let closed = gaps.close(0, "cut", at(40), "resumed", at(40), &mut journal);
+    assert_eq!(closed.map(|closed| closed.topics.len()), Some(2));
+}
+
+#[tokio::test]
+async fn a_suspicion_ends_with_its_process_and_concerns_its_own_topics() {
+    let (mut journal, mut readers) = rehearsal::journal(1_000_000, &["kafka"]);
+    let at = Timestamp::from_micros;
+    let mut ledger = Ledger::new(10);
+    let number = ledger.open(0, FEED_SILENT, Certainty::Possible, at(2), 1);
+    let kept = Kept {
+        gaps: ledger.list().cloned().collect(),
+        opened: 1,
+        named: BTreeMap::from([(number, vec![Topic::new("v2.a")])]),
+        ..Kept::default()
+    };
+    let mut gaps = Gaps::new(kept, 10, true, None);
+    gaps.restarted(BTreeMap::from([(0, mark(5, true))]), None, at(9), &mut journal);
+    let known: Vec<_> = gaps.ledger().list().map(|gap| (gap.cause, gap.from, gap.to)).collect();
+    assert_eq!(known, [(FEED_SILENT, at(2), Some(at(5))), (RESTART, at(5), None)]);
+    use Kind::{Gap, GapClosed, GapOpened};
+    assert_eq!(rest(&mut readers[0]).await, [Gap, GapClosed, GapOpened]);
+}
+
+#[test]
+fn what_waits_for_a_second_sight_is_not_vouched_for() {
+    let (stream, _reader, topics) = live(0);
+    let (folder, clock) = (tempfile::tempdir().expect("a folder"), stream.clock);
+    let (keeper, _task) = Keeper::new(folder.path(), tokio::sync::mpsc::channel(1).0);
+    let mut stream = Stream { gaps: Gaps::new(Kept::default(), 10, true, Some(keeper)), ..stream };
+    stream.plan(BTreeMap::from([(0, topics.to_vec())]));
+    let second = |second: u64| Time::from_micros(second * 1_000_000);
+    stream.begin(SessionId(2), 0, 1, second(1));
+    let received = clock.timestamp_of(second(10));
+    let (topic, body) = (topics[0].clone(), "{}".into());
+    let notification = Notification { topic, body, correlation_id: None, received };
+    stream.take(SessionId(2), notification, second(10));
+    for at in [12, 13] {
+        let at = clock.timestamp_of(second(at));
+        stream.mark(BTreeMap::from([(0, Heard { at, alone: false })]));
+    }
+    let marked = stream.gaps.marked().get(&0).map(|mark| mark.at);
+    assert_eq!(marked, Some(received.before(Duration::from_micros(1))));
+    stream.handle_timeout(second(15));
+    for at in [16, 17] {
+        let at = clock.timestamp_of(second(at));
+        stream.mark(BTreeMap::from([(0, Heard { at, alone: false })]));
+    }
+    let marked = stream.gaps.marked().get(&0).map(|mark| mark.at);
+    assert_eq!(marked, Some(clock.timestamp_of(second(16))));
+}
