@@ -110,8 +110,8 @@ pub struct Verdict {
     pub emitted: usize,
     /// Those that the sink lacks within a named gap.
     pub missed: Vec<u64>,
-    /// Those of them that no record tells of before a younger one of their topic comes.
-    pub untold: Vec<u64>,
+    /// Those of them that no record tells of before a younger one of their topic comes, with where they were sent.
+    pub untold: Vec<String>,
     /// Those that it lacks outside of all gaps.
     pub lost: Vec<u64>,
     /// Those that it holds more than once, though a later copy is not marked as one, with all their copies and where they were sent.
@@ -170,7 +170,7 @@ pub fn judge_changing(
             Some(_) => verdict.doubled.push(story(emission, journal, held)),
             None if moments.are_excused(emission.number) => {
                 if !moments.are_told(emission) {
-                    verdict.untold.push(emission.number);
+                    verdict.untold.push(story(emission, journal, held));
                 }
                 verdict.missed.push(emission.number);
             }

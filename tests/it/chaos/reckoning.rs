@@ -97,13 +97,17 @@ impl Outcome {
         for Sink { name, verdict, .. } in &self.sinks {
             let numbers = [
                 ("lost outside of every named gap", &verdict.lost),
-                ("missing and not told in its topic's order", &verdict.untold),
                 ("disordered", &verdict.disordered),
             ];
             for (what, numbers) in numbers.into_iter().filter(|(_, numbers)| !numbers.is_empty()) {
                 writeln!(broken, "{} {name}: {what}: {numbers:?}", self.act.name).unwrap();
             }
-            for (what, words) in [("doubled", &verdict.doubled), ("strange", &verdict.strange)] {
+            let words = [
+                ("missing and not told in its topic's order", &verdict.untold),
+                ("doubled", &verdict.doubled),
+                ("strange", &verdict.strange),
+            ];
+            for (what, words) in words {
                 for one in words.iter().take(10) {
                     writeln!(broken, "{} {name}: {what} ({}): {one}", self.act.name, words.len())
                         .unwrap();
