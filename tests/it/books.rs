@@ -155,7 +155,8 @@ pub fn judge_changing(
         .map(|emission| ((emission.topic.as_str(), emission.correlation_id.as_str()), emission))
         .collect();
     let moments = Moments::of(journal, held, gaps, &by_name);
-    let copies = read_through(held, &by_name, &mut verdict);
+    let mut copies = read_through(held, &by_name, &mut verdict);
+    exchange(journal, &moments, &mut copies);
     number_by_number(held, &mut verdict);
     let counts = |emission: &&Emission| {
         emission.number >= since
@@ -188,12 +189,39 @@ struct Copies {
     unmarked: usize,
 }
 
-/// All that is known of an emission, for the words of a failure.
+/// All that is known of an emission but its body, for the words of a failure.
 fn story(emission: &Emission, journal: &Journal, held: &[Held]) -> String {
     let name = |event: &&Held| event.correlation_id == emission.correlation_id;
-    let copies: Vec<&Held> = held.iter().filter(name).collect();
+    let copies = held.iter().filter(name).cloned();
+    let copies: Vec<Held> = copies.map(|copy| Held { body: String::new(), ..copy }).collect();
     let sent = journal.deliveries.iter().filter(|one| one.number == emission.number);
-    format!("{emission:?}\nsent {:?}\nheld {copies:?}", sent.collect::<Vec<_>>())
+    let Emission { number, topic, time, .. } = emission;
+    format!("{number} of {topic} at {time}\nsent {:?}\nheld {copies:?}", sent.collect::<Vec<_>>())
+}
+
+/// Equal to the byte but for the `CorrelationId`, which never counts, one goes for the other where a session did not get the first: what
+/// that one showed second is what the other showed first. There are as many in the sink as were sent.
+fn exchange(journal: &Journal, moments: &Moments<'_>, copies: &mut HashMap<u64, Copies>) {
+    let is_double =
+        |emission: &&Emission| copies.get(&emission.number).is_some_and(|copies| copies.all > 1);
+    let doubles: Vec<&Emission> = journal.emissions.iter().filter(is_double).collect();
+    let sent = |emission: &Emission| moments.sent.get(&emission.number).map_or(0, Vec::len);
+    for emission in journal.emissions.iter().filter(|emission| sent(emission) > 0) {
+        if copies.contains_key(&emission.number) {
+            continue;
+        }
+        let twin = doubles.iter().find(|twin| {
+            twin.topic == emission.topic
+                && twin.body.get() == emission.body.get()
+                && sent(emission) < sent(twin)
+                && copies.get(&twin.number).is_some_and(|copies| copies.all > 1)
+        });
+        if let Some(copies_of_twin) = twin.and_then(|twin| copies.get_mut(&twin.number)) {
+            copies_of_twin.all -= 1;
+            copies_of_twin.unmarked = copies_of_twin.unmarked.saturating_sub(1);
+            copies.insert(emission.number, Copies { all: 1, unmarked: 0 });
+        }
+    }
 }
 
 /// Reads the sink from its beginning. Answers how many copies there are of each emission.
