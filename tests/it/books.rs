@@ -324,28 +324,33 @@ impl<'a> Moments<'a> {
         self.sent.contains_key(&number)
     }
 
-    /// When an emission was sent, or would have been.
-    fn moments(&self, number: u64) -> &[u64] {
-        let released = || self.released.get(&number).map(std::slice::from_ref);
-        self.sent.get(&number).map(Vec::as_slice).or_else(released).unwrap_or_default()
+    /// When an emission was sent, or would have been: each time from before the frame was written until after.
+    fn moments(&self, number: u64) -> Vec<(u64, u64)> {
+        let released = self.released.get(&number).copied();
+        let sent = self.sent.get(&number).map(Vec::as_slice).unwrap_or_default();
+        let unsent = released.filter(|_| sent.is_empty());
+        let moments = sent.iter().copied().chain(unsent);
+        moments.map(|at| (released.unwrap_or(at).min(at), at)).collect()
     }
 
     /// Whether a consumer of its topic is told that an emission is missing, before it meets a younger one.
     fn are_told(&self, emission: &Emission) -> bool {
         let Some(told) = self.told.get(emission.topic.as_str()) else { return false };
         let told = told.before_any_younger(emission.number);
-        self.moments(emission.number).iter().all(|at| lies_in(*at, &told))
+        self.moments(emission.number).iter().all(|moment| lies_in(*moment, &told))
     }
 
     /// Whether every moment at which an emission was sent, or would have been, lies in a gap.
     fn are_excused(&self, number: u64) -> bool {
         let moments = self.moments(number);
-        !moments.is_empty() && moments.iter().all(|at| lies_in(*at, &self.gaps))
+        !moments.is_empty() && moments.iter().all(|moment| lies_in(*moment, &self.gaps))
     }
 }
 
-fn lies_in(at: u64, intervals: &[(u64, u64)]) -> bool {
-    intervals.iter().any(|(from, to)| from.saturating_sub(READ_LAG) <= at && at <= *to)
+/// Whether it may have been read within one of these: the simulator looks at its clock when a frame has gone out, and by then it may
+/// have been read already.
+fn lies_in((before, after): (u64, u64), intervals: &[(u64, u64)]) -> bool {
+    intervals.iter().any(|(from, to)| from.saturating_sub(READ_LAG) <= after && before <= *to)
 }
 
 impl Verdict {
