@@ -30,6 +30,8 @@ mod writer;
 #[cfg(test)]
 mod account_tests;
 #[cfg(test)]
+mod chance_tests;
+#[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
 mod fault_tests;
