@@ -210,6 +210,63 @@ async fn a_process_that_dies_with_an_open_gap_finds_it_again() {
     assert_eq!((gap.cause.as_str(), gap.number), ("cut", 1));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_the_platform_forgets_is_a_possible_gap_until_it_is_heard_and_its_socket_lives()
+ {
+    let mut stand = Stand::new(quiet()).await;
+    stand.config.set("gaps.feed_silence", "3s");
+    stand.config.set("lifecycle.dead_after", "20s");
+    let bridge = stand.ready().await;
+    let queues = stand.sim_queues().await;
+    let [silent, lively] = [0, 1].map(|queue| format!("v2.routing.queues.{}.users", queues[queue]));
+    let since = stand.emitted().await + 1;
+    let is_lively = |held: &[Held]| {
+        let said: Vec<u64> =
+            held.iter().filter(|one| one.topic == silent).map(|one| micros(&one.time)).collect();
+        said.len() > 40
+            && said[said.len() - 40..].windows(2).all(|pair| pair[1] - pair[0] < 500_000)
+    };
+    // Twenty times its longest pause is waited for, which on a busy machine may be long.
+    let mut said = 0;
+    while !is_lively(&stand.held()) {
+        stand.says(&silent).await;
+        said += 1;
+        assert!(said < 1_000, "this machine never goes on for forty notifications without a pause");
+    }
+    let last = micros(&stand.held().pop().unwrap().time);
+    let heard = stand.time().await;
+    // A machine that stood still before then made a silence of its own.
+    let before = bridge.count(&["\"event\":\"gap_opened\""]);
+    stand.control("withhold", json!({"topics": [queues[0]]})).await;
+    let lost = stand.control("emit", json!({"topic": silent, "body": {}})).await;
+    stand.says(&lively).await;
+    let opened = bridge.lines(&["\"event\":\"gap_opened\"", "feed_silent"], before + 1).await;
+    assert_eq!(opened[before]["certainty"], "possible", "{opened:?}");
+    bridge.lines(&["\"event\":\"feed_suspected\""], before + 1).await;
+    // It is told and not acted upon: the others are heard, on the same socket.
+    stand.says(&lively).await;
+    bridge.ready().await;
+    stand.control("resume", json!({})).await;
+    stand.says(&silent).await;
+    let words = ["\"event\":\"gap_closed\"", "feed_silent", "the feed was heard again"];
+    bridge.lines(&words, before + 1).await;
+    let held = rebased(&stand, before + 1).await;
+    assert_valid(&held);
+    let told = body(of(&held, REBASED)[before]);
+    assert_eq!((&told["topics"]["snapshots"], &told["topics"]["without"]), (&json!(2), &json!(1)));
+    let verdict = stand.balance(bridge, since).await;
+    verdict.assert_kept();
+    assert_eq!(
+        Some(&verdict.missed[..]),
+        lost["number"].as_u64().as_ref().map(std::slice::from_ref)
+    );
+    assert_eq!(verdict.gaps.len(), before + 1, "{verdict:#?}");
+    let gap = &verdict.gaps[before];
+    assert_eq!(gap.cause, "feed_silent");
+    assert!((last..=heard).contains(&micros(&gap.from)), "{gap:?} begins not at {last}");
+    assert_eq!(stand.sim.journal().sessions.len(), 1, "the socket was never dropped");
+}
+
 /// The events in the file once re-basing after so many gaps is over.
 async fn rebased(stand: &Stand, gaps: usize) -> Vec<Held> {
     eventually("re-basing is over", async || {
@@ -308,6 +365,16 @@ impl Stand {
         let topics = self.config.topics(&self.sim);
         let users = topics.iter().filter_map(|topic| topic.strip_suffix(".users"));
         users.map(|topic| topic.rsplit_once('.').unwrap().1.to_owned()).collect()
+    }
+
+    /// Has a notification of that topic sent, and waits until the file holds it.
+    async fn says(&self, topic: &str) {
+        let said = self.control("emit", json!({"topic": topic, "body": {}})).await;
+        let id = said["correlation_id"].as_str().unwrap();
+        eventually("it is in the file", async || {
+            self.held().iter().any(|event| event.correlation_id == id).then_some(())
+        })
+        .await;
     }
 
     /// What time it is.

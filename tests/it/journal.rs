@@ -195,6 +195,19 @@ impl Mount {
         mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], path);
         Self(path.to_owned())
     }
+
+    /// What the folder holds, read-only for whoever opens anything of it from now on. The file system itself cannot be made so while
+    /// a process has a file of it open to write; what is open may be written on.
+    fn read_only(path: &Path) -> Self {
+        // Made so where nobody opens anything, and then put over it.
+        let aside = path.with_extension("aside");
+        std::fs::create_dir(&aside).unwrap();
+        mount(&["--bind", &path.display().to_string()], &aside);
+        let _aside = Self(aside.clone());
+        mount(&["-o", "remount,bind,ro"], &aside);
+        mount(&["--bind", &aside.display().to_string()], path);
+        Self(path.to_owned())
+    }
 }
 
 /// Nothing of this is skipped: what a disk does to the real process nothing else shows.
@@ -250,4 +263,31 @@ async fn a_full_disk_refuses_and_counts_exactly_and_recovers_by_itself() {
     assert_eq!(counted("received") - counted("duplicates"), held + refused, "{state}");
     assert_eq!(counted("published"), held, "{state}");
     bridge.finish(&stand).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_turns_read_only_refuses_and_counts_exactly_and_recovers_by_itself() {
+    let mut stand = Stand::new(Options { rate: 300.0, ..brisk() }).await;
+    // Soon another file is to be made.
+    stand.config.set("journal.segment_bytes", "64KiB");
+    stand.config.set("lifecycle.dead_after", "20s");
+    let bridge = stand.ready().await;
+    let since = stand.emitted().await + 1;
+    let disk = Mount::read_only(&stand.config.path("data"));
+    bridge.line(&["journal_failed", "Read-only file system"]).await;
+    bridge.line(&["gap_opened", "journal_disk"]).await;
+    let refused = |state: &Value| state["sinks"][0]["refused"].as_u64() >= Some(50);
+    bridge.state("events are refused", refused).await;
+    drop(disk);
+    bridge.line(&["gap_closed", "journal_disk"]).await;
+    stand.emits(100).await;
+    stand.control("traffic", serde_json::json!({"state": "pause"})).await;
+    stand.delivered_all(since).await;
+    let state = bridge.state("all is delivered", |state| state["sinks"][0]["waiting_events"] == 0);
+    let refused = state.await["sinks"][0]["refused"].as_u64().unwrap();
+    let verdict = stand.balance(bridge, since).await;
+    verdict.assert_kept();
+    let causes: Vec<&str> = verdict.gaps.iter().map(|gap| gap.cause.as_str()).collect();
+    assert_eq!(causes, ["journal_disk"]);
+    assert_eq!(verdict.missed.len() as u64, refused, "nothing else is missing: {verdict:#?}");
 }

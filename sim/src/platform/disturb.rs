@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::clock::Millis;
+use crate::journal::key_of;
 
 /// What is done to a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -51,6 +52,8 @@ impl What {
 #[derive(Debug, Clone)]
 pub(crate) struct Disturbance {
     pub(crate) what: What,
+    /// Parts of the names of the only topics that it is about; all where none is named.
+    pub(crate) topics: Vec<String>,
     /// The one channel it is about, or all.
     pub(crate) channel: Option<String>,
     /// Only each n-th frame of a channel is hit.
@@ -74,23 +77,23 @@ pub(crate) struct Fate {
     pub(crate) recorrelated: bool,
 }
 
-/// The fate of the next frame of `key` on `channel`, all disturbances together.
+/// The fate of the next frame of `topic` on `channel`, all disturbances together.
 pub(crate) fn fate(
     disturbances: &mut [Disturbance],
     channel: &str,
-    key: &str,
+    topic: &str,
     now: Millis,
 ) -> Fate {
     let mut fate = Fate::default();
     for disturbance in disturbances {
-        if !disturbance.hits(channel, now) {
+        if !disturbance.is_about(topic) || !disturbance.hits(channel, now) {
             continue;
         }
         match disturbance.what {
             What::Drop => fate.dropped = true,
             What::Double => fate.doubled = true,
             What::Lag => fate.lag += disturbance.lag,
-            What::Shuffle => fate.lag += share(disturbance.lag, channel, key),
+            What::Shuffle => fate.lag += share(disturbance.lag, channel, key_of(topic)),
             What::Spell => fate.respelled = true,
             What::Space => fate.spaced = true,
             What::Correlate => fate.recorrelated = true,
@@ -107,6 +110,10 @@ impl Fate {
 }
 
 impl Disturbance {
+    fn is_about(&self, topic: &str) -> bool {
+        self.topics.is_empty() || self.topics.iter().any(|part| topic.contains(part))
+    }
+
     /// Counts a frame of this channel, and answers whether it is one to hit.
     fn hits(&mut self, channel: &str, now: Millis) -> bool {
         let concerned = self.channel.as_deref().is_none_or(|id| id == channel);
@@ -166,6 +173,7 @@ mod tests {
     fn disturbance(what: What) -> Disturbance {
         Disturbance {
             what,
+            topics: Vec::new(),
             channel: None,
             every: 1,
             left: None,

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::chance::{self, Chance};
 use crate::clock::{self, Millis};
-use crate::journal::{Log, key_of};
+use crate::journal::Log;
 use crate::options::Options;
 use crate::socket::frames;
 use crate::switches::Switches;
@@ -197,7 +197,6 @@ impl State {
     /// Delivers one emission to each channel after its own fate there.
     fn disturbed(&mut self, topic: &str, body: &str, number: u64, frame: &Utf8Bytes) {
         let now = clock::now();
-        let key = key_of(topic);
         let hearing: Vec<String> = self
             .channels
             .values()
@@ -205,7 +204,7 @@ impl State {
             .map(|channel| channel.id.clone())
             .collect();
         for id in hearing {
-            let fate = disturb::fate(&mut self.disturbances, &id, key, now);
+            let fate = disturb::fate(&mut self.disturbances, &id, topic, now);
             let other = fate.recorrelated.then(|| self.uuid());
             let frame = match fate.is_rewritten() {
                 true => frames::rewritten(frame, topic, body, &fate, other).into(),

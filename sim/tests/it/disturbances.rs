@@ -29,6 +29,34 @@ async fn a_frame_can_be_lost_on_one_channel_alone() {
 }
 
 #[tokio::test]
+async fn a_topic_can_fall_silent_while_its_socket_lives() {
+    let client = Client::start(Options { queues: 2, ..quiet() }).await;
+    let topics: Vec<String> = client
+        .sim
+        .queues()
+        .iter()
+        .map(|queue| format!("v2.routing.queues.{}.users", queue.id))
+        .collect();
+    let (mut one, mut two) = (client.listen(&topics).await, client.listen(&topics).await);
+    let named = json!({"topics": [topics[0]], "channel": one.channel});
+    client.control("withhold", named).await;
+    for (n, topic) in [(1, &topics[0]), (2, &topics[1])] {
+        client.emit(topic, json!({"n": n})).await;
+    }
+    assert_eq!(one.hear().await["eventBody"]["n"], 2);
+    assert_eq!(two.hear().await["eventBody"]["n"], 1);
+    one.ping().await;
+    let left = client.control("resume", json!({"topics": ["another"]})).await;
+    assert_eq!(left["withheld"], json!([topics[0]]));
+    client.emit(&topics[0], json!({"n": 3})).await;
+    assert_eq!(client.control("resume", json!({})).await["withheld"], json!([]));
+    client.emit(&topics[0], json!({"n": 4})).await;
+    assert_eq!(one.hear().await["eventBody"]["n"], 4);
+    let faults = client.sim.journal().faults;
+    assert_eq!(faults.iter().filter(|fault| fault.kind == "withhold").count(), 1);
+}
+
+#[tokio::test]
 async fn a_frame_can_come_twice_and_counts_twice() {
     let client = Client::start(quiet()).await;
     let (mut one, mut two, topic) = two(&client).await;

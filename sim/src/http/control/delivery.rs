@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::{Done, Problem, faulted, resolve, sockets};
 use crate::clock::{self, Millis};
@@ -77,6 +77,7 @@ pub(super) fn disturb(platform: &Platform, asked: DisturbAsked) -> Done {
     let channel = resolve(&state, asked.channel.as_deref())?;
     state.disturbances.push(Disturbance {
         what: asked.what,
+        topics: Vec::new(),
         channel,
         every: asked.every,
         left: asked.count,
@@ -85,6 +86,61 @@ pub(super) fn disturb(platform: &Platform, asked: DisturbAsked) -> Done {
         seen: BTreeMap::new(),
     });
     Ok(faulted(&mut state, format!("disturb.{}", asked.what.name()), now, to, sockets))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WithholdAsked {
+    /// Topics, or parts of topics such as a queue's id.
+    topics: Vec<String>,
+    channel: Option<String>,
+    for_ms: Option<Millis>,
+}
+
+/// Nothing of these topics is sent any more, as if their subscription had been forgotten: nobody is
+/// told, and everything else goes on.
+pub(super) fn withhold(platform: &Platform, asked: WithholdAsked) -> Done {
+    if asked.topics.is_empty() {
+        return Err(Problem::new(400, "invalid.value", "topics must name at least one"));
+    }
+    let mut state = platform.state();
+    let sockets = sockets(&state, asked.channel.as_deref())?;
+    let now = clock::now();
+    let to = asked.for_ms.map(|length| now.saturating_add(length));
+    let channel = resolve(&state, asked.channel.as_deref())?;
+    state.disturbances.push(Disturbance {
+        what: What::Drop,
+        topics: asked.topics,
+        channel,
+        every: 1,
+        left: None,
+        lag: Duration::ZERO,
+        until: to.unwrap_or(Millis::MAX),
+        seen: BTreeMap::new(),
+    });
+    Ok(faulted(&mut state, "withhold", now, to, sockets))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResumeAsked {
+    /// What was withheld; all of it unless said.
+    #[serde(default)]
+    topics: Vec<String>,
+}
+
+/// Sends again what was withheld: those named, or all.
+pub(super) fn resume(platform: &Platform, asked: &ResumeAsked) -> Value {
+    let mut state = platform.state();
+    state.disturbances.retain_mut(|disturbance| {
+        let is_withheld = !disturbance.topics.is_empty();
+        disturbance
+            .topics
+            .retain(|topic| !asked.topics.is_empty() && !asked.topics.contains(topic));
+        !is_withheld || !disturbance.topics.is_empty()
+    });
+    let topics = state.disturbances.iter().flat_map(|disturbance| &disturbance.topics);
+    json!({"withheld": topics.collect::<Vec<_>>()})
 }
 
 #[derive(Debug, Deserialize)]

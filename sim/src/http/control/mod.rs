@@ -65,6 +65,7 @@ pub(crate) enum Asked {
     Heartbeats(connection::HeartbeatsAsked),
     Queues(identity::QueuesAsked),
     Revoke(NothingAsked),
+    Resume(delivery::ResumeAsked),
     Rotate(identity::RotateAsked),
     Silence(connection::SilenceAsked),
     Slow(connection::SlowAsked),
@@ -73,6 +74,7 @@ pub(crate) enum Asked {
     Switch(requests::SwitchAsked),
     Throttle(requests::ThrottleAsked),
     Traffic(delivery::TrafficAsked),
+    Withhold(delivery::WithholdAsked),
 }
 
 /// The name of every call that [`Asked::read`] knows.
@@ -90,6 +92,7 @@ pub(crate) const CALLS: &[&str] = &[
     "half-open",
     "heartbeats",
     "queues",
+    "resume",
     "revoke",
     "rotate",
     "silence",
@@ -99,6 +102,7 @@ pub(crate) const CALLS: &[&str] = &[
     "switch",
     "throttle",
     "traffic",
+    "withhold",
 ];
 
 impl Asked {
@@ -119,6 +123,7 @@ impl Asked {
             "half-open" => Self::HalfOpen(read(fields)?),
             "heartbeats" => Self::Heartbeats(read(fields)?),
             "queues" => Self::Queues(read(fields)?),
+            "resume" => Self::Resume(read(fields)?),
             "revoke" => Self::Revoke(read(fields)?),
             "rotate" => Self::Rotate(read(fields)?),
             "silence" => Self::Silence(read(fields)?),
@@ -128,6 +133,7 @@ impl Asked {
             "switch" => Self::Switch(read(fields)?),
             "throttle" => Self::Throttle(read(fields)?),
             "traffic" => Self::Traffic(read(fields)?),
+            "withhold" => Self::Withhold(read(fields)?),
             _ => {
                 let message = format!("there is no control call {name:?}");
                 return Err(Problem::new(404, "not.found", message));
@@ -151,6 +157,7 @@ impl Asked {
             Self::HalfOpen(asked) => connection::half_open(platform, asked),
             Self::Heartbeats(asked) => connection::heartbeats(platform, asked),
             Self::Queues(asked) => identity::queues(platform, asked),
+            Self::Resume(asked) => Ok(delivery::resume(platform, &asked)),
             Self::Revoke(asked) => identity::revoke(platform, asked),
             Self::Rotate(asked) => identity::rotate(platform, asked),
             Self::Silence(asked) => connection::silence(platform, asked),
@@ -160,6 +167,7 @@ impl Asked {
             Self::Switch(asked) => requests::switch(platform, asked),
             Self::Throttle(asked) => requests::throttle(platform, asked),
             Self::Traffic(asked) => delivery::traffic(platform, asked),
+            Self::Withhold(asked) => delivery::withhold(platform, asked),
         }
     }
 }
