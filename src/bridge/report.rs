@@ -213,7 +213,10 @@ impl Report {
             last_frame: session.heard_at.map(|at| clock.timestamp_of(at)),
             last_event: session.data_at.map(|at| clock.timestamp_of(at)),
             retry_at: is_waiting(session.state).map(|at| clock.timestamp_of(at)),
-            last_reason: self.troubles.get(&session.id.to_string()).copied(),
+            last_reason: match lifecycle.trouble_of(session) {
+                Some(reason) => Some(reason.as_str()),
+                None => self.troubles.get(&session.id.to_string()).copied(),
+            },
             last_words: session.last_words.clone(),
         });
         self.status.sessions = sessions.collect();
@@ -303,6 +306,8 @@ pub fn failure_of(observation: &Observation) -> Option<String> {
         Some(format!("no token: {detail}"))
     } else if let Observation::PlanRefused { detail, .. } = observation {
         Some(format!("the queues cannot be listed: {detail}"))
+    } else if let Observation::ChannelsRefused { detail, retry_in: Some(_), .. } = observation {
+        Some(format!("the client's channels cannot be counted: {detail}"))
     } else if let Observation::RetryScheduled { session, detail, .. } = observation {
         Some(format!("{session} could not be opened: {detail}"))
     } else if let Observation::SinkFailed { sink, detail, .. } = observation {
@@ -370,6 +375,18 @@ mod tests {
         assert_eq!(report.status.login.newest_secret, Some(SECRETS_MAX as u64 + 3));
         assert_eq!(report.secrets.len(), SECRETS_MAX);
         assert_eq!(report.secrets.first_key_value().map(|(version, _)| *version), Some(4));
+    }
+
+    #[test]
+    fn a_list_of_channels_is_a_failure_only_while_it_is_waited_for() {
+        let refused = |retry_in| Observation::ChannelsRefused {
+            reason: "dns",
+            detail: "no such host".into(),
+            retry_in,
+        };
+        let failure = failure_of(&refused(Some(Duration::ZERO))).expect("nothing is opened");
+        assert!(failure.contains("no such host"), "{failure}");
+        assert_eq!(failure_of(&refused(None)), None, "it goes on without");
     }
 
     #[test]

@@ -47,8 +47,8 @@ pub struct Census {
     counted_at: Option<Time>,
     /// Those of ours that were taken for alive when it came.
     taken_for_alive: Vec<ChannelId>,
-    /// Whether the last question was refused.
-    failing: bool,
+    /// How the last question was refused, if it was.
+    failing: Option<Refusal>,
 }
 
 impl Census {
@@ -63,7 +63,7 @@ impl Census {
             shared: 0,
             counted_at: None,
             taken_for_alive: Vec::new(),
-            failing: false,
+            failing: None,
         }
     }
 
@@ -79,7 +79,12 @@ impl Census {
 
     /// Whether the list was refused when it was last asked for.
     pub const fn is_failing(&self) -> bool {
-        self.failing
+        self.failing.is_some()
+    }
+
+    /// Why there is no list, while it is asked for again and again.
+    pub const fn refusal(&self) -> Option<&Refusal> {
+        self.failing.as_ref()
     }
 
     /// Asks for the list once, before anything may be made.
@@ -177,7 +182,7 @@ impl Census {
     fn count(&mut self, strangers: usize, now: Time) {
         self.state = State::Certain;
         self.backoff.reset();
-        self.failing = false;
+        self.failing = None;
         (self.strangers, self.strangers_until) = (strangers, now + STRANGER_LIFE);
         self.counted_at = Some(now);
     }
@@ -205,7 +210,7 @@ impl Census {
             tell(refusal, None, output);
             return None;
         }
-        self.failing = true;
+        self.failing = Some(refusal.clone());
         let refused = refusal.reason.answer() == super::Answer::NewToken;
         if refused && asking.id == maker.id {
             maker.expires_at = maker.expires_at.min(now);

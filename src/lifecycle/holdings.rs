@@ -4,7 +4,7 @@ use super::channel::Channel;
 use super::machine::{Lifecycle, find};
 use super::session::Session;
 use super::state::State;
-use super::{ChannelId, FoundChannel, Refusal, SessionId};
+use super::{ChannelId, FoundChannel, Reason, Refusal, SessionId};
 use crate::time::Time;
 use std::time::Duration;
 
@@ -65,6 +65,12 @@ impl Lifecycle {
         });
         self.retired.extend(channels);
         self.shards.iter_mut().for_each(|shard| shard.wake_counted(now));
+    }
+
+    /// What is in the way of a session that waits for the client's channels to be counted.
+    pub fn trouble_of(&self, session: &Session) -> Option<Reason> {
+        let refusal = self.census.refusal().filter(|_| session.awaits_count());
+        refusal.map(|refusal| refusal.reason)
     }
 
     /// The channels of ours that we can name.

@@ -392,7 +392,7 @@ fn advance(
         }
         None if client.lacks_count(need, now) => {
             client.census.want(token, now);
-            session.hold_for_count(now + COUNT_WAIT, now, output);
+            session.hold_for_count(client.census.refusal(), now + COUNT_WAIT, now, output);
         }
         // One more might silently evict a sibling; a retired one becomes usable, or the platform drops one.
         None => {

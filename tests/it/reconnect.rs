@@ -2,8 +2,9 @@
 
 use crate::harness::{Bridge, Closed, DEAD_AFTER, SETTLE, Stand, brisk, eventually};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::time::Duration;
-use tieline_sim::{Options, Sim};
+use tieline_sim::{Options, Sim, Switches, TokenEnd};
 
 /// A socket on the channel it had is certain at its first frame.
 const RESUMED: (&str, Duration) = ("resumed", Duration::ZERO);
@@ -58,6 +59,49 @@ async fn an_expired_channel_is_replaced_once_the_handshake_says_so() {
     let journal = stand.sim.journal();
     assert_eq!(journal.sessions.len(), 2);
     assert_ne!(journal.sessions[1].channel, expired);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_is_gone_is_replaced_in_whatever_words_its_handshake_is_refused() {
+    let stand = Stand::new(brisk()).await;
+    let bridge = stand.ready().await;
+    let since = stand.emitted().await + 1;
+    stand.emits(60).await;
+    let refusals = [401, 403, 410];
+    for (nth, status) in refusals.into_iter().enumerate() {
+        stand.control("switch", json!({"refused_with": status})).await;
+        stand.control("expire", json!({"channel": stand.channel().await})).await;
+        let words = ["retry_scheduled", "channel_gone", "new channel", &status.to_string()];
+        bridge.line(&words).await;
+        bridge.lines(&["\"event\":\"gap_closed\""], nth + 1).await;
+        stand.emits(90).await;
+    }
+    let verdict = stand.balance(bridge, since).await;
+    verdict.assert_kept().assert_unrepeated();
+    let told = verdict.gaps.iter().map(|gap| (gap.cause.as_str(), gap.action.as_deref()));
+    assert_eq!(told.collect::<Vec<_>>(), [("closed", Some("resubscribed")); 3]);
+    let journal = stand.sim.journal();
+    let channels: BTreeSet<&str> = journal.sessions.iter().map(|one| &*one.channel).collect();
+    assert_eq!((journal.sessions.len(), channels.len()), (4, 4));
+    for gap in &verdict.gaps {
+        gap.assert_ends_in_time(&journal, SETTLE);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_ends_with_its_token_is_replaced_once_rest_says_so() {
+    let switches = Switches { token_end: TokenEnd::EndsChannels, ..Switches::default() };
+    let stand = Stand::new(Options { switches, ..brisk() }).await;
+    let bridge = stand.ready().await;
+    let watched = async |bridge: &Bridge| {
+        bridge.line(&["retry_scheduled", "channel_gone", "new channel", "404"]).await;
+    };
+    let fault = json!({});
+    let stand =
+        lost_then(stand, bridge, "revoke", fault, "token_revoked", RESUBSCRIBED, watched).await;
+    let journal = stand.sim.journal();
+    let [first, second] = journal.sessions.as_slice() else { panic!("{:?}", journal.sessions) };
+    assert_ne!(first.channel, second.channel);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,10 @@
 //! the process had said until then is part of the failure.
 
 mod config;
+mod rest;
 
 pub use config::{Config, topics_of};
+pub use rest::Rest;
 
 use crate::books::{self, Gap, Held, Verdict};
 use serde_json::{Value, json};
@@ -276,12 +278,17 @@ impl Bridge {
 
     /// Waits for the first line behind `place` that holds all these words.
     pub async fn line_behind(&self, place: usize, words: &[&str]) {
+        self.lines_behind(place, words, 1).await;
+    }
+
+    /// Waits for so many.
+    pub async fn lines_behind(&self, place: usize, words: &[&str], count: usize) {
         let found = async || {
             let said = self.said.borrow();
             let holds = |line: &&String| words.iter().all(|word| line.contains(word));
-            said[place..].iter().find(holds).map(|_| ())
+            (said[place..].iter().filter(holds).count() >= count).then_some(())
         };
-        self.until(&format!("said anew: {words:?}"), found).await;
+        self.until(&format!("said anew {count} times: {words:?}"), found).await;
     }
 
     /// All that was said above `debug`, for the words of a failure.

@@ -4,6 +4,7 @@ pub mod bao;
 mod entrance;
 mod files;
 pub mod orders;
+mod variable;
 
 use crate::logs::Logs;
 use crate::servers::Server;
