@@ -211,6 +211,7 @@ async fn a_process_that_dies_with_an_open_gap_finds_it_again() {
     assert_eq!(verdict.lost, Vec::<u64>::new(), "{verdict:#?}");
     let [gap] = verdict.gaps.as_slice() else { panic!("{verdict:#?}") };
     assert_eq!((gap.cause.as_str(), gap.number), ("cut", 1));
+    assert_eq!(verdict.wide, Vec::<String>::new(), "it claims what was delivered: {verdict:#?}");
     gap.assert_ends_in_time(&stand.sim.journal(), SETTLE);
 }
 

@@ -26,6 +26,32 @@ fn the_last_word_of_a_process_is_made_up_for_by_its_journal_where_one_session_al
     assert_eq!(from(&both, 2_500_000), [1_000_000, 2_000_000]);
 }
 
+#[test]
+fn a_gap_that_was_open_when_the_process_died_goes_on_from_where_it_began() {
+    let at = |millis: u64| Timestamp::from_micros(millis * 1_000);
+    let topics = vec![Topic::new("v2.a")];
+    let from = |alone: bool, journalled| {
+        let mut ledger = Ledger::new(10);
+        let number = ledger.open(0, "cut", Certainty::Certain, at(3_000), 1);
+        let kept = Kept {
+            gaps: ledger.list().cloned().collect(),
+            opened: 1,
+            named: BTreeMap::from([(number, topics.clone())]),
+            ..Kept::default()
+        };
+        let mut gaps = Gaps::new(kept, 10, true, None);
+        let (mut journal, _) = rehearsal::journal(1_000_000, &["kafka"]);
+        let word = Mark { topics: Print::of(&topics), ..mark(1_200_000, alone) };
+        gaps.restarted(BTreeMap::from([(0, word)]), Some(at(journalled)), at(9_000), &mut journal);
+        gaps.plan(BTreeMap::from([(0, topics.clone())]), at(9_100), &mut journal);
+        gaps.ledger().open_gaps().map(|gap| (gap.number, gap.from)).collect::<Vec<_>>()
+    };
+    assert_eq!(from(true, 2_999), [(1, at(2_999))], "the last notification before the cut");
+    assert_eq!(from(true, 3_900), [(1, at(3_000))], "another socket had shown something");
+    assert_eq!(from(true, 1_000), [(1, at(1_200))], "the journal lacks what came after its word");
+    assert_eq!(from(false, 2_999), [(1, at(1_200))], "something was held");
+}
+
 #[tokio::test]
 async fn topics_that_are_packed_otherwise_now_lack_something_since_the_oldest_word_and_once() {
     let (mut journal, mut readers) = rehearsal::journal(1_000_000, &["kafka"]);
