@@ -14,7 +14,7 @@ use super::status::Status;
 use super::stream::Stream;
 use crate::clock::Clock;
 use crate::genesys::{Genesys, Incoming, Shown};
-use crate::lifecycle::{Command, Heard, Lifecycle, Note, Reply, SessionId, ShardId, State};
+use crate::lifecycle::{Command, Heard, Lifecycle, Note, Reply, SessionId, ShardId};
 use crate::observation::Observation;
 use crate::sequence::Rebased;
 use crate::time::Time;
@@ -479,19 +479,5 @@ impl Driver {
         self.flush(now);
         self.report.drain();
         self.show(now);
-    }
-}
-
-/// A session that delivers or is about to: for the report.
-pub(super) const fn is_waiting(state: State) -> Option<Time> {
-    match state {
-        State::Waiting { until, .. } => Some(until),
-        State::Authenticating
-        | State::Opening { .. }
-        | State::Subscribing { .. }
-        | State::Connecting { .. }
-        | State::Settling { .. }
-        | State::Live { .. }
-        | State::Draining { .. } => None,
     }
 }

@@ -1,6 +1,5 @@
 //! What is told of the bridge: each observation to telemetry, and all of it together as the status.
 
-use super::driver::is_waiting;
 use super::history::History;
 use super::status::{self, Status};
 use super::stream::Stream;
@@ -204,20 +203,12 @@ impl Report {
     }
 
     fn show_sessions(&mut self, lifecycle: &Lifecycle, clock: &Clock, now: Time) {
-        let sessions = lifecycle.sessions().map(|session| status::Session {
-            id: session.id.to_string(),
-            shard: session.shard.0,
-            leg: session.leg + 1,
-            state: session.state.as_str(),
-            since: clock.timestamp_of(session.entered),
-            last_frame: session.heard_at.map(|at| clock.timestamp_of(at)),
-            last_event: session.data_at.map(|at| clock.timestamp_of(at)),
-            retry_at: is_waiting(session.state).map(|at| clock.timestamp_of(at)),
-            last_reason: match lifecycle.trouble_of(session) {
+        let sessions = lifecycle.sessions().map(|session| {
+            let trouble = match lifecycle.trouble_of(session) {
                 Some(reason) => Some(reason.as_str()),
                 None => self.troubles.get(&session.id.to_string()).copied(),
-            },
-            last_words: session.last_words.clone(),
+            };
+            status::Session::of(session, lifecycle, trouble, clock, now)
         });
         self.status.sessions = sessions.collect();
         self.status.shard_numbers = lifecycle.shards().collect();
@@ -362,7 +353,7 @@ mod tests {
         let names = |report: &Report| report.refused.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&report), ["b", "c"]);
         let topics = ["a", "b"].map(Topic::new).to_vec();
-        report.note_reply(&Reply::TopicsListed { topics, unknown: Vec::new(), calls: 1 });
+        report.note_reply(&Reply::TopicsListed { topics, unknown: Vec::new() });
         assert_eq!(names(&report), ["b"]);
     }
 

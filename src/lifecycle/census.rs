@@ -19,6 +19,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// How long a channel that we cannot name counts: no channel lives longer without a subscription.
 const STRANGER_LIFE: Duration = Duration::from_secs(24 * 3600);
 
+/// How long the list is waited for before something else must do, where there is something else.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long a list tells enough to make a channel: another process of the client may begin at any time.
 const COUNT_LIFE: Duration = Duration::from_secs(60);
 
@@ -36,6 +39,8 @@ enum State {
 #[derive(Clone, Debug)]
 pub struct Census {
     state: State,
+    /// Since when a list is wanted, while one is.
+    wanted_at: Time,
     backoff: Backoff,
     /// Requests whose answers went missing since the last list.
     doubts: usize,
@@ -56,6 +61,7 @@ impl Census {
     pub fn new(config: &Config) -> Self {
         Self {
             state: State::Certain,
+            wanted_at: Time::START,
             backoff: Backoff::new(config),
             doubts: 0,
             strangers: 0,
@@ -75,6 +81,11 @@ impl Census {
     /// Whether it is known how many channels there are, well enough to ask for one more.
     pub fn is_counted(&self, now: Time) -> bool {
         self.is_certain() && self.counted_at.is_some_and(|at| now < at + COUNT_LIFE)
+    }
+
+    /// Whether the list is long in coming.
+    pub fn is_slow(&self, now: Time) -> bool {
+        !self.is_certain() && now.since(self.wanted_at) >= PATIENCE
     }
 
     /// Whether the list was refused when it was last asked for.
@@ -97,6 +108,7 @@ impl Census {
     /// A channel is about to be made.
     pub const fn want(&mut self, token: Token, now: Time) {
         if let State::Certain = self.state {
+            self.wanted_at = now;
             self.state = State::Wanted { due: now, maker: token };
         }
     }
@@ -144,6 +156,9 @@ impl Census {
             State::Certain | State::Asked { .. } => now,
         };
         self.doubts += 1;
+        if let State::Certain = self.state {
+            self.wanted_at = now;
+        }
         self.state = State::Wanted { due, maker };
     }
 

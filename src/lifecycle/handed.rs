@@ -51,7 +51,7 @@ impl Lifecycle {
     /// The other process did not take over. What it did to the channels that were left to it is not known, nor which it made.
     pub fn thaw(&mut self, now: Time) {
         let Some(lent) = self.lent.take() else { return };
-        let busy = |channel| Channel { busy_until: now + BUSY, ..channel };
+        let busy = |channel: Channel| Channel { busy_until: now + BUSY, ..channel.retire(now) };
         self.retired.extend(lent.into_iter().map(busy));
         self.shards.iter_mut().for_each(|shard| shard.freeze(false));
         self.census.outdate();

@@ -129,6 +129,19 @@ impl Session {
         }
     }
 
+    /// The channel that was to give its place to one that has not come.
+    pub fn take_unreplaced(&mut self) -> Option<Channel> {
+        let waits = matches!(self.state, State::Opening { .. });
+        self.replaces.take_if(|_| !waits)
+    }
+
+    /// Every channel of it that the platform may know, when it is closed.
+    pub fn into_channels(mut self) -> impl Iterator<Item = Channel> {
+        let replaced = self.replaces.take().map(|idle| Channel { doubtful: true, ..idle });
+        let left = self.left.take();
+        replaced.into_iter().chain(left).chain(self.into_channel())
+    }
+
     /// Its channel, for others to use once nothing of this session can reach it any more.
     pub fn into_channel(self) -> Option<Channel> {
         let busy_until = self.busy_until().unwrap_or(Time::START);

@@ -334,9 +334,7 @@ fn live(id: &str, shard: u16, leg: usize, since: Timestamp, heard: Timestamp) ->
         since,
         last_frame: Some(heard),
         last_event: Some(heard),
-        retry_at: None,
-        last_reason: None,
-        last_words: None,
+        ..Session::default()
     }
 }
 

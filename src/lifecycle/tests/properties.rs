@@ -1,6 +1,7 @@
 //! What holds whatever happens.
 
 use super::platform::topics;
+use super::rules::most_in_window;
 use super::world::{World, config, refusal};
 use crate::event::Topic;
 use crate::lifecycle::{
@@ -132,18 +133,6 @@ pub(super) fn choose(world: &mut World, n: usize) {
     }
     world.listed = Some(topics);
     world.choose();
-}
-
-/// Of times in order.
-fn most_in_window(times: &[Time], window: Duration) -> usize {
-    let (mut first, mut most) = (0, 0);
-    for (at, end) in times.iter().enumerate() {
-        while end.since(times[first]) >= window {
-            first += 1;
-        }
-        most = most.max(at + 1 - first);
-    }
-    most
 }
 
 /// No window holds more requests than the platform, or we ourselves, allow.

@@ -197,7 +197,12 @@ pub(super) fn well(clock: Clock) -> Status {
         since: ago(300),
         last_frame: Some(ago(5)),
         last_event: Some(ago(40)),
+        deadline: Some(ago(0).after(Duration::from_secs(30))),
+        deadline_of: Some("frame"),
+        channel_expires: Some(ago(0).after(Duration::from_secs(86_000))),
+        successor_at: Some(ago(0).after(Duration::from_secs(85_000))),
         retry_at: None,
+        parked: None,
         last_reason: Some("cut"),
         last_words: Some("cut: connection reset".to_owned()),
     }];

@@ -237,8 +237,15 @@ impl Bench {
 
     pub async fn topics(&mut self) -> (Vec<String>, Vec<String>) {
         let (token, _) = self.buy().await;
-        let listed = self.answer(Command::ListTopics { token }).await;
-        taken!(listed, Reply::TopicsListed { topics, unknown, .. } => {
+        let mut page = 1;
+        let listed = loop {
+            let listed = self.answer(Command::ListTopics { token, page }).await;
+            if listed != (Reply::TopicsPage { page }) {
+                break listed;
+            }
+            page += 1;
+        };
+        taken!(listed, Reply::TopicsListed { topics, unknown } => {
             let names = topics.iter().map(|topic| topic.name().to_owned());
             (names.collect(), unknown)
         })
