@@ -1,12 +1,11 @@
 //! What is told of the bridge: each observation to telemetry, and all of it together as the status.
 
-use super::driver::is_waiting;
 use super::history::History;
 use super::status::{self, Status};
 use super::stream::Stream;
 use crate::clock::Clock;
 use crate::event::Topic;
-use crate::lifecycle::{CHANNELS_PER_CLIENT, Lifecycle, Reply, expand};
+use crate::lifecycle::{CHANNELS_PER_CLIENT, Lifecycle, Reply, State, expand};
 use crate::observation::Observation;
 use crate::telemetry::Telemetry;
 use crate::time::{Time, Timestamp};
@@ -212,7 +211,7 @@ impl Report {
             since: clock.timestamp_of(session.entered),
             last_frame: session.heard_at.map(|at| clock.timestamp_of(at)),
             last_event: session.data_at.map(|at| clock.timestamp_of(at)),
-            retry_at: is_waiting(session.state).map(|at| clock.timestamp_of(at)),
+            retry_at: waits_until(session.state).map(|at| clock.timestamp_of(at)),
             last_reason: self.troubles.get(&session.id.to_string()).copied(),
             last_words: session.last_words.clone(),
         });
@@ -309,6 +308,20 @@ pub fn failure_of(observation: &Observation) -> Option<String> {
         Some(format!("sink {sink}: {detail}"))
     } else {
         None
+    }
+}
+
+/// When a session that waits takes its next step.
+const fn waits_until(state: State) -> Option<Time> {
+    match state {
+        State::Waiting { until, .. } => Some(until),
+        State::Authenticating
+        | State::Opening { .. }
+        | State::Subscribing { .. }
+        | State::Connecting { .. }
+        | State::Settling { .. }
+        | State::Live { .. }
+        | State::Draining { .. } => None,
     }
 }
 
