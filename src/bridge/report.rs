@@ -5,7 +5,7 @@ use super::status::{self, Status};
 use super::stream::Stream;
 use crate::clock::Clock;
 use crate::event::Topic;
-use crate::lifecycle::{CHANNELS_PER_CLIENT, Lifecycle, Reply, expand};
+use crate::lifecycle::{CHANNELS_PER_CLIENT, Lifecycle, Reply, State, expand};
 use crate::observation::Observation;
 use crate::telemetry::Telemetry;
 use crate::time::{Time, Timestamp};
@@ -305,6 +305,20 @@ pub fn failure_of(observation: &Observation) -> Option<String> {
         Some(format!("sink {sink}: {detail}"))
     } else {
         None
+    }
+}
+
+/// When a session that waits takes its next step.
+const fn waits_until(state: State) -> Option<Time> {
+    match state {
+        State::Waiting { until, .. } => Some(until),
+        State::Authenticating
+        | State::Opening { .. }
+        | State::Subscribing { .. }
+        | State::Connecting { .. }
+        | State::Settling { .. }
+        | State::Live { .. }
+        | State::Draining { .. } => None,
     }
 }
 

@@ -28,8 +28,6 @@ mod tail;
 mod writer;
 
 #[cfg(test)]
-mod account_tests;
-#[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
 mod fault_tests;

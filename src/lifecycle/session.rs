@@ -278,7 +278,8 @@ impl Session {
         self.ping(config, now, output);
     }
 
-    fn ping(&mut self, config: &Config, now: Time, output: &mut Output) {
+    /// Asks the platform for a sign of life.
+    pub fn ping(&mut self, config: &Config, now: Time, output: &mut Output) {
         self.ping_at = now + config.ping_interval;
         output.command(Command::Ping { session: self.id });
     }

@@ -156,8 +156,9 @@ impl Shard {
 
     fn amends_at(&self, session: &Session) -> Option<Time> {
         let due = session.amends_at(&self.topics).filter(|_| session.edition == self.edition);
-        // One that is under way is still to be given up in time.
-        due.filter(|_| !self.frozen || session.is_amending())
+        // One that is under way is still to be given up in time; and what a session lacks keeps a rotation from ending.
+        let lacks = || session.is_amending() || !session.lacking().is_empty();
+        due.filter(|_| !self.frozen || lacks())
     }
 
     /// Applies the rules. Called after every input and at every deadline.

@@ -1,8 +1,6 @@
 //! The JetStream sink against a real nats-server: conformance, the chain, and streams that are not ours.
 
 mod access;
-mod operator;
-mod slow;
 
 use super::*;
 use crate::servers::{Server, shared};
