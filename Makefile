@@ -8,14 +8,14 @@ SHELL := bash
 BUILD_PACKAGES := gcc g++ make pkg-config libssl-dev zlib1g-dev
 
 # Cheapest first, so that a slip is told early.
-CHECKS := fmt-check rules board compose contract units clippy clippy-bare doc servers unit
+CHECKS := fmt-check guided rules board compose contract units clippy clippy-bare doc servers unit
 
 PROMTOOL := tests/servers/prometheus.sh --promtool
 CHECK_JSONSCHEMA := check-jsonschema==0.39.0
 GRAFANA_SDK := grafana-foundation-sdk==1769699998!10.1.0
 KUBERNETES_VALIDATE := kubernetes-validate==1.37.0
 
-.PHONY: help demo test properties fuzz soak chaos bench fmt servers packages pictures dashboard $(CHECKS)
+.PHONY: help demo test properties fuzz fuzz-guided soak chaos bench fmt servers packages pictures dashboard $(CHECKS)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ fuzz: packages ## Feed every way in with mutations from fresh seeds: make fuzz F
 	done; \
 	echo "$$runs seeds: nothing panicked, and nothing took more memory than it may"
 
+fuzz-guided: packages ## The same by libFuzzer, guided by what an input reaches: make fuzz-guided FOR=3600 KEEP=20
+	@tests/fuzz/guided/run.sh $(FOR)
+
 soak: FOR := 30m
 soak: packages ## 200 rotations, 200 cuts, then random faults under traffic from a fresh seed: make soak FOR=5m
 	@cargo test --locked --package tieline --test it --no-run
@@ -85,6 +88,10 @@ fmt: ## Format the code
 
 fmt-check: ## Check the format
 	cargo fmt --all --check
+
+guided: ## Check that the fuzzer's package, which is not built here, can still be resolved as it is locked
+	@cargo tree --quiet --locked --manifest-path tests/fuzz/guided/Cargo.toml >/dev/null || \
+	  { echo "cargo update --workspace --manifest-path tests/fuzz/guided/Cargo.toml brings its lock up to date"; exit 1; }
 
 clippy: ## Lint everything, warnings denied
 	cargo clippy --locked --workspace --all-targets -- -D warnings

@@ -41,20 +41,20 @@ pub use lock::holder;
 pub use open::{Found, Opening};
 pub use reader::Reader;
 
-use crate::event::{Entry, Epoch, Kind, Topic};
+use crate::event::{Entry, Epoch, Topic};
 use crate::route::Wanted;
 pub(crate) use crate::sequence::{Numbers, SINKS_MAX};
 use crate::sink::guarantee::{Finding, Guarantee, Level};
 use crate::time::Timestamp;
 use lock::Lock;
-use shared::{Shared, Waiting, cost};
+use shared::{Lacking, Shared, Waiting, cost, is_word};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use writer::Writer;
 
-/// What is kept above a sink's bound for events of our own: a gap's records, and the like.
+/// What is kept above a sink's bound for what tells of gaps and epochs.
 const RESERVE: u64 = 1 << 20;
 
 /// Why a journal cannot be opened.
@@ -135,9 +135,11 @@ pub struct Refused {
     pub topic: Topic,
     /// How many.
     pub count: u64,
-    /// When the first of them was received.
+    /// Those of them that Genesys pushed; the others are snapshots.
+    pub pushed: u64,
+    /// When the oldest of them was received.
     pub since: Timestamp,
-    /// And the last.
+    /// And the youngest.
     pub until: Timestamp,
 }
 
@@ -222,6 +224,9 @@ enum Work {
     /// Whoever appends: in tests.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests do without threads"))]
     Inline(Box<Writer>),
+    /// Whoever flushes: in tests of what waits meanwhile.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests do without threads"))]
+    AtFlush(Box<Writer>),
 }
 
 impl Journal {
@@ -237,7 +242,7 @@ impl Journal {
 
     /// Hands an entry over for every sink that it is for and that has room. Never waits; `flush` has it written.
     ///
-    /// What is our own may use the room that is kept for it, so that a sink at its bound is told of its gap.
+    /// What tells of gaps may use the room that is kept for it, so that a sink at its bound is told of its own.
     pub fn append(&mut self, entry: Entry) -> Appended {
         self.append_for(Wanted::ALL, entry)
     }
@@ -245,7 +250,7 @@ impl Journal {
     /// The same for the sinks that want it; to the others it is as if it had never been.
     pub fn append_for(&mut self, wanted: Wanted, entry: Entry) -> Appended {
         let length = cost(entry.body.len());
-        let reserve = if entry.kind == Kind::Notification { 0 } else { RESERVE };
+        let reserve = if is_word(entry.kind) { RESERVE } else { 0 };
         let (mut takers, mut appended) = (0_u8, Appended::default());
         for (sink, tail) in self.shared.tails.iter().enumerate() {
             if entry.sink.is_some_and(|only| only != tail.sink) || !wanted.by(sink) {
@@ -281,7 +286,7 @@ impl Journal {
     pub fn flush(&mut self) {
         match &mut self.writer {
             Work::Thread(_) => self.shared.wake(),
-            Work::Inline(writer) => {
+            Work::Inline(writer) | Work::AtFlush(writer) => {
                 writer.round();
             }
         }
@@ -296,9 +301,9 @@ impl Journal {
         };
         let mut refused = Vec::new();
         for (tail, topics) in self.shared.tails.iter().zip(&mut trouble.refused) {
-            let of_topic = |(topic, (count, since, until))| {
+            let of_topic = |(topic, Lacking { count, pushed, since, until })| {
                 let sink = tail.sink;
-                Refused { sink, topic, count, since, until }
+                Refused { sink, topic, count, pushed, since, until }
             };
             refused.extend(topics.drain().map(of_topic));
         }

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::event::Epoch;
 use crate::sequence::Sequencer;
 use crate::time::{Time, Timestamp};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -107,12 +108,16 @@ impl Opening<'_> {
             None => Epoch::new(self.clock.timestamp(), (self.salt)()),
         };
         let tails = self.tails(&recovered);
+        let kept = if recovered.is_clean { Ok(()) } else { keep(&recovered, &*storage) };
         let (segments, count) = (recovered.segments, found.waiting.len());
         let (bytes, files) = (recovered.bytes, segments.len() as u64);
         let shared = Arc::new(Shared::new(self.config, tails, segments, recovered.position));
         {
             let mut facts = shared.facts();
             (facts.bytes, facts.segments) = (bytes, files);
+            if let Err(error) = kept {
+                facts.failed("sync", error.to_string());
+            }
             facts.epoch = Some(epoch.clone());
         }
         let mut writer = Writer {
@@ -201,6 +206,13 @@ impl Opening<'_> {
         };
         self.sinks.iter().map(tail).collect()
     }
+}
+
+/// Has the disk keep what a process left that was killed: the system has it all, and nobody waited for the last of it. A power cut would
+/// cost more of it than `journal.sync` says.
+fn keep(recovered: &Recovered, storage: &dyn Storage) -> io::Result<()> {
+    recovered.segments.iter().try_for_each(|segment| segment.page.sync())?;
+    storage.sync_folder()
 }
 
 /// A reader for each sink.

@@ -58,6 +58,13 @@ pub(crate) fn open(
     (Journal { shared, writer: Work::Inline(Box::new(writer)), _lock: None }, readers, found)
 }
 
+/// From now on nothing is written before it is flushed.
+pub(crate) fn write_at_flush(journal: &mut Journal) {
+    if let Work::Inline(writer) = std::mem::replace(&mut journal.writer, Work::Thread(None)) {
+        journal.writer = Work::AtFlush(writer);
+    }
+}
+
 /// The folder on that disk.
 pub(super) fn storage(disk: &Arc<Model>) -> Arc<dyn Storage> {
     Arc::new(Disk(Arc::clone(disk)))

@@ -75,9 +75,28 @@ impl Waiting {
         self.takers & 1 << sink != 0
     }
 
-    pub(super) fn is_own(&self) -> bool {
-        self.entry.kind != Kind::Notification
+    /// Whether it is never refused for the disk's sake: it tells of what was. A snapshot is: it must not stand where an older event of
+    /// its topic is missing and nobody has said so.
+    pub(super) fn is_word(&self) -> bool {
+        is_word(self.entry.kind)
     }
+}
+
+/// Whether it tells of what was: of gaps, of epochs. Room is kept for that.
+pub(super) fn is_word(kind: Kind) -> bool {
+    kind != Kind::Notification && !kind.is_snapshot()
+}
+
+/// Events of one topic that one sink does not get.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lacking {
+    pub(super) count: u64,
+    /// Those of them that Genesys pushed.
+    pub(super) pushed: u64,
+    /// When the oldest of them was received: of two sessions the later one's may be the older.
+    pub(super) since: Timestamp,
+    /// And the youngest.
+    pub(super) until: Timestamp,
 }
 
 /// The disk takes nothing.
@@ -87,17 +106,20 @@ pub(super) struct Trouble {
     pub(super) detail: String,
     /// What it takes again; new events are accepted once the driver has heard of the old ones.
     pub(super) mended: bool,
-    /// Events that were waiting when it began, by sink and topic: how many, and when the first and the last were received.
-    pub(super) refused: Vec<HashMap<Topic, (u64, Timestamp, Timestamp)>>,
+    /// Events that were waiting when it began, by sink and topic.
+    pub(super) refused: Vec<HashMap<Topic, Lacking>>,
 }
 
 impl Trouble {
     /// The sink at that place does not get this.
     pub(super) fn refuse(&mut self, sink: usize, entry: &Entry) {
         let received = entry.received;
-        let topic = self.refused[sink].entry(entry.topic.clone());
-        let (count, _, last) = topic.or_insert((0, received, received));
-        (*count, *last) = (*count + 1, received.max(*last));
+        let none = Lacking { count: 0, pushed: 0, since: received, until: received };
+        let lacking = self.refused[sink].entry(entry.topic.clone()).or_insert(none);
+        lacking.count += 1;
+        lacking.pushed += u64::from(!entry.kind.is_snapshot());
+        lacking.since = received.min(lacking.since);
+        lacking.until = received.max(lacking.until);
     }
 }
 
@@ -202,9 +224,9 @@ impl Shared {
     pub(super) fn push(&self, waiting: Waiting) -> Result<(), Waiting> {
         let length = cost(waiting.entry.body.len());
         let mut pending = self.pending();
-        let reserve = if waiting.is_own() { RESERVE } else { 0 };
+        let reserve = if waiting.is_word() { RESERVE } else { 0 };
         let is_full = pending.bytes > 0 && pending.bytes + length > PENDING_MAX + reserve;
-        if is_full || (pending.trouble.is_some() && !waiting.is_own()) {
+        if is_full || (pending.trouble.is_some() && !waiting.is_word()) {
             return Err(waiting);
         }
         for (sink, tail) in self.tails.iter().enumerate() {

@@ -248,7 +248,7 @@ impl Writer {
         batch
     }
 
-    /// The disk takes nothing: what waits is refused, but for what is our own.
+    /// The disk takes nothing: what waits is refused, but for what tells of gaps and epochs.
     pub(super) fn fail(&mut self, operation: &'static str, error: &io::Error, batch: Vec<Waiting>) {
         let tails = &self.shared.tails;
         self.retry_at = self.clock.now() + self.retry;
@@ -265,7 +265,7 @@ impl Writer {
         let queued = std::mem::take(&mut pending.entries);
         let mut kept = VecDeque::new();
         for waiting in batch.into_iter().chain(queued) {
-            if waiting.is_own() {
+            if waiting.is_word() {
                 kept.push_back(waiting);
                 continue;
             }

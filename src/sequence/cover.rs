@@ -159,6 +159,17 @@ impl Cover {
         sorted(told.map(|(topic, from)| (topic, self.interval(from, to))).collect())
     }
 
+    /// Nothing more is wanted of some topics: what is to be told of them now, before they are forgotten.
+    pub fn leave(
+        &mut self,
+        is_gone: impl Fn(&Topic) -> bool,
+        to: Timestamp,
+    ) -> Vec<(Topic, Interval)> {
+        let told = self.settle(&is_gone, to);
+        self.topics.retain(|topic, _| !is_gone(topic));
+        told
+    }
+
     /// What topics have shown until now has ended nothing: the session that showed it was lost before it was certain, or something
     /// else could not be read. `since` when each may lack something after all, if it may.
     pub fn distrust(&mut self, since: impl Fn(&Topic, Timestamp) -> Option<Timestamp>) {

@@ -13,8 +13,12 @@ const SAMPLES: usize = 32;
 /// How many times the longest of them a silence must last.
 const FACTOR: u32 = 20;
 
-/// Notifications closer than this are one burst, which says nothing about how long pauses are.
+/// Notifications closer than this are one burst, which says nothing about how long pauses are; of one that does not end, the longest pause
+/// of each such time counts.
 const BURST: Duration = Duration::from_secs(1);
+
+/// Nor is a burst longer than this part of the silence that is suspect, where that is short.
+const BURSTS: u32 = 600;
 
 /// A bound on memory: more keys than 20 channels of 1,000 topics have. Others are not watched.
 const KEYS_MAX: usize = 32_768;
@@ -25,6 +29,9 @@ struct Pulse {
     shard: u16,
     /// The last notification; none while its shard has no certain delivery.
     last: Option<Time>,
+    /// When an interval was last remembered, and the longest since.
+    sampled: Time,
+    longest: Duration,
     intervals: [Duration; SAMPLES],
     count: usize,
     suspected: bool,
@@ -68,19 +75,12 @@ impl Feed {
         }
         let Some(pulse) = self.keys.get_mut(&key) else {
             if self.keys.len() < KEYS_MAX {
-                let intervals = [Duration::ZERO; SAMPLES];
-                let pulse = Pulse { shard, last: Some(now), intervals, count: 0, suspected: false };
-                self.keys.insert(key, pulse);
+                self.keys.insert(key, Pulse::new(shard, now));
             }
             return false;
         };
         pulse.shard = shard;
-        let interval = pulse.last.map(|last| now.since(last));
-        if let Some(interval) = interval.filter(|interval| *interval >= BURST) {
-            pulse.intervals[pulse.count % SAMPLES] = interval;
-            pulse.count += 1;
-        }
-        pulse.last = Some(now);
+        pulse.beat(BURST.min(self.after / BURSTS), now);
         let suspected = std::mem::take(&mut pulse.suspected);
         self.suspected -= usize::from(suspected);
         suspected
@@ -102,6 +102,12 @@ impl Feed {
         found
     }
 
+    /// Keys that are not wanted any more are forgotten.
+    pub fn retain(&mut self, is_wanted: impl Fn(u64) -> bool) {
+        self.keys.retain(|key, _| is_wanted(*key));
+        self.suspected = self.keys.values().filter(|pulse| pulse.suspected).count();
+    }
+
     /// A shard has no certain delivery: nothing can be said about its keys.
     pub fn interrupted(&mut self, shard: u16) {
         for pulse in self.keys.values_mut().filter(|pulse| pulse.shard == shard) {
@@ -114,12 +120,35 @@ impl Feed {
     pub fn resumed(&mut self, shard: u16, now: Time) {
         self.interrupted(shard);
         for pulse in self.keys.values_mut().filter(|pulse| pulse.shard == shard) {
-            pulse.last = Some(now);
+            pulse.begin(now);
         }
     }
 }
 
 impl Pulse {
+    const fn new(shard: u16, now: Time) -> Self {
+        let (intervals, longest) = ([Duration::ZERO; SAMPLES], Duration::ZERO);
+        let last = Some(now);
+        Self { shard, last, sampled: now, longest, intervals, count: 0, suspected: false }
+    }
+
+    /// Silence counts from now.
+    const fn begin(&mut self, now: Time) {
+        (self.last, self.sampled, self.longest) = (Some(now), now, Duration::ZERO);
+    }
+
+    /// Something was heard.
+    fn beat(&mut self, burst: Duration, now: Time) {
+        let Some(last) = self.last else { return self.begin(now) };
+        self.last = Some(now);
+        self.longest = self.longest.max(now.since(last));
+        if now.since(self.sampled) >= burst {
+            self.intervals[self.count % SAMPLES] = std::mem::take(&mut self.longest);
+            self.count += 1;
+            self.sampled = now;
+        }
+    }
+
     /// The silence that is still believed; none before enough is known.
     fn patience(&self, after: Duration) -> Option<Duration> {
         let longest = self.intervals.iter().max().filter(|_| self.count >= SAMPLES)?;
@@ -167,6 +196,31 @@ mod tests {
     fn a_burst_does_not_make_a_key_lively() {
         let (mut feed, last) = lively(Duration::from_millis(10));
         assert_eq!(feed.check(last + AFTER * 10), []);
+    }
+
+    #[test]
+    fn a_key_that_never_pauses_is_lively_too() {
+        let mut feed = Feed::new(AFTER);
+        let mut now = Time::START;
+        for _ in 0..5 * SAMPLES {
+            now = now + Duration::from_millis(300);
+            assert!(!feed.heard(1, 0, now));
+        }
+        assert_eq!(feed.check(now + AFTER), []);
+        assert_eq!(feed.check(now + AFTER + Duration::from_secs(1)).len(), 1);
+    }
+
+    #[test]
+    fn where_a_short_silence_is_suspect_a_burst_is_short_too() {
+        let after = Duration::from_secs(60);
+        let mut feed = Feed::new(after);
+        let mut now = Time::START;
+        for _ in 0..=SAMPLES {
+            now = now + Duration::from_millis(100);
+            feed.heard(1, 0, now);
+        }
+        assert_eq!(feed.check(now + after), []);
+        assert_eq!(feed.check(now + after + Duration::from_secs(1)).len(), 1);
     }
 
     #[test]

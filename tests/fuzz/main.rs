@@ -1,38 +1,33 @@
 //! Bytes that nobody vouches for, a bounded time: the corpus and mutations of it, the same ones each time. Nothing panics, and nothing takes
 //! more memory than its input accounts for.
 //!
-//! A binary of its own, because memory is counted for the whole process. `make fuzz` looks for more from fresh seeds, and what it
-//! finds becomes part of the corpus.
+//! A binary of its own, because memory is counted for the whole process. `make fuzz` looks for more from fresh seeds, `guided/` by
+//! what an input reaches; what they find becomes part of the corpus.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod backlog;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 mod brokers;
+mod memory;
 mod mutation;
 mod seeds;
 mod targets;
 
 use mutation::Mutator;
-use peak_alloc::PeakAlloc;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use targets::{TARGETS, Target};
-
-#[global_allocator]
-static MEMORY: PeakAlloc = PeakAlloc;
 
 /// One case at a time: the peak is everybody's.
 static ALONE: Mutex<()> = Mutex::new(());
 
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The seed of the mutations; another one by `TIELINE_FUZZ_SEED`, and more of them by `TIELINE_FUZZ_TIMES`.
 const SEED: u64 = 2026;
-
-/// What a case may take whatever its input: blocks that are read at once, threads, the configuration's schema.
-const ALLOWANCE: usize = 8 << 20;
-
-/// And so many bytes for each byte of its input.
-const FACTOR: usize = 256;
 
 #[test]
 fn any_frame_is_read_or_refused() {
@@ -72,21 +67,6 @@ fn a_journal_opens_whatever_its_frames_say() {
 }
 
 #[test]
-fn a_journal_opens_in_memory_that_does_not_grow_with_what_waits() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let takes = |events| {
-        let folder = targets::backlog(events);
-        MEMORY.reset_peak_usage();
-        let before = MEMORY.current_usage();
-        assert_eq!(targets::waiting(folder.path()), events);
-        MEMORY.peak_usage().saturating_sub(before)
-    };
-    let (few, many) = (takes(1_000), takes(150_000));
-    // The places of files, a quarter of a MiB each in this test, are remembered, and nothing of each event.
-    assert!(many < few + (1 << 20), "{few} bytes for 1,000 events, {many} for 150,000");
-}
-
-#[test]
 fn every_way_in_has_a_corpus() {
     for target in TARGETS {
         seeds::write_where_asked(target.name);
@@ -98,7 +78,7 @@ fn every_way_in_has_a_corpus() {
 fn hold(name: &str) {
     let target = TARGETS.iter().find(|target| target.name == name).unwrap();
     let corpus = corpus(name);
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     // What is made once is not the first case's.
     (target.run)(b"");
     for input in &corpus {
@@ -112,21 +92,11 @@ fn hold(name: &str) {
 }
 
 fn try_one(target: &Target, input: &[u8]) {
-    MEMORY.reset_peak_usage();
-    let before = MEMORY.current_usage();
-    let ended = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
-    let taken = MEMORY.peak_usage().saturating_sub(before);
-    let allowed = ALLOWANCE + FACTOR * input.len();
-    if ended.is_err() || taken > allowed {
+    if let Err(words) = memory::judge(target.run, input) {
         let kept = keep(target.name, input);
-        panic!(
-            "{}: {} bytes of input {} and took {taken} bytes of memory of {allowed}. They are in {}; once mended, they belong to {}",
-            target.name,
-            input.len(),
-            if ended.is_err() { "panicked" } else { "were taken" },
-            kept.display(),
-            folder(target.name).display()
-        );
+        let (name, kept, folder) = (target.name, kept.display(), folder(target.name));
+        let folder = folder.display();
+        panic!("{name}: {words}. They are in {kept}; once mended, they belong to {folder}");
     }
 }
 

@@ -307,39 +307,6 @@ async fn deliver(reader: &mut Reader) -> usize {
     }
 }
 
-/// A folder whose journal holds so many small events that no sink has settled.
-pub fn backlog(events: usize) -> TempDir {
-    let folder = folder();
-    let (mut journal, _readers, _) = open(folder.path()).expect("a new journal");
-    let clock = Clock::start();
-    let topics: Vec<Topic> = (0..100).map(|queue| Topic::new(&format!("v2.{queue}"))).collect();
-    for topic in topics.iter().cycle().take(events) {
-        let notification = Notification {
-            topic: topic.clone(),
-            body: Bytes::from_static(b"{}"),
-            correlation_id: None,
-            received: Timestamp::from_micros(1_700_000_000_000_000),
-        };
-        let entry = Entry::pushed(notification, Marks::default());
-        let deadline = clock.now() + WRITTEN;
-        // What waits for the disk is bounded.
-        while !journal.append(entry.clone()).is_accepted {
-            assert!(clock.now() < deadline, "{:?}", journal.trouble());
-            journal.flush();
-            std::thread::yield_now();
-        }
-    }
-    drop(journal);
-    folder
-}
-
-/// How many events wait for each sink, once the journal is open.
-pub fn waiting(data_dir: &Path) -> usize {
-    let (_journal, readers, _) = open(data_dir).expect("a journal of ours");
-    // The events that opened the epoch are not counted.
-    readers.iter().map(|reader| reader.unacknowledged() - 1).max().unwrap_or(0)
-}
-
 fn open(data_dir: &Path) -> Result<(Journal, Vec<Reader>, Found), journal::Error> {
     let config = journal::Config {
         max_bytes: Size(64 << 20),
@@ -365,7 +332,7 @@ fn parts(input: &[u8]) -> Vec<&[u8]> {
 }
 
 /// A folder in memory where there is one, since each case waits for the disk several times.
-fn folder() -> TempDir {
+pub fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     let made = TempDir::with_prefix_in("tieline-fuzz-", memory);
     made.or_else(|_| TempDir::with_prefix("tieline-fuzz-")).expect("a folder")

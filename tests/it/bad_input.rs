@@ -142,6 +142,94 @@ async fn frames_that_make_no_sense_are_named_and_cost_nothing() {
     assert_eq!((causes, verdict.missed.len()), (vec!["unreadable_frame"], 0), "{verdict:#?}");
 }
 
+/// Frames whose nesting would end a parser that calls itself for each level, and frames as large as any that are taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_hostile_depth_and_size_cost_no_session_and_no_memory_without_bound() {
+    let mut stand = Stand::new(brisk()).await;
+    // They go all the way to the routes; no reader of this test could read them.
+    stand.config.set("sink.jsonl.filter", "!event.type.contains('deep')");
+    stand.config.set("lifecycle.dead_after", "20s");
+    let bridge = stand.ready().await;
+    let since = stand.emitted().await + 1;
+    stand.emits(30).await;
+    let before = bridge.most_memory();
+    let deep = |open: &str, inner: &str, close: &str| {
+        let body = format!("{}{inner}{}", open.repeat(DEPTH), close.repeat(DEPTH));
+        format!(r#"{{"topicName":"v2.deep","version":"2","eventBody":{body},"metadata":{{}}}}"#)
+    };
+    let never_closed = "[".repeat(DEPTH);
+    let frames = [deep("[", "0", "]"), deep(r#"{"a":"#, "0", "}"), never_closed];
+    for text in frames.iter().cycle().take(12) {
+        stand.control("frame", json!({"what": "text", "text": text})).await;
+    }
+    for _ in 0..LARGE {
+        let large = json!({"what": "oversized", "bytes": (8 << 20) - 1_000});
+        stand.control("frame", large).await;
+    }
+    stand.emits(60).await;
+    assert_eq!(bridge.count(&["session_lost"]), 0, "{}", bridge.log());
+    stand.control("traffic", json!({"state": "pause"})).await;
+    stand.delivered_all(since).await;
+    let taken = bridge.most_memory().saturating_sub(before);
+    assert!(taken < HOSTILE_MAX, "{taken} bytes more than before");
+    let (_, metrics) = bridge.read("/metrics").await;
+    let deep = "tieline_events_filtered_total{sink=\"jsonl\"} 8\n";
+    assert!(metrics.contains(deep), "each that ends was an event: {metrics}");
+    let gaps = bridge.gaps().await;
+    bridge.finish(&stand).await;
+    let topics = stand.config.topics(&stand.sim);
+    let held = stand.held();
+    let known: Vec<_> =
+        held.iter().filter(|event| topics.contains(&event.topic)).cloned().collect();
+    let verdict = stand.judge(&known, &gaps, since);
+    verdict.assert_kept();
+    assert_eq!(verdict.missed, Vec::<u64>::new(), "{verdict:#?}");
+    // What is well-formed is an event like any other, however large.
+    let large = held.iter().filter(|event| event.topic == "v2.oversized").count();
+    assert_eq!(large, LARGE);
+}
+
+/// Levels of a hostile frame.
+const DEPTH: usize = 40_000;
+
+/// How many frames are about as large as any may be.
+const LARGE: usize = 4;
+
+/// What such frames may take at once: some copies of the largest on their way, and what the journal keeps of them.
+const HOSTILE_MAX: u64 = 128 << 20;
+
+#[cfg(feature = "kafka")]
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_broker_is_dead_and_frames_make_no_sense_the_file_goes_on() {
+    let closed = Closed::new();
+    let mut stand = Stand::new(brisk()).await;
+    stand.config.set("sink.kafka.brokers", closed.address().to_string());
+    stand.config.set("process.drain_timeout", "500ms");
+    let bridge = stand.start().await;
+    bridge.line(&["sink_failed", "kafka"]).await;
+    bridge.line(&["session_entered", "is live"]).await;
+    let since = stand.emitted().await + 1;
+    for what in ["not-json", "not-envelope", "empty", "binary"] {
+        stand.emits(15).await;
+        stand.control("frame", json!({"what": what})).await;
+    }
+    stand.emits(30).await;
+    stand.control("traffic", json!({"state": "pause"})).await;
+    stand.delivered_all(since).await;
+    let waiting = |state: &Value| {
+        let waiting = |sink: usize| state["sinks"][sink]["waiting_events"].as_u64();
+        waiting(0) == Some(0) && waiting(1) >= Some(60)
+    };
+    bridge.state("everything waits for the broker, and nothing for the file", waiting).await;
+    let gaps = bridge.gaps().await;
+    bridge.signal("TERM").await;
+    let (code, log) = bridge.ended().await;
+    assert_eq!(code, Some(0), "{log}");
+    let verdict = stand.judge(&stand.held(), &gaps, since);
+    verdict.assert_kept();
+    assert_eq!(verdict.missed, Vec::<u64>::new(), "{verdict:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_of_16_mib_ends_the_session_and_is_one_gap() {
     let stand = Stand::new(brisk()).await;

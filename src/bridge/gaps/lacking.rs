@@ -23,6 +23,16 @@ pub struct Missed {
     pub until: Timestamp,
 }
 
+/// The open gap of a sink that the journal refuses events.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusals {
+    pub(super) number: u64,
+    /// When the oldest of them was received.
+    pub(super) from: Timestamp,
+    /// How many they are.
+    pub(super) count: u64,
+}
+
 /// Part of the journal that cannot be read, as it was told.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Damage {
@@ -147,16 +157,22 @@ impl Gaps {
         if !self.full.contains_key(sink) {
             let number = self.ledger.open(0, cause, Certainty::Certain, since, 0);
             self.ledger.concern(number, sink);
-            self.full.insert(sink, (number, 0));
+            self.full.insert(sink, Refusals { number, from: since, count: 0 });
             self.announce(number, &[], since, journal);
             self.observations.push_back(Observation::JournalFull { sink, count });
         }
-        let Some((number, counted)) = self.full.get_mut(sink) else {
+        let Some(full) = self.full.get_mut(sink) else {
             return;
         };
-        *counted += count;
+        full.count += count;
+        if since < full.from {
+            // What was held for a second sight, or waited for the disk, is told of later than what came after it. Kept with the next mark.
+            full.from = since;
+            self.ledger.extend(full.number, since, 0);
+            self.is_unkept = true;
+        }
         let interval = Interval {
-            gaps: vec![*number],
+            gaps: vec![full.number],
             shard: 0,
             cause,
             certainty: Certainty::Certain,
@@ -178,7 +194,7 @@ impl Gaps {
         self.full.keys().copied().collect()
     }
 
-    /// A sink has room again, or the process ends: it is told what it lacks.
+    /// A sink has room again, or the process ends: it is told what it lacks. While it cannot be told all of that, the gap stays open.
     pub fn end_refusals(
         &mut self,
         sink: &'static str,
@@ -191,7 +207,10 @@ impl Gaps {
         for (topic, interval) in owed {
             self.tell(topic, &interval, Some(sink), now, journal);
         }
-        let (number, count) = self.full.remove(sink)?;
+        if self.owed.contains_key(sink) {
+            return None;
+        }
+        let Refusals { number, count, .. } = self.full.remove(sink)?;
         self.observations.push_back(Observation::JournalFull { sink, count });
         let closed = Closed { number, topics };
         self.end(&closed, now, action, count, now, journal);

@@ -31,7 +31,7 @@ pub(super) use causes::{
     FEED_SILENT, HANDOVER, JOURNAL_DISK, JOURNAL_FULL, LOST, RESTART, UNREADABLE,
 };
 use keeper::About;
-use lacking::{Damage, Inherited};
+use lacking::{Damage, Inherited, Refusals};
 use owed::Owed;
 use promised::Promised;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -70,8 +70,8 @@ pub struct Gaps {
     left: Marks,
     /// Whether there was a time without a process before this one.
     is_restarted: bool,
-    /// The open gap of each sink that the journal refuses events, and how many.
-    full: BTreeMap<&'static str, (u64, u64)>,
+    /// The open gap of each sink that the journal refuses events.
+    full: BTreeMap<&'static str, Refusals>,
     /// Gaps of sinks that were open when the last process ended, and what was found damaged then.
     inherited: Vec<Inherited>,
     /// What was told as damaged: a sink that is sent something again reads it again, and so does the next process.
@@ -154,7 +154,10 @@ impl Gaps {
         // A topic that left and joins again is asked for anew.
         let planned: HashSet<&Topic> = self.topics.values().flatten().collect();
         self.refused.retain(|topic| planned.contains(topic));
-        let gone = self.covers.extract_if(.., |cover| !self.topics.contains_key(&cover.shard()));
+        let emptied = if is_first { Vec::new() } else { self.release(now, journal) };
+        let gone = self.covers.extract_if(.., |cover| {
+            !self.topics.contains_key(&cover.shard()) || emptied.contains(&cover.number())
+        });
         let gone: Vec<Cover> = gone.collect();
         if is_first && self.is_restarted {
             self.unpack(&gone, now, journal);
@@ -188,6 +191,21 @@ impl Gaps {
         }
         self.save();
         closed
+    }
+
+    /// Topics that are not wanted any more lack nothing from now on, also if they join again while the gap is open. Answers the gaps that
+    /// concern nothing any more.
+    fn release(&mut self, now: Timestamp, journal: &mut Journal) -> Vec<u64> {
+        let wanted: HashSet<&Topic> = self.topics.values().flatten().collect();
+        let (mut left, mut emptied) = (Vec::new(), Vec::new());
+        for cover in self.covers.iter_mut().filter(|cover| !cover.is_empty()) {
+            left.extend(cover.leave(|topic| !wanted.contains(topic), now));
+            emptied.extend(Some(cover.number()).filter(|_| cover.is_empty()));
+        }
+        for (topic, interval) in left {
+            self.tell(topic, &interval, None, now, journal);
+        }
+        emptied
     }
 
     /// The platform refused a topic: nothing of it can be missing from now on, nor after a restart. Kept with the next mark.

@@ -37,8 +37,8 @@ impl Stream {
         let refused = self.journal.take_refused();
         // An event that was for several sinks was published once.
         let mut events: BTreeMap<&str, u64> = BTreeMap::new();
-        for Refused { sink, topic, count, since, until } in refused {
-            *events.entry(sink).or_default() += count;
+        for Refused { sink, topic, count, pushed, since, until } in refused {
+            *events.entry(sink).or_default() += pushed;
             let missed = Missed { cause: JOURNAL_DISK, count, since, until };
             self.note_refusal(sink, &topic, missed);
         }

@@ -25,6 +25,9 @@ pub(super) const PARTITION: i32 = 0;
 /// than a transaction may take before its broker ends it.
 const LOOK: (Duration, u32) = (Duration::from_millis(50), 1_400);
 
+/// How many characters are told of a record that is no cursor. It may be as long as the broker allows, and is told at each attempt.
+const TOLD_MAX: usize = 200;
+
 /// How much a topic that we create keeps before it is compacted: read within a second at each opening.
 const SEGMENT_BYTES: &str = "8388608";
 
@@ -49,9 +52,10 @@ impl Cursor {
         Self { writer: writer.to_string(), epoch: writer.to_string(), position: 0 }
     }
 
-    /// Reads the value of a record, whoever wrote it. The error says what it is instead.
-    pub fn read(record: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(record)
+    /// Reads the value of a record, whoever wrote it. The error says what it is instead, and quotes little of it.
+    pub fn read(record: &[u8]) -> Result<Self, String> {
+        let told = |error: serde_json::Error| error.to_string().chars().take(TOLD_MAX).collect();
+        serde_json::from_slice(record).map_err(told)
     }
 
     /// What it says to a process that asks about one epoch of its journal. Epochs sort by age, and are delivered in that order.

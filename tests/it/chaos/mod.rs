@@ -48,9 +48,6 @@ async fn whatever_fails_nothing_is_lost_doubled_or_out_of_order_and_what_is_miss
             usize::try_from(faults.div_ceil(2).min(faults - nth * faults.div_ceil(2))).unwrap();
         let steps = script::steps(seed + nth, count, act.sessions > 1);
         let mut theatre = Theatre::open(act, seed, &mut brokers).await;
-        if theatre.disk.is_none() {
-            say("NO DISK IS FILLED: this system does not allow to mount a small one");
-        }
         let (mut recoveries, mut done) = (Vec::new(), 0);
         for step in &steps {
             let recovery = theatre.play(*step).await;

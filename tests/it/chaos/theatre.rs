@@ -5,7 +5,7 @@
 use super::script::{Fault, Kind, Step, Victim};
 use crate::books::micros;
 use crate::harness::{Bridge, Stand};
-use crate::journal::Tmpfs;
+use crate::journal::Mount;
 use crate::servers::Server;
 use crate::sinks::kafka::cluster::Cluster;
 use serde_json::{Value, json};
@@ -65,8 +65,8 @@ pub struct Theatre<'a> {
     pub bridge: Option<Bridge>,
     /// All that the lives before this one have said.
     pub said: String,
-    /// None where mounting is not allowed.
-    pub disk: Option<Tmpfs>,
+    /// That of `data_dir`, until the act is over.
+    _disk: Mount,
     pub stand: Stand,
     /// The first emission that counts.
     pub since: u64,
@@ -80,7 +80,7 @@ impl<'a> Theatre<'a> {
     pub async fn open(act: Act, seed: u64, brokers: &'a mut Brokers) -> Self {
         let options = Options { rate: RATE, seed, ..Options::default() };
         let mut stand = Stand::new(options).await;
-        let disk = Tmpfs::mount(&stand.config.path("data"), DISK);
+        let _disk = Mount::tmpfs(&stand.config.path("data"), DISK);
         let delivery = if act.exactly_once { "exactly_once" } else { "at_least_once" };
         let config = &mut stand.config;
         config.set("sink.kafka.brokers", brokers.kafka.brokers());
@@ -99,7 +99,7 @@ impl<'a> Theatre<'a> {
         let since = stand.emitted().await + 1;
         let said = String::new();
         let theatre =
-            Self { act, brokers, bridge, said, disk, stand, since, secrets: 0, step: None };
+            Self { act, brokers, bridge, said, _disk, stand, since, secrets: 0, step: None };
         theatre.well(0).await;
         theatre
     }
@@ -240,9 +240,6 @@ impl<'a> Theatre<'a> {
 
     /// Writes until there is no room any more.
     fn fill_disk(&self) {
-        if self.disk.is_none() {
-            return;
-        }
         let mut file = std::fs::File::create(self.filler()).unwrap();
         while std::io::Write::write(&mut file, &[0; 4096]).is_ok_and(|written| written > 0) {}
     }

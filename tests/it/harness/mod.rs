@@ -358,6 +358,13 @@ impl Bridge {
         gaps
     }
 
+    /// The most memory that it ever held, in bytes.
+    pub fn most_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() << 10
+    }
+
     /// Waits for something, and tells the log where it does not come.
     async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
         match tokio::time::timeout(DEADLINE, looked(look)).await {

@@ -1,5 +1,6 @@
 //! What consumers meet, in which order, and what the journal's bound makes of it.
 
+mod disk;
 mod restart;
 
 use super::*;
@@ -241,6 +242,70 @@ async fn a_lively_queue_that_falls_silent_is_a_possible_gap_until_it_speaks() {
     let told = rest(&mut reader).await;
     use Kind::{Gap, GapClosed, GapOpened, Notification};
     assert_eq!(told[40..], [GapOpened, Gap, Gap, GapClosed, Notification]);
+}
+
+#[tokio::test]
+async fn a_queue_that_leaves_while_it_is_suspected_is_told_and_suspected_no_more() {
+    let (mut stream, mut reader, topics) = live(600);
+    let another = Topic::new("v2.another");
+    let both = [&topics[..], std::slice::from_ref(&another)].concat();
+    stream.plan(BTreeMap::from([(0, both)]));
+    let second = |second: u64| Time::from_micros(second * 1_000_000);
+    for at in 1..=40 {
+        say(&mut stream, &topics[1], second(at * 10));
+    }
+    stream.look(second(1_001));
+    assert_eq!((stream.ledger().open_gaps().count(), stream.feed.suspected()), (1, 1));
+    stream.plan(BTreeMap::from([(0, vec![another])]));
+    assert_eq!((stream.ledger().open_gaps().count(), stream.feed.suspected()), (0, 0));
+    assert_eq!(stream.poll_closed(), None, "nobody asks for what is not wanted");
+    stream.look(second(5_000));
+    assert_eq!((stream.ledger().opened(), stream.feed.suspected()), (1, 0));
+    use Kind::{Gap, GapClosed, GapOpened};
+    assert_eq!(rest(&mut reader).await[40..], [GapOpened, Gap, Gap, GapClosed]);
+}
+
+#[tokio::test]
+async fn a_topic_that_leaves_in_a_gap_is_told_then_and_joins_anew_without_one() {
+    let (mut stream, mut reader, topics) = live(0);
+    let [stays, leaves] = &topics;
+    let lost = stream.clock.timestamp();
+    stream.open_gap(0, "cut", lost, Vec::new());
+    stream.plan(BTreeMap::from([(0, vec![stays.clone()])]));
+    use Kind::{Gap, GapOpened, Notification};
+    assert_eq!(rest(&mut reader).await, [GapOpened, Gap]);
+    // On another shard, which delivers.
+    stream.plan(BTreeMap::from([(0, vec![stays.clone()]), (1, vec![leaves.clone()])]));
+    stream.begin(SessionId(2), 1, 0, Time::from_micros(1_000_000));
+    let received = stream.clock.timestamp_of(Time::from_micros(2_000_000));
+    let (topic, body, correlation_id) = (leaves.clone(), "{}".into(), None);
+    let said = crate::event::Notification { topic, body, correlation_id, received };
+    stream.take(SessionId(2), said, Time::from_micros(2_000_000));
+    let kinds = |told: Vec<(Kind, u64)>| told.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
+    assert_eq!(kinds(told(&stream, &mut reader, leaves).await), [Gap, Notification]);
+    stream.close_gap(0, received, "resumed", Time::from_micros(2_000_000));
+    let closed = stream.poll_closed().map(|closed| closed.topics);
+    assert_eq!(closed, Some(vec![stays.clone()]));
+    assert_eq!(kinds(told(&stream, &mut reader, leaves).await), [Gap, Notification]);
+    assert_eq!(kinds(told(&stream, &mut reader, stays).await), [Gap]);
+}
+
+#[tokio::test]
+async fn a_topic_that_moves_to_another_shard_in_a_gap_is_told_before_its_first_data_there() {
+    let (mut stream, mut reader, topics) = live(0);
+    let [stays, moves] = &topics;
+    stream.open_gap(0, "cut", stream.clock.timestamp(), Vec::new());
+    stream.plan(BTreeMap::from([(0, vec![stays.clone()]), (1, vec![moves.clone()])]));
+    let second = Time::from_micros(2_000_000);
+    stream.begin(SessionId(2), 1, 0, Time::from_micros(1_000_000));
+    let received = stream.clock.timestamp_of(second);
+    let (topic, body, correlation_id) = (moves.clone(), "{}".into(), None);
+    let said = crate::event::Notification { topic, body, correlation_id, received };
+    stream.take(SessionId(2), said, second);
+    stream.close_gap(0, received, "resumed", second);
+    use Kind::{Gap, GapClosed, GapOpened, Notification};
+    assert_eq!(rest(&mut reader).await, [GapOpened, Gap, Notification, Gap, GapClosed]);
+    assert_eq!(told(&stream, &mut reader, moves).await.len(), 2, "once");
 }
 
 #[tokio::test]
