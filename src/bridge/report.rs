@@ -308,20 +308,6 @@ pub fn failure_of(observation: &Observation) -> Option<String> {
     }
 }
 
-/// When a session that waits takes its next step.
-const fn waits_until(state: State) -> Option<Time> {
-    match state {
-        State::Waiting { until, .. } => Some(until),
-        State::Authenticating
-        | State::Opening { .. }
-        | State::Subscribing { .. }
-        | State::Connecting { .. }
-        | State::Settling { .. }
-        | State::Live { .. }
-        | State::Draining { .. } => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
