@@ -5,7 +5,7 @@ use super::status::{self, Status};
 use super::stream::Stream;
 use crate::clock::Clock;
 use crate::event::Topic;
-use crate::lifecycle::{CHANNELS_PER_CLIENT, Lifecycle, Reply, State, expand};
+use crate::lifecycle::{CHANNELS_PER_CLIENT, Lifecycle, Reply, expand};
 use crate::observation::Observation;
 use crate::telemetry::Telemetry;
 use crate::time::{Time, Timestamp};
