@@ -28,6 +28,8 @@ mod tail;
 mod writer;
 
 #[cfg(test)]
+mod account_tests;
+#[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
 mod fault_tests;

@@ -134,11 +134,16 @@ mod nats {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_lessens_a_stream_ends_run_with_78_where_more_is_required() {
         create("explain-memory", |wanted| wanted.storage = stream::StorageType::Memory).await;
+        create("explain-async", |wanted| {
+            wanted.persist_mode = Some(stream::PersistenceMode::Async);
+        })
+        .await;
         create("explain-queue", |wanted| wanted.retention = stream::RetentionPolicy::WorkQueue)
             .await;
         create("explain-shared", |wanted| wanted.subjects.push("explain-others.>".into())).await;
         for (name, required, given, about, word) in [
             ("explain-memory", "at_least_once", "best_effort", "storage", "in memory"),
+            ("explain-async", "at_least_once", "best_effort", "storage", "not written yet"),
             ("explain-queue", "at_least_once", "best_effort", "retention", "workqueue"),
             ("explain-shared", "effectively_once", "at_least_once", "sharing", "explain-others.>"),
         ] {
@@ -200,14 +205,21 @@ mod nats {
 #[cfg(feature = "kafka")]
 mod kafka {
     use super::*;
+    use crate::harness::read_with;
+    use crate::servers::Server;
     use rdkafka::ClientConfig;
     use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
     use rdkafka::client::DefaultClientContext;
+    use serde_json::json;
 
     async fn create(topic: &str, settings: &[(&str, &str)]) {
         let server = tokio::task::spawn_blocking(|| shared("kafka")).await.unwrap();
+        create_at(&server.field("brokers"), topic, settings).await;
+    }
+
+    async fn create_at(brokers: &str, topic: &str, settings: &[(&str, &str)]) {
         let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", server.field("brokers"));
+        client.set("bootstrap.servers", brokers);
         let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
         let mut wanted = NewTopic::new(topic, 2, TopicReplication::Fixed(1));
         for (name, value) in settings {
@@ -247,6 +259,12 @@ mod kafka {
         assert!(finding(kafka, "fsync").1.contains("power cut"), "{kafka}");
         stand.config.set("sink.kafka.required", "effectively_once");
         assert_eq!(explain(&stand).await.0, Some(78));
+
+        create("explain-starved", &[("min.insync.replicas", "2")]).await;
+        stand.config.set("sink.kafka.topic", "explain-starved");
+        let (_, said) = explain(&stand).await;
+        let (effect, text) = finding(sink(&said, "kafka"), "min_insync");
+        assert!(effect == "weakens" && text.contains("2 of 1"), "{text}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -294,6 +312,139 @@ mod kafka {
             let (code, log) = stand.start().await.ended().await;
             assert_eq!(code, Some(78), "{log}");
             assert!(log.contains(word), "{log}");
+        }
+    }
+
+    /// With `{family}` a topic is made when the first event of its family comes, as the cluster makes topics; and judged then, before
+    /// anything is in it.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_topic_that_comes_later_is_judged_when_it_comes() {
+        let start = || {
+            let unclean = "unclean.leader.election.enable=true";
+            let makes = "auto.create.topics.enable=true";
+            Server::start("kafka", &["--set", unclean, "--set", makes])
+        };
+        let server = tokio::task::spawn_blocking(start).await.unwrap();
+        let brokers = server.field("brokers");
+        // Where control events go is as it should be.
+        create_at(&brokers, "late.control", &[("unclean.leader.election.enable", "false")]).await;
+        let mut stand = Stand::new(quiet()).await;
+        stand.config.unset("sink.jsonl");
+        let configure = |stand: &mut Stand| {
+            stand.config.set("sink.kafka.brokers", brokers.as_str());
+            stand.config.set("sink.kafka.topic", "late.{family}");
+        };
+        configure(&mut stand);
+        stand.config.set("sink.kafka.required", "at_least_once");
+        let (code, said) = explain(&stand).await;
+        assert_eq!(code, Some(0), "{said}");
+        let bridge = stand.ready().await;
+        let topic = stand.config.topics(&stand.sim).remove(0);
+        stand.control("emit", json!({"topic": topic, "body": {"id": "first"}})).await;
+        let (code, log) = bridge.ended().await;
+        assert_eq!(code, Some(78), "{log}");
+        let family = "late.v2.routing.queues.conversations";
+        assert!(log.contains(&format!("use topic {family} as sink.kafka.required asks")), "{log}");
+        assert!(log.contains("a replica that lags may lead"), "{log}");
+        let read = async || {
+            let args = ["--brokers", &brokers, "--topic", family, "--timeout", "60"];
+            read_with("read_kafka.py", &args).await
+        };
+        assert_eq!(read().await, [Value::Null; 0], "nothing was sent there");
+
+        // Whoever asks for less has the event that waited.
+        stand.config.unset("sink.kafka");
+        configure(&mut stand);
+        let bridge = stand.ready().await;
+        bridge
+            .state("the event is delivered", |state| state["sinks"][0]["waiting_events"] == 0)
+            .await;
+        bridge.finish(&stand).await;
+        let bodies: Vec<Value> = read().await.iter().map(|one| one["value"].clone()).collect();
+        assert!(bodies.contains(&json!(r#"{"id":"first"}"#)), "{bodies:?}");
+    }
+}
+
+/// What the page shows of three configurations is what `explain` says of them.
+#[cfg(all(feature = "kafka", feature = "nats"))]
+mod page {
+    use super::*;
+    use std::path::Path;
+    use tieline::config::Config;
+    use tieline::event::Epoch;
+
+    /// What is asked, as the page shows it: variables and the file. One node each answers.
+    const ASKED: [(&str, &str); 3] = [
+        ("", "config/kafka.toml"),
+        ("TIELINE_SINK__KAFKA__DELIVERY=exactly_once ", "config/kafka.toml"),
+        ("TIELINE_SINK__NATS__MONITOR=http://nats-1:8222 ", "config/nats.toml"),
+    ];
+
+    /// The names of our own that stand for those by default, on servers that others use too.
+    const NAMES: [(&str, &str); 2] =
+        [("explain-page.cursors", "tieline.cursors"), ("explain-page", "GENESYS")];
+
+    /// Where the servers really are, and whatever else is ours.
+    fn variables(asked: &str) -> Vec<(String, String)> {
+        let mut variables = vec![
+            ("SINK__KAFKA__BROKERS", shared("kafka").field("brokers")),
+            ("SINK__KAFKA__TOPIC", "explain-page".to_owned()),
+            ("SINK__KAFKA__CURSOR_TOPIC", "explain-page.cursors".to_owned()),
+            ("SINK__KAFKA__TRANSACTIONAL_ID", "explain-page".to_owned()),
+            ("SINK__KAFKA__REPLICATION", "1".to_owned()),
+            ("SINK__NATS__URL", shared("nats").field("url")),
+            ("SINK__NATS__STREAM", "explain-page".to_owned()),
+            ("SINK__NATS__SUBJECT", "explain-page.{family}.{key}".to_owned()),
+            ("SINK__NATS__REPLICAS", "1".to_owned()),
+        ];
+        let of_kafka = asked.contains("kafka");
+        variables.retain(|(name, _)| name.contains("KAFKA") == of_kafka);
+        if asked.contains("exactly_once") {
+            variables.push(("SINK__KAFKA__DELIVERY", "exactly_once".to_owned()));
+        }
+        if asked.contains("MONITOR") {
+            variables.push(("SINK__NATS__MONITOR", shared("nats").field("monitor")));
+        }
+        variables.into_iter().map(|(name, value)| (format!("TIELINE_{name}"), value)).collect()
+    }
+
+    /// What a process makes at its start: topics, the stream, and what the brokers make at the first transaction.
+    async fn make(file: &Path, variables: &[(String, String)]) {
+        let config = Config::load(Some(file), variables.iter().cloned()).unwrap();
+        for (_, mut sink) in config.sinks.build("https://api.mypurecloud.ie") {
+            sink.open(&Epoch::named("20231114T221320Z-00000007")).await.unwrap();
+            sink.close().await.unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_page_shows_what_explain_says_of_three_configurations() {
+        tieline::genesys::tls::install_provider();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = root.join("docs/delivery.md");
+        let mut page = std::fs::read_to_string(&path).unwrap();
+        for (before, file) in ASKED {
+            let asked = format!("$ {before}tieline explain {file}\n");
+            let of = asked.clone();
+            let variables = tokio::task::spawn_blocking(move || variables(&of)).await.unwrap();
+            let file = root.join(file);
+            make(&file, &variables).await;
+            let output = program(&["explain", file.to_str().unwrap()]).envs(variables).output();
+            let output = output.await.unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let mut said = String::from_utf8(output.stdout).unwrap();
+            for (ours, default) in NAMES {
+                said = said.replace(ours, default);
+            }
+            let begin = page.find(&asked).unwrap_or_else(|| panic!("no {asked}")) + asked.len();
+            let end = begin + page[begin..].find("```").unwrap();
+            if std::env::var_os("UPDATE_DOCS").is_some() {
+                page.replace_range(begin..end, &said);
+                std::fs::write(&path, &page).unwrap();
+            } else {
+                let how = "to update it: UPDATE_DOCS=1 cargo test --test it explain::page";
+                assert_eq!(page[begin..end], said, "docs/delivery.md is behind; {how}");
+            }
         }
     }
 }

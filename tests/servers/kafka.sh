@@ -4,6 +4,7 @@
 #
 # Options of its own:
 #   --cluster N   the first of N nodes: internal topics have N replicas, and a dead broker is noticed within 3 s;
+#   --set N=V     one more line of its server.properties, or another value in place of ours; may come several times;
 #   --join DIR    another broker of the cluster whose first node keeps its data in DIR; a controller it is not;
 #   --secure DIR  two more listeners, in the fields ssl (asks for a client's certificate) and sasl (TLS; PLAIN and SCRAM for the user
 #                 "tieline"). DIR holds ca.pem, server.pem (key, then certificate) and password.
@@ -43,6 +44,7 @@ option() {
   case $1 in
     --cluster) replicas=$2 ;;
     --join) first=$2 ;;
+    --set) more+=("$2") ;;
     --secure) secure=$(cd -- "$2" && pwd) ;;
     *) return 1 ;;
   esac
@@ -120,6 +122,8 @@ group.initial.rebalance.delay.ms=0
 END
   [[ -z ${replicas-} ]] || printf '%s\n' broker.session.timeout.ms=3000 broker.heartbeat.interval.ms=500
   [[ -z ${secure-} ]] || security
+  # Of two lines of one name the last holds.
+  [[ -z ${more-} ]] || printf '%s\n' "${more[@]}"
 }
 
 security() {

@@ -9,6 +9,7 @@ use crate::sink::{Record, Resume};
 use crate::time::Timestamp;
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// How many bytes one write may gather; a batch ends with the record that passes it.
@@ -79,6 +80,9 @@ impl Output {
             return stdout.flush();
         };
         let metadata = file.metadata()?;
+        if metadata.is_file() && !self.rotation.is_still(&metadata) {
+            return Err(gone());
+        }
         let is_full = self.rotation.is_full(metadata.len(), self.lines.len());
         if metadata.is_file() && metadata.len() > 0 && (self.is_next || is_full) {
             *file = self.rotation.rotate(file)?;
@@ -94,8 +98,18 @@ impl Output {
             file.set_len(metadata.len())?;
         }
         self.lines.clear();
-        written
+        written?;
+        // What was removed meanwhile has taken these lines with it.
+        if metadata.is_file() && file.metadata()?.nlink() == 0 {
+            return Err(gone());
+        }
+        Ok(())
     }
+}
+
+/// Lines in a file without a name are lost, and in one of another name nobody may look for them.
+fn gone() -> io::Error {
+    io::Error::other("somebody else has moved or removed the file; it is made anew")
 }
 
 /// Keeps every other writer of ours out, in this process or another, for as long as the file is open.

@@ -7,8 +7,9 @@ use super::config::{Config, Flush};
 use super::tail::{Place, repair};
 use crate::time::Timestamp;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,6 +44,12 @@ impl Rotation {
             File::open(folder)?.sync_all()?;
         }
         Ok(file)
+    }
+
+    /// Whether this is still the file under its own name.
+    pub(super) fn is_still(&self, file: &Metadata) -> bool {
+        let same = |there: Metadata| (there.dev(), there.ino()) == (file.dev(), file.ino());
+        fs::metadata(&self.path).is_ok_and(same)
     }
 
     /// Which period a time lies in; all of them in one when the period is none.

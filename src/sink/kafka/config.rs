@@ -182,7 +182,7 @@ impl Config {
     /// Where control events go.
     pub(super) fn control(&self) -> Result<String, String> {
         let name = self.template()?.control(&self.control_topic)?;
-        if name.is_empty() || name.len() > 249 || !name.chars().all(legal) {
+        if !is_topic(&name) {
             return Err("is not the name of a topic".into());
         }
         Ok(name)
@@ -206,7 +206,9 @@ impl Config {
         client
             .set("client.id", "tieline")
             // A broker that comes back is found within seconds, not ten.
-            .set("reconnect.backoff.max.ms", "2000");
+            .set("reconnect.backoff.max.ms", "2000")
+            // A topic is made by `topic::ensure` alone, as it is configured: one that was deleted would come back as the brokers make them.
+            .set("allow.auto.create.topics", "false");
         for (name, value) in &self.options {
             client.set(name, value.expose());
         }
@@ -262,8 +264,8 @@ impl Config {
 }
 
 /// Whether a text can name a topic.
-fn is_topic(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 249 && name.chars().all(legal)
+pub(super) fn is_topic(name: &str) -> bool {
+    (1..=249).contains(&name.len()) && name.chars().all(legal) && !matches!(name, "." | "..")
 }
 
 impl fmt::Debug for Config {

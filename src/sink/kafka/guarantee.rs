@@ -9,11 +9,12 @@ use rdkafka::admin::ConfigResource;
 use rdkafka::metadata::MetadataTopic;
 use std::time::Duration;
 
-/// Asks the brokers of `config`. Blocks.
+/// Asks the brokers of `config`, which must show the topic that it is about, if any. Blocks.
 pub(super) fn guarantee(
     config: &Config,
     template: Option<&Template>,
     control: &str,
+    about: Option<&str>,
 ) -> Result<Guarantee, Error> {
     let admin = Admin::new(config)?;
     let metadata = admin.metadata()?;
@@ -25,6 +26,12 @@ pub(super) fn guarantee(
             name == control || template.is_some_and(|template| makes(template, name))
         })
         .collect();
+    if let Some(topic) = about
+        && !ours.iter().any(|one| one.name() == topic)
+    {
+        let operation = format!("ask about topic {topic} at {}", config.brokers);
+        return Err(Error::retry(operation, "not every broker shows it yet"));
+    }
 
     let mut guarantee = of_delivery(config.delivery);
     if config.delivery == Delivery::ExactlyOnce {
@@ -149,7 +156,9 @@ fn of_settings(guarantee: &mut Guarantee, settings: &[ConfigResource], replicas:
     let numbers = |name: &str| -> Vec<i64> {
         values(name).iter().filter_map(|value| value.parse().ok()).collect()
     };
-    match numbers("min.insync.replicas").into_iter().min() {
+    let insync = numbers("min.insync.replicas");
+    let most = insync.iter().max().map_or(0, |most| usize::try_from(*most).unwrap_or(0));
+    match insync.into_iter().min() {
         None => guarantee.unknown(
             "min_insync",
             "min.insync.replicas could not be read (permission to describe the topic's configuration?); it is 1 unless somebody set it",
@@ -157,6 +166,10 @@ fn of_settings(guarantee: &mut Guarantee, settings: &[ConfigResource], replicas:
         Some(1) if replicas > 1 => guarantee.weakens(
             "min_insync",
             "min.insync.replicas = 1: while the others are away, the leader alone acknowledges, and its disk is all there is",
+        ),
+        Some(_) if most > replicas => guarantee.weakens(
+            "min_insync",
+            format!("min.insync.replicas = {most} of {replicas}: the brokers take nothing until there are more replicas, and events wait in the journal"),
         ),
         Some(least) => guarantee.holds("min_insync", format!("min.insync.replicas = {least}")),
     }

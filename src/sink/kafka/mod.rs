@@ -27,9 +27,9 @@ use super::{Error, Record, Resume, Sink, Verdict};
 use crate::event::Epoch;
 use crate::observation::BrokerFigures;
 use async_trait::async_trait;
-use config::Limits;
+use config::{Limits, is_topic};
 use producer::{Link, Setup, Taken};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future;
 use std::time::Duration;
@@ -57,6 +57,7 @@ impl Config {
             limits: Limits::default(),
             caution: Caution::default(),
             cautions: BTreeMap::new(),
+            judged: BTreeSet::new(),
             figures: watch::Sender::default(),
             config: self,
         })
@@ -85,6 +86,8 @@ struct Kafka {
     caution: Caution,
     /// Those of the other epochs, by their names: they are opened in turn until the older ones are delivered.
     cautions: BTreeMap<String, Caution>,
+    /// The topics that were there when the guarantee was judged last.
+    judged: BTreeSet<String>,
     figures: watch::Sender<BrokerFigures>,
 }
 
@@ -127,7 +130,8 @@ impl Sink for Kafka {
             } else if let Some(template) = &self.topic {
                 template.render(&record.event.topic, legal, &mut self.rendered);
             }
-            if !self.prepare().await? {
+            // What no topic can be called is refused in its turn.
+            if is_topic(&self.rendered) && !self.prepare().await? {
                 return Ok(taken);
             }
             let mut looks = ROOM.1;
@@ -171,11 +175,7 @@ impl Sink for Kafka {
     }
 
     async fn guarantee(&mut self) -> Result<Guarantee, Error> {
-        let (config, template) = (self.config.clone(), self.topic.clone());
-        let control = self.control.clone();
-        let ask = move || guarantee::guarantee(&config, template.as_ref(), &control);
-        let asked = spawn_blocking(ask).await;
-        asked.unwrap_or_else(|panic| Err(Error::retry("ask the brokers", panic)))
+        self.ask(None).await
     }
 }
 
@@ -207,13 +207,15 @@ impl Kafka {
 
     fn take(&mut self, record: &Record) -> Result<Taken, Error> {
         let link = self.link.as_mut().ok_or_else(not_open)?;
-        let refused = self.caution.refused.get(&record.event.position);
+        let nowhere = (!is_topic(&self.rendered))
+            .then(|| format!("{:?} is not the name of a topic", self.rendered));
+        let refused = self.caution.refused.get(&record.event.position).or(nowhere.as_ref());
         link.take(&self.rendered, &mut self.encoder, self.config.mode, record, refused)
     }
 
     /// Makes sure of the topic at hand. False when its limit asks for another producer and something is in flight.
     async fn prepare(&mut self) -> Result<bool, Error> {
-        let link = self.link.as_mut().ok_or_else(not_open)?;
+        let link = self.link.as_ref().ok_or_else(not_open)?;
         if link.topics.contains(&self.rendered) {
             return Ok(true);
         }
@@ -221,7 +223,9 @@ impl Kafka {
         let ensured = spawn_blocking(move || ensure(&config, &name)).await;
         let settings =
             ensured.unwrap_or_else(|panic| Err(Error::retry("create a topic", panic)))?;
+        self.judge().await?;
         self.limits.add(settings.batch_max());
+        let link = self.link.as_ref().ok_or_else(not_open)?;
         if link.limits != self.limits {
             if link.window.len() > 0 {
                 return Ok(false);
@@ -232,6 +236,33 @@ impl Kafka {
         let link = self.link.as_mut().ok_or_else(not_open)?;
         link.topics.insert(self.rendered.clone());
         Ok(true)
+    }
+
+    /// Asks what the brokers give, and that they show the topic that it is about.
+    async fn ask(&self, about: Option<String>) -> Result<Guarantee, Error> {
+        let (config, template) = (self.config.clone(), self.topic.clone());
+        let control = self.control.clone();
+        let ask =
+            move || guarantee::guarantee(&config, template.as_ref(), &control, about.as_deref());
+        let asked = spawn_blocking(ask).await;
+        asked.unwrap_or_else(|panic| Err(Error::retry("ask the brokers", panic)))
+    }
+
+    /// Judges what the brokers give now that they have the topic at hand, where that is new: it came after the guarantee was asked for.
+    async fn judge(&mut self) -> Result<(), Error> {
+        let Some(required) = self.config.required else {
+            return Ok(());
+        };
+        if !self.judged.contains(&self.rendered) {
+            let topic = &self.rendered;
+            let given = self.ask(Some(topic.clone())).await?;
+            if let Some(shortfall) = given.shortfall(required) {
+                let operation = format!("use topic {topic} as sink.kafka.required asks for");
+                return Err(Error::misconfigured(operation, shortfall));
+            }
+            self.judged.insert(topic.clone());
+        }
+        Ok(())
     }
 
     /// Ends a careful time once all events are told that were suspected.

@@ -66,6 +66,7 @@ pub(super) const OURS: &[(&str, &str)] = &[
     ("delivery.report.only.error", "remove it: every event is acknowledged"),
     ("transactional.id", "set transactional_id instead"),
     ("partitioner", "remove it: keys go to the partitions that Java clients choose"),
+    ("allow.auto.create.topics", "set create instead"),
     ("statistics.interval.ms", "remove it: the metrics set it"),
 ];
 

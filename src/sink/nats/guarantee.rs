@@ -6,7 +6,9 @@ use super::stream::{covers, subjects as stream_subjects, unfit, wanted};
 use crate::sink::Error;
 use crate::sink::guarantee::{Guarantee, Level};
 use crate::sink::template::Template;
-use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{
+    self, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType,
+};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -51,7 +53,13 @@ pub(super) async fn guarantee(
 }
 
 fn of_storage(guarantee: &mut Guarantee, stream: &stream::Config) {
+    let is_async = stream.persist_mode == Some(PersistenceMode::Async);
     match stream.storage {
+        StorageType::File if is_async => guarantee.lowers(
+            Level::BestEffort,
+            "storage",
+            "persist_mode is async: the server acknowledges what it has not written yet, so that its death loses events",
+        ),
         StorageType::File => guarantee.holds("storage", "the stream is kept in files"),
         StorageType::Memory => guarantee.lowers(
             Level::BestEffort,

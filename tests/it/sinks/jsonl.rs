@@ -220,6 +220,32 @@ async fn each_period_has_its_file_and_only_so_many_are_kept() {
     assert_eq!(place.read().await.len(), 1, "the last hour has one event");
 }
 
+/// As logrotate does, or somebody who wants the room back: nothing is written where nobody looks for it.
+#[tokio::test]
+async fn a_file_that_somebody_else_moves_or_removes_is_made_anew_and_costs_no_event() {
+    let place = Folder::new();
+    let records = records(1..=30);
+    let mut sink = place.sink();
+    deliver(&mut sink, &records[..10]).await;
+    let moved = place.path().with_file_name("moved");
+    fs::rename(place.path(), &moved).unwrap();
+    continue_delivery(&mut sink, &records[..20], vec![Verdict::Stored; 10], 10).await;
+    let positions = |path: &Path| -> Vec<u64> {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().map(|line| structured(line).place().0).collect()
+    };
+    assert_eq!(positions(&moved), (1..=10).collect::<Vec<u64>>());
+    assert_eq!(positions(&place.path()), (11..=20).collect::<Vec<u64>>());
+
+    fs::remove_file(place.path()).unwrap();
+    sink.submit(&records[20..]).await.unwrap();
+    let error = sink.settle(&mut Vec::new()).await.unwrap_err();
+    let reason = error.source.unwrap().to_string();
+    assert!(reason.contains("somebody else has moved or removed"), "{reason}");
+    deliver(&mut sink, &records[20..]).await;
+    assert_eq!(positions(&place.path()), (21..=30).collect::<Vec<u64>>());
+}
+
 /// The child's part: the largest file is 10 KiB there, and a write beyond it is cut short as on a full disk.
 const CHILD: &str = "TIELINE_TEST_FULL_DISK";
 

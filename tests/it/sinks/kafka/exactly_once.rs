@@ -2,7 +2,11 @@
 
 use super::cluster::Cluster;
 use super::*;
+use crate::books::Held;
+use crate::harness::eventually;
+use crate::journal::each_once;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use tokio_util::task::TaskTracker;
@@ -110,6 +114,60 @@ async fn write_as_a_child(brokers: &str) {
 #[expect(clippy::print_stdout, reason = "the parent reads it")]
 fn tell(acknowledged: usize) {
     println!("acknowledged {acknowledged}");
+}
+
+/// Everything that lies in the topic, whether its transaction was committed or not.
+async fn uncommitted(place: &Once) -> Vec<Held> {
+    let (brokers, topic) = (place.brokers(), place.topic.clone());
+    let read = move || read_as("read_uncommitted", &brokers, &topic, false);
+    let read = tokio::task::spawn_blocking(read).await.unwrap();
+    read.iter().map(|(_, event)| killed::held(event)).collect()
+}
+
+/// The same of what is committed alone.
+async fn committed(place: &Once) -> Vec<Held> {
+    place.read().await.iter().map(killed::held).collect()
+}
+
+/// Two transactions are given up with events in them: one by a process that hangs and is fenced, one by a process that dies. Both lie in
+/// the log for good, where only readers of what is committed do not see them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_is_seen_by_those_who_read_uncommitted_and_by_nobody_else() {
+    let place = Once::new();
+    let records = records(1..=40);
+    let lie = async |count: usize| {
+        eventually("they lie in the log", async || {
+            (uncommitted(&place).await.len() == count).then_some(())
+        })
+        .await;
+        assert!(committed(&place).await.len() < count, "and are not committed");
+    };
+    let mut zombie = place.sink();
+    deliver(&mut zombie, &records[..10]).await;
+    // Nobody asks what became of them, so that nothing is committed.
+    zombie.submit(&records[10..20]).await.unwrap();
+    lie(20).await;
+    let mut killed = place.sink();
+    deliver(&mut killed, &records[..30]).await;
+    assert_eq!((committed(&place).await.len(), uncommitted(&place).await.len()), (30, 40));
+    killed.submit(&records[30..]).await.unwrap();
+    lie(50).await;
+    drop(killed);
+    deliver(&mut place.sink(), &records).await;
+
+    let settled = timeout(DEADLINE, zombie.settle(&mut Vec::new())).await.unwrap();
+    let reason = settled.unwrap_err().source.unwrap().to_string();
+    assert!(reason.contains("another process writes as id-"), "{reason}");
+    let (committed, uncommitted) = (committed(&place).await, uncommitted(&place).await);
+    each_once(&committed);
+    assert_eq!((committed.len(), uncommitted.len()), (40, 60));
+    let twice: BTreeSet<u64> = (11..=20).chain(31..=40).collect();
+    for record in &records {
+        let place = (record.event.topic.key(), record.number);
+        let seen = uncommitted.iter().filter(|event| (&*event.key, event.sequence) == place);
+        let expected = if twice.contains(&record.event.position) { 2 } else { 1 };
+        assert_eq!(seen.count(), expected, "{place:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

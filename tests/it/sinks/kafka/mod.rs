@@ -132,12 +132,17 @@ const ERRORS_MOST: u32 = 30;
 
 /// Everything that is committed in a topic with its partition, one partition after the other.
 fn read_topic(brokers: &str, topic: &str, is_structured: bool) -> Vec<(i32, Stored)> {
+    read_as("read_committed", brokers, topic, is_structured)
+}
+
+/// The same by a reader of that isolation level.
+fn read_as(isolation: &str, brokers: &str, topic: &str, is_structured: bool) -> Vec<(i32, Stored)> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "reader")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed")
+        .set("isolation.level", isolation)
         .create()
         .unwrap();
     // All of them are listed: to ask for one by name may create it.
@@ -306,7 +311,7 @@ async fn a_limit_that_is_lowered_parks_no_innocent_event_in_transactions() {
 }
 
 /// Makes a topic of one partition that takes so many bytes at once.
-async fn create(
+pub async fn create(
     brokers: &str,
     topic: &str,
     message_max: &str,
@@ -386,8 +391,30 @@ async fn each_family_may_have_its_topic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_may_not_be_created_is_a_mistake() {
+async fn an_event_whose_topic_would_have_no_name_is_refused_and_the_others_go_on() {
     let place = Binary::new();
+    let mut config = place.config();
+    // With one of the two families it is longer than the brokers take.
+    config.topic = format!("{:.<225}{{family}}", place.topic);
+    let verdicts = deliver(&mut config.build(SOURCE), &records(1..=20)).await;
+    for (position, verdict) in (1..).zip(&verdicts) {
+        match verdict {
+            Verdict::Stored => assert_eq!(position % 2, 1),
+            Verdict::Refused { reason } => {
+                assert!(
+                    position % 2 == 0 && reason.contains("not the name of a topic"),
+                    "{reason}"
+                );
+            }
+        }
+    }
+}
+
+/// As a broker comes that nobody has configured: it makes each topic that somebody asks for by name, with one partition.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_brokers_make_topics_by_themselves_ours_are_made_by_us_alone() {
+    let start = || Server::start("kafka", &["--set", "auto.create.topics.enable=true"]);
+    let place = Binary::on(Some(tokio::task::spawn_blocking(start).await.unwrap()));
     let mut config = place.config();
     config.create = false;
     // The broker would create it at the first mention: also by the second time it has not heard of it.
@@ -396,6 +423,28 @@ async fn a_topic_that_may_not_be_created_is_a_mistake() {
         assert_eq!(error.disposition, Disposition::Misconfigured, "{error:?}");
         assert!(error.operation.contains(&place.topic), "{error:?}");
     }
+
+    config.create = true;
+    // How long a topic that was deleted is hoped for.
+    config.options.insert("topic.metadata.propagation.max.ms".into(), "1000".into());
+    let mut sink = config.build(SOURCE);
+    let records = records(1..=30);
+    deliver(&mut sink, &records[..10]).await;
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", place.brokers()).create().unwrap();
+    let deleted = admin.delete_topics(&[&place.topic], &AdminOptions::new()).await.unwrap();
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    let verdicts = continue_delivery(&mut sink, &records, vec![Verdict::Stored; 10], 10).await;
+    assert_eq!(verdicts, vec![Verdict::Stored; 30]);
+    let brokers = place.brokers();
+    let listed = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+        consumer.fetch_metadata(None, DEADLINE).unwrap()
+    });
+    let listed = listed.await.unwrap();
+    let topic = listed.topics().iter().find(|found| found.name() == place.topic).unwrap();
+    assert_eq!(topic.partitions().len(), 3, "as it is configured");
 }
 
 #[tokio::test(flavor = "multi_thread")]

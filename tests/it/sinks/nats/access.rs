@@ -38,22 +38,47 @@ async fn tls_and_a_password_are_honoured_and_never_shown() {
     assert!(shown.contains("UnknownIssuer") || shown.contains("certificate"), "{shown}");
 }
 
+/// Whatever may not be asked or published is named, by a server that otherwise just does not answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_permission_is_named() {
+    let denied = [
+        ("S1", "$JS.API.STREAM.INFO.S1", "look up stream S1 at nats://127.0.0.1"),
+        ("S2", "$JS.API.STREAM.CREATE.S2", "create stream S2 at nats://127.0.0.1"),
+        ("S3", "$JS.API.STREAM.MSG.GET.S3", "read the last message of stream S3"),
+        ("S4", "S4.v2.users.presence.>", "publish to stream S4 at nats://127.0.0.1"),
+    ];
+    let user = |name: &str, denied: &str| {
+        format!(
+            "{{ user: {name}, password: p, permissions: {{ publish: {{ deny: {denied:?} }} }} }}"
+        )
+    };
+    let users: Vec<String> = denied.iter().map(|(name, denied, _)| user(name, denied)).collect();
     let folder = TempDir::new().unwrap();
-    let denied = "permissions: { publish: { deny: \"$JS.API.STREAM.CREATE.>\" } }";
-    let server = server_with(&folder, &user(denied));
-    let url = format!("nats://us%40er:hu%3Ash@127.0.0.1:{}", server.field("port"));
-    let opened =
-        timeout(
-            DEADLINE,
-            async move { config(&url, "S", false).build(SOURCE).open(&epoch()).await },
-        );
-    let error = opened.await.unwrap().unwrap_err();
-    assert!(error.operation.starts_with("create stream S at nats://127.0.0.1"), "{error:?}");
-    let reason = error.source.unwrap().to_string().to_lowercase();
-    assert!(reason.contains("permissions violation"), "{reason}");
-    assert!(reason.contains("$js.api.stream.create.s"), "{reason}");
+    let text =
+        format!("authorization {{ users: [ {}, {} ] }}", user("all", "none"), users.join(", "));
+    let server = server_with(&folder, &text);
+    let sink = |user: &str, stream: &str| {
+        let url = format!("nats://{user}:p@127.0.0.1:{}", server.field("port"));
+        config(&url, stream, false).build(SOURCE)
+    };
+    for (name, denied, operation) in denied {
+        if name == "S3" {
+            deliver(&mut sink("all", name), &records(1..=2)).await;
+        }
+        let mut sink = sink(name, name);
+        let refused = async {
+            sink.open(&epoch()).await?;
+            sink.submit(&records(1..=1)).await?;
+            sink.settle(&mut Vec::new()).await
+        };
+        let error = timeout(DEADLINE, refused).await.unwrap().unwrap_err();
+        assert!(matches!(error.disposition, Disposition::Retry { .. }), "{name}: {error:?}");
+        assert!(error.operation.starts_with(operation), "{name}: {error:?}");
+        let reason = error.source.unwrap().to_string().to_lowercase();
+        assert!(reason.contains("permissions violation"), "{name}: {reason}");
+        let subject = denied.trim_end_matches('>').to_lowercase();
+        assert!(reason.contains(&subject), "{name}: {reason}");
+    }
 }
 
 /// An nkey pair that was made for this test and opens nothing else.
@@ -136,7 +161,7 @@ async fn domain_and_inbox_are_the_operators() {
 }
 
 /// A server that reads `text` as well.
-fn server_with(folder: &TempDir, text: &str) -> Server {
+pub(super) fn server_with(folder: &TempDir, text: &str) -> Server {
     let file = folder.path().join("nats.conf");
     fs::write(&file, text).unwrap();
     Server::start("nats", &["--config", file.to_str().unwrap()])

@@ -1,6 +1,8 @@
 //! The JetStream sink against a real nats-server: conformance, the chain, and streams that are not ours.
 
 mod access;
+mod operator;
+mod slow;
 
 use super::*;
 use crate::servers::{Server, shared};
