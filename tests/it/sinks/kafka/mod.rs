@@ -316,14 +316,33 @@ pub async fn create(
     topic: &str,
     message_max: &str,
 ) -> AdminClient<DefaultClientContext> {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-    let topic =
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", brokers);
+    let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
+    let wanted =
         NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("max.message.bytes", message_max);
     let options = AdminOptions::new();
-    admin.create_topics([&topic], &options).await.unwrap()[0].as_ref().unwrap();
+    admin.create_topics([&wanted], &options).await.unwrap()[0].as_ref().unwrap();
+    is_shown(client, topic).await;
     admin
 }
+
+/// Waits until the brokers show a topic that their controller has made: on a busy machine that takes seconds.
+pub async fn is_shown(client: ClientConfig, topic: &str) {
+    let topic = topic.to_owned();
+    let shown = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = client.create().unwrap();
+        (0..LISTINGS).any(|_| {
+            let listed = consumer.fetch_metadata(None, DEADLINE).unwrap();
+            let mut topics = listed.topics().iter();
+            topics.any(|found| found.name() == topic && found.error().is_none())
+        })
+    });
+    assert!(shown.await.unwrap(), "the topic is not shown");
+}
+
+/// How often the topics are listed at most: minutes.
+const LISTINGS: u32 = 100_000;
 
 /// Records whose padding does not compress to nothing, which would never fill a batch; the 101st is large.
 fn noisy(count: u64) -> Vec<Record> {
