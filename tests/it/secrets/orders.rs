@@ -47,6 +47,9 @@ async fn begin(bao: &Bao, options: Options) -> (Stand, Bridge, u64) {
     {
         stand.config.set(&format!("secret.vault.{key}"), value.as_str());
     }
+    if let Some(mount) = vault.auth.mount {
+        stand.config.set("secret.vault.auth.mount", mount);
+    }
     stand.config.set("secret.vault.auth.role_id", vault.auth.role_id.unwrap());
     let file = vault.auth.secret_id_file.unwrap();
     stand.config.set("secret.vault.auth.secret_id_file", file.display().to_string());
@@ -118,7 +121,7 @@ async fn a_side_that_lags_costs_nothing() {
 async fn two_rotations_in_a_row_and_roll_backs_cost_nothing() {
     let bao = Bao::shared("process-twice").await;
     // Vault's own tokens reach their end again and again meanwhile.
-    bao.role(json!({"token_ttl": "2s", "token_max_ttl": "3s"})).await;
+    bao.role(json!({"token_ttl": "6s", "token_max_ttl": "6s"})).await;
     let (stand, bridge, since) = begin(&bao, brisk()).await;
     let (first, second) = (stand.rotate().await, stand.rotate().await);
     bao.write(&first).await;
