@@ -36,6 +36,11 @@ pub const SETTLE: Duration = Duration::from_millis(500);
 /// For a test that plays silence. Usually it is longer (`Config::new`): a busy machine may hold the simulator up for a while.
 pub const DEAD_AFTER: &str = "3s";
 
+/// A client that takes no connection again which the other side may be about to close: doors close an idle one after 10 s.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(3)).build().unwrap()
+}
+
 /// Brisk traffic on three queues.
 pub fn brisk() -> Options {
     Options { rate: 60.0, ..Options::default() }
@@ -79,7 +84,7 @@ pub struct Stand {
 impl Stand {
     pub async fn new(options: Options) -> Self {
         tieline::genesys::tls::install_provider();
-        Self::of(Sim::start(options).await.unwrap(), reqwest::Client::new())
+        Self::of(Sim::start(options).await.unwrap(), client())
     }
 
     /// A simulator that only this client finds the way to.
@@ -232,7 +237,7 @@ impl Bridge {
         readers.spawn(listen(child.stdout.take().unwrap(), say.clone()));
         readers.spawn(listen(child.stderr.take().unwrap(), say));
         let pid = child.id().unwrap();
-        let http = reqwest::Client::new();
+        let http = client();
         Self { child, pid, admin: String::new(), http, said, readers }
     }
 
