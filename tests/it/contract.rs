@@ -18,7 +18,7 @@ use tokio::process::Command;
 const QUEUE: &str = "7f1d8a3e-4c52-4b0e-9d3a-0c5b6e1f2a4d";
 
 /// How long after its last event an example ends by itself: longer than a busy machine takes for the next.
-const IDLE: &str = "8000";
+const IDLE: &str = "20000";
 
 fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -69,13 +69,18 @@ async fn example(language: &str, broker: &str, settings: &[(&str, &str)]) -> (Op
         _ => command.args(["-cp", "target/classes:target/dependency/*", "tieline.NatsReader"]),
     };
     command.envs(settings.iter().copied()).env("EXIT_WHEN_IDLE_MS", IDLE).current_dir(&folder);
-    let run = tokio::time::timeout(Duration::from_secs(90), command.output()).await;
+    let run = tokio::time::timeout(Duration::from_secs(300), command.output()).await;
     let run = run.unwrap_or_else(|_| panic!("the {language} example for {broker} does not end"));
     let run = run.unwrap();
     let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     let last = out.lines().last().unwrap_or_else(|| panic!("{language} {broker} says: {err}"));
     let counts = serde_json::from_str(last);
     (run.status.code(), counts.unwrap_or_else(|_| panic!("{language} {broker}: {out}{err}")))
+}
+
+/// Every example at once: most of their time goes by until they are sure that nothing more comes.
+async fn each_language(look: impl AsyncFn(&'static str)) {
+    tokio::join!(look("node"), look("python"), look("java"));
 }
 
 /// A stream in which everything happens that a consumer must tell apart. `repeats` as plain Kafka may have them: a stretch once more.
@@ -247,7 +252,7 @@ async fn the_examples_find_holes_repeats_gaps_and_snapshots() {
     for (kind, sink) in sinks(&brokers, &url, "examples-eventful", "binary") {
         publish(sink, &eventful(kind == "kafka")).await;
     }
-    for language in ["node", "python", "java"] {
+    each_language(async |language| {
         let group = format!("eventful-{language}");
         let kafka = [
             ("KAFKA_BROKERS", brokers.as_str()),
@@ -259,7 +264,8 @@ async fn the_examples_find_holes_repeats_gaps_and_snapshots() {
             tokio::join!(example(language, "kafka", &kafka), example(language, "nats", &nats));
         assert_eq!(of_kafka, (Some(1), eventful_found(true)), "{language} on kafka");
         assert_eq!(of_nats, (Some(1), eventful_found(false)), "{language} on nats");
-    }
+    })
+    .await;
 }
 
 /// So many bytes fit into what the brokers of the next test take, and no more.
@@ -358,7 +364,7 @@ async fn what_the_process_publishes_conforms_and_every_example_finds_it_whole() 
         assert_eq!(parked["data"]["bytes"], body.to_string().len(), "{broker}");
     }
     let found = found(&events);
-    for language in ["node", "python", "java"] {
+    each_language(async |language| {
         let group = format!("{name}-{language}");
         let kafka = [
             ("KAFKA_BROKERS", brokers.as_str()),
@@ -370,7 +376,8 @@ async fn what_the_process_publishes_conforms_and_every_example_finds_it_whole() 
             tokio::join!(example(language, "kafka", &kafka), example(language, "nats", &nats));
         assert_eq!(of_kafka, (Some(0), found.clone()), "{language} on kafka");
         assert_eq!(of_nats, (Some(0), found.clone()), "{language} on nats");
-    }
+    })
+    .await;
 }
 
 /// All that is in a stream or a topic, as the reader of that name prints it.

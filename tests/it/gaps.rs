@@ -19,8 +19,9 @@ async fn after_a_cut_a_snapshot_shows_what_the_platform_shows() {
     let bridge = stand.ready().await;
     let since = stand.emitted().await + 1;
     stand.emits(50).await;
-    stand.control("close", json!({"mode": "rst"})).await;
+    // Nothing changes any more when the snapshots are taken.
     stand.control("traffic", json!({"state": "pause"})).await;
+    stand.control("close", json!({"mode": "rst"})).await;
     let held = rebased(&stand, 1).await;
     assert_valid(&held);
     let told = body(of(&held, REBASED)[0]);

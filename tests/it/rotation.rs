@@ -11,7 +11,7 @@ use tieline_sim::{Options, Switches};
 async fn a_closing_notice_costs_nothing() {
     let (stand, bridge, since) = begin(brisk()).await;
     let leaving = stand.channel().await;
-    stand.control("socket-closing", json!({"after_ms": 5_000})).await;
+    stand.control("socket-closing", json!({"after_ms": 30_000})).await;
     finished(&bridge, "closing_notice", 1).await;
     let journal = stand
         .journal_with("the predecessor is closed", |journal| {
@@ -87,9 +87,9 @@ async fn an_operators_signal_rotates_without_a_gap() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_expire_cost_nothing() {
     // The simulator closes the sockets of a token that ends.
-    let options = Options { token_ttl: Duration::from_secs(6), ..brisk() };
+    let options = Options { token_ttl: Duration::from_secs(10), ..brisk() };
     let (stand, bridge, since) = begin(options).await;
-    finished(&bridge, "token_expiry", 3).await;
+    finished(&bridge, "token_expiry", 2).await;
     assert!(stand.channels().await <= 2);
     end(stand, bridge, since).await;
 }

@@ -1,5 +1,6 @@
 //! The doors of a bridge, without the bridge behind them, and what they answer.
 
+use crate::harness::DEADLINE;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -95,7 +96,7 @@ impl Bridge {
             stream.read_to_end(&mut text).await.ok();
             String::from_utf8(text).unwrap()
         };
-        let text = tokio::time::timeout(Duration::from_secs(20), exchange).await;
+        let text = tokio::time::timeout(DEADLINE, exchange).await;
         Answer::parse(&text.unwrap())
     }
 
@@ -148,7 +149,7 @@ impl Watcher {
                 self.text.push_str(std::str::from_utf8(&chunk[..length]).unwrap());
             }
         };
-        let found = tokio::time::timeout(Duration::from_secs(20), found).await;
+        let found = tokio::time::timeout(DEADLINE, found).await;
         found.unwrap_or_else(|_| panic!("no event {name}"))
     }
 }
