@@ -11,7 +11,7 @@ pub enum Exit {
     PromiseBroken,
     /// 64: the command line makes no sense.
     Usage,
-    /// 69: something needed cannot be reached, and it was asked not to wait (`--fail-fast`).
+    /// 69: something needed cannot be reached, and it was asked not to wait (`--fail-fast`); or a handover came to nothing.
     Unreachable,
     /// 70: a bug.
     Bug,

@@ -22,7 +22,8 @@ def main():
     # The topic, and what concerns all of it: gaps as they open and close, epochs.
     consumer.subscribe([topic, f"{topic}.control"])
     book = Book()
-    while (message := consumer.poll(idle)) is not None:
+    # Until the first event comes it is waited for: a group of readers is formed in its own time.
+    while (message := consumer.poll(idle if book.counts["events"] else -1)) is not None:
         if message.error():
             if message.error().retriable() or message.error().name() == "UNKNOWN_TOPIC_OR_PART":
                 continue  # Nothing has been said on the control topic yet.

@@ -20,7 +20,7 @@ async def main():
     book = Book()
     while True:
         try:
-            message = await subscription.next_msg(timeout=idle)
+            message = await subscription.next_msg(timeout=idle if book.counts["events"] else None)
         except TimeoutError:
             break
         # CloudEvents percent-encodes what headers cannot hold.

@@ -34,6 +34,13 @@ pub enum Error {
     Keys(#[from] keys::Error),
 }
 
+impl Error {
+    /// Whether another process has the port.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
 /// Takes the port and reads the keys.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 //! other process has let go of it.
 
 use super::workshop::{Parts, Workshop};
+use crate::admin::{self, Entrance};
 use crate::bridge::{Declined, Door, Giving, Heir, Link, Successor, Taking};
 use crate::handover::{Giver, Outcome, Refusal, Taker};
 use crate::journal::{self, Found, Journal, Reader};
@@ -12,6 +13,12 @@ use tokio::sync::{mpsc, watch};
 
 /// How long the system may take to let go of the lock of a process that is gone.
 const RELEASED_WITHIN: Duration = Duration::from_secs(5);
+
+/// The same of its port, which it gives up before the lock.
+const CLOSED_WITHIN: Duration = Duration::from_secs(2);
+
+/// The same of a process that has handed over: nobody else would go on, and a busy disk may hold it up on its last way.
+const HANDED_OVER_WITHIN: Duration = Duration::from_secs(60);
 
 /// How soon the lock is tried again.
 const AGAIN: Duration = Duration::from_millis(10);
@@ -37,6 +44,11 @@ impl Workshop {
         sinks: &[&'static str],
         fail_fast: bool,
     ) -> anyhow::Result<Option<Joined>> {
+        // What would keep the doors shut is better known while the other process goes on.
+        match admin::open(&self.config.admin).await {
+            Err(error) if !error.is_taken() => return Err(error.into()),
+            Ok(_) | Err(_) => {}
+        }
         let frame_max = self.frame_max();
         let link = Link::open(&self.config.data_dir, frame_max).await;
         let Some(link) = link.context("data_dir: the socket of the process that runs")? else {
@@ -58,7 +70,9 @@ impl Workshop {
         sinks: &[&'static str],
         joined: Option<&Joined>,
     ) -> anyhow::Result<(Journal, Vec<Reader>, Found)> {
-        let until = self.clock.now() + RELEASED_WITHIN;
+        let is_handed = joined.is_some_and(|joined| joined.heir.outcome == Outcome::TakeOver);
+        let within = if is_handed { HANDED_OVER_WITHIN } else { RELEASED_WITHIN };
+        let until = self.clock.now() + within;
         loop {
             let held = match self.open_journal(sinks) {
                 Err(held @ journal::Error::Held { .. }) => held,
@@ -76,6 +90,25 @@ impl Workshop {
             };
             let refusal = Refusal { reason: reason.to_owned(), permanent: false };
             return Err(Declined(refusal).into());
+        }
+    }
+
+    /// The doors of a process that others may rely on by now. A port that another program has must not end it: then they are elsewhere.
+    pub(super) async fn claim_doors(&self) -> anyhow::Result<Entrance> {
+        let until = self.clock.now() + CLOSED_WITHIN;
+        loop {
+            match admin::open(&self.config.admin).await {
+                Err(error) if error.is_taken() && self.clock.now() < until => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(error) if error.is_taken() => {
+                    let mut elsewhere = self.config.admin.clone();
+                    elsewhere.listen.set_port(0);
+                    tracing::error!("{error}; until then the doors are at another port");
+                    return Ok(admin::open(&elsewhere).await?);
+                }
+                opened => return Ok(opened?),
+            }
         }
     }
 

@@ -103,7 +103,7 @@ impl App {
         let first = workshop.first_status(&epoch, &names);
         workshop.telemetry.record(&Observation::Started { version, epoch });
         let (show, status) = watch::channel(Arc::new(first.clone()));
-        let admin = workshop.open_doors(status.clone()).await?;
+        let admin = workshop.open_doors(status.clone(), joined.is_some()).await?;
         let (Parts { taking, observe }, heir) = match joined {
             Some(Joined { parts, heir }) => (parts, Some(heir)),
             None => (workshop.parts(first, fail_fast)?, None),

@@ -32,7 +32,11 @@ impl App {
                         Ok(None) | Err(_) => gone(ended),
                     };
                 }
-                true = is_handed(&mut self.handed) => return Exit::Success,
+                true = is_handed(&mut self.handed) => {
+                    // Where perhaps nobody goes on, a service manager must begin anew.
+                    let is_told = self.successor().is_some_and(|successor| successor.is_told);
+                    return if is_told { Exit::Success } else { Exit::Unreachable };
+                }
                 else => return Exit::Success,
             }
         }
@@ -193,6 +197,16 @@ mod tests {
             Ending::Unreachable("nobody answers".into())
         });
         assert_eq!(app.failed().await, Exit::Unreachable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_ends_for_another_which_may_be_gone_does_not_end_well() {
+        for (is_told, exit) in [(true, Exit::Success), (false, Exit::Unreachable)] {
+            let mut app = app();
+            app.driver.spawn(std::future::pending());
+            app.handed = watch::channel(Some(Successor { pid: None, is_told })).1;
+            assert_eq!(app.failed().await, exit);
+        }
     }
 
     #[tokio::test(start_paused = true)]

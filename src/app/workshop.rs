@@ -116,8 +116,12 @@ impl Workshop {
     pub(super) async fn open_doors(
         &mut self,
         status: watch::Receiver<Arc<Status>>,
+        has_joined: bool,
     ) -> anyhow::Result<SocketAddr> {
-        let entrance = admin::open(&self.config.admin).await?;
+        let entrance = match has_joined {
+            true => self.claim_doors().await?,
+            false => admin::open(&self.config.admin).await?,
+        };
         let address = entrance.address().context("admin.listen")?;
         let (metrics, tap, clock) = (Arc::clone(&self.metrics), self.tap.clone(), self.clock);
         let doors = Doors { metrics, status, tap, clock };

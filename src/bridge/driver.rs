@@ -14,7 +14,7 @@ use super::status::Status;
 use super::stream::Stream;
 use crate::clock::Clock;
 use crate::genesys::{Genesys, Incoming, Shown};
-use crate::lifecycle::{Command, Heard, Lifecycle, Note, Reply, SessionId, ShardId, State};
+use crate::lifecycle::{Command, Heard, Lifecycle, Note, Reply, SessionId, ShardId};
 use crate::observation::Observation;
 use crate::sequence::Rebased;
 use crate::time::Time;
@@ -153,10 +153,13 @@ impl Driver {
 
     /// What each shard with certain delivery has heard last.
     pub(super) fn heard(&self, now: Time) -> BTreeMap<u16, Mark> {
-        if let Some(heard) = self.giving.heard() {
-            let mark = |(shard, at)| (shard, Mark { at, alone: false });
-            return heard.into_iter().map(mark).collect();
-        }
+        let Some(heard) = self.giving.heard() else { return self.own_heard(now) };
+        let mark = |(shard, at)| (shard, Mark { at, alone: false });
+        heard.into_iter().map(mark).collect()
+    }
+
+    /// The same by our own sessions, whether they count or not.
+    pub(super) fn own_heard(&self, now: Time) -> BTreeMap<u16, Mark> {
         if self.stalled(now) {
             return BTreeMap::new();
         }
@@ -299,6 +302,10 @@ impl Driver {
         let Observation::FrameUnreadable { session, .. } = observation else {
             return;
         };
+        // While another process is heard in our place, what we cannot read is not missing.
+        if self.giving.muted {
+            return;
+        }
         let mut sessions = self.lifecycle.sessions();
         if let Some(own) = sessions.find(|own| own.id.to_string() == *session) {
             let complete = self.stall.complete_until(own.heard_at.unwrap_or(now));
@@ -479,19 +486,5 @@ impl Driver {
         self.flush(now);
         self.report.drain();
         self.show(now);
-    }
-}
-
-/// A session that delivers or is about to: for the report.
-pub(super) const fn is_waiting(state: State) -> Option<Time> {
-    match state {
-        State::Waiting { until, .. } => Some(until),
-        State::Authenticating
-        | State::Opening { .. }
-        | State::Subscribing { .. }
-        | State::Connecting { .. }
-        | State::Settling { .. }
-        | State::Live { .. }
-        | State::Draining { .. } => None,
     }
 }

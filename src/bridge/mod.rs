@@ -17,6 +17,7 @@ pub mod history;
 mod publisher;
 mod renewal;
 mod report;
+mod sessions;
 mod stall;
 pub mod status;
 mod stream;

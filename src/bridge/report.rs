@@ -1,6 +1,5 @@
 //! What is told of the bridge: each observation to telemetry, and all of it together as the status.
 
-use super::driver::is_waiting;
 use super::history::History;
 use super::status::{self, Status};
 use super::stream::Stream;
@@ -204,17 +203,12 @@ impl Report {
     }
 
     fn show_sessions(&mut self, lifecycle: &Lifecycle, clock: &Clock, now: Time) {
-        let sessions = lifecycle.sessions().map(|session| status::Session {
-            id: session.id.to_string(),
-            shard: session.shard.0,
-            leg: session.leg + 1,
-            state: session.state.as_str(),
-            since: clock.timestamp_of(session.entered),
-            last_frame: session.heard_at.map(|at| clock.timestamp_of(at)),
-            last_event: session.data_at.map(|at| clock.timestamp_of(at)),
-            retry_at: is_waiting(session.state).map(|at| clock.timestamp_of(at)),
-            last_reason: self.troubles.get(&session.id.to_string()).copied(),
-            last_words: session.last_words.clone(),
+        let sessions = lifecycle.sessions().map(|session| {
+            let trouble = match lifecycle.trouble_of(session) {
+                Some(reason) => Some(reason.as_str()),
+                None => self.troubles.get(&session.id.to_string()).copied(),
+            };
+            status::Session::of(session, lifecycle, trouble, clock, now)
         });
         self.status.sessions = sessions.collect();
         self.status.shard_numbers = lifecycle.shards().collect();
@@ -303,6 +297,8 @@ pub fn failure_of(observation: &Observation) -> Option<String> {
         Some(format!("no token: {detail}"))
     } else if let Observation::PlanRefused { detail, .. } = observation {
         Some(format!("the queues cannot be listed: {detail}"))
+    } else if let Observation::ChannelsRefused { detail, retry_in: Some(_), .. } = observation {
+        Some(format!("the client's channels cannot be counted: {detail}"))
     } else if let Observation::RetryScheduled { session, detail, .. } = observation {
         Some(format!("{session} could not be opened: {detail}"))
     } else if let Observation::SinkFailed { sink, detail, .. } = observation {
@@ -357,7 +353,7 @@ mod tests {
         let names = |report: &Report| report.refused.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&report), ["b", "c"]);
         let topics = ["a", "b"].map(Topic::new).to_vec();
-        report.note_reply(&Reply::TopicsListed { topics, unknown: Vec::new(), calls: 1 });
+        report.note_reply(&Reply::TopicsListed { topics, unknown: Vec::new() });
         assert_eq!(names(&report), ["b"]);
     }
 
@@ -370,6 +366,18 @@ mod tests {
         assert_eq!(report.status.login.newest_secret, Some(SECRETS_MAX as u64 + 3));
         assert_eq!(report.secrets.len(), SECRETS_MAX);
         assert_eq!(report.secrets.first_key_value().map(|(version, _)| *version), Some(4));
+    }
+
+    #[test]
+    fn a_list_of_channels_is_a_failure_only_while_it_is_waited_for() {
+        let refused = |retry_in| Observation::ChannelsRefused {
+            reason: "dns",
+            detail: "no such host".into(),
+            retry_in,
+        };
+        let failure = failure_of(&refused(Some(Duration::ZERO))).expect("nothing is opened");
+        assert!(failure.contains("no such host"), "{failure}");
+        assert_eq!(failure_of(&refused(None)), None, "it goes on without");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub use super::configured::{Changed, Configuration, OverriddenKey, Reload};
 use super::history::History;
+pub use super::sessions::{Parked, Session};
 use crate::sequence::Gap;
 use crate::time::Timestamp;
 use serde::Serialize;
@@ -119,31 +120,6 @@ pub struct Login {
     pub last_error: Option<String>,
     /// The same as one of `lifecycle::Reason`.
     pub last_reason: Option<&'static str>,
-}
-
-/// One channel and its socket.
-#[derive(Clone, Debug, Serialize)]
-pub struct Session {
-    /// Its name, such as `s3`.
-    pub id: String,
-    /// Whose topics it carries.
-    pub shard: u16,
-    /// Which of the shard's legs it belongs to, from 1; without redundancy there is the first alone.
-    pub leg: usize,
-    /// What it does: one of `telemetry::metrics::STATES`.
-    pub state: &'static str,
-    /// Since when.
-    pub since: Timestamp,
-    /// When the last frame of any kind came.
-    pub last_frame: Option<Timestamp>,
-    /// When the last notification came.
-    pub last_event: Option<Timestamp>,
-    /// When it tries again, while it waits.
-    pub retry_at: Option<Timestamp>,
-    /// Why it was last lost or refused: one of `lifecycle::Reason`.
-    pub last_reason: Option<&'static str>,
-    /// The same in words.
-    pub last_words: Option<String>,
 }
 
 /// Topics by whether the platform took them.
@@ -335,18 +311,6 @@ impl Status {
     }
 }
 
-impl Session {
-    /// Whether notifications reach us through it for certain: a loss from then on is a gap.
-    pub fn delivers(&self) -> bool {
-        matches!(self.state, "live" | "draining")
-    }
-
-    /// Whether its socket is open on a channel that has its topics.
-    pub fn is_subscribed(&self) -> bool {
-        matches!(self.state, "settling" | "live" | "draining")
-    }
-}
-
 impl Sink {
     /// A sink that has not connected yet.
     pub const fn new(name: &'static str) -> Self {
@@ -425,10 +389,9 @@ mod tests {
             state,
             since: at(1),
             last_frame: heard.map(at),
-            last_event: None,
-            retry_at: None,
             last_reason: Some("cut"),
             last_words: Some("cut: connection reset".to_owned()),
+            ..Session::default()
         }
     }
 

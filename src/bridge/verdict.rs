@@ -376,10 +376,10 @@ mod tests {
             state,
             since: at(1),
             last_frame: Some(at(97)),
-            last_event: None,
             retry_at: (state == "waiting").then(|| at(104)),
             last_reason: reason,
             last_words: reason.map(|_| "connection reset".to_owned()),
+            ..Session::default()
         }
     }
 

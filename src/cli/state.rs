@@ -40,6 +40,15 @@ fn write_state(state: &Value, out: &mut dyn Write) -> io::Result<()> {
             .map(|one| cells(one, &["id", "shard", "leg", "state", "since", "last_words"])),
     );
     part("Sessions", &rows, out)?;
+    let columns = ["id", "deadline_of", "deadline", "channel_expires", "successor_at"];
+    let names = ["session", "waits for", "until", "channel ends", "successor by", "parked"];
+    let mut rows = vec![heads(&names)];
+    rows.extend(list(&state["sessions"]).map(|one| {
+        let mut row = cells(one, &columns);
+        row.push(words(&one["parked"]["reason"]));
+        row
+    }));
+    part("What they wait for", &rows, out)?;
     let columns =
         ["name", "connected", "waiting_events", "delivered", "parked", "refused", "last_error"];
     let mut rows =
@@ -196,6 +205,31 @@ mod tests {
           9  shard 1     cut           2026-11-24T15:00:00.000000Z  open                         –        certain    –
           8  sink kafka  journal_full  2026-11-24T14:00:00.000000Z  2026-11-24T14:00:02.500000Z  2.5      certain    there is room again
           and 7 older ones, which are no longer kept
+        ");
+    }
+
+    #[test]
+    fn each_session_says_what_it_waits_for_and_why_it_is_parked() {
+        let at = |second: u32| format!("2026-11-24T15:00:{second:02}.000000Z");
+        let live = json!({"id": "s1", "shard": 0, "leg": 1, "state": "live", "since": at(0),
+            "deadline": at(35), "deadline_of": "frame", "channel_expires": at(59), "successor_at": at(40),
+            "retry_at": null, "parked": null, "last_words": null});
+        let parked = json!({"id": "s2", "shard": 0, "leg": 1, "state": "waiting", "since": at(1),
+            "deadline": at(50), "deadline_of": "parked", "channel_expires": null, "successor_at": null,
+            "retry_at": at(50), "parked": {"reason": "forbidden", "again": at(50)}, "last_words": "403"});
+        let said = text(&json!({"sessions": [live, parked]}), write_state);
+        let sessions = said.split("\nSinks").next().expect("a part");
+        let sessions = &sessions[sessions.find("Sessions").expect("a head")..];
+        insta::assert_snapshot!(sessions, @r"
+        Sessions
+          session  shard  leg  state    since                        last words
+          s1       0      1    live     2026-11-24T15:00:00.000000Z  –
+          s2       0      1    waiting  2026-11-24T15:00:01.000000Z  403
+
+        What they wait for
+          session  waits for  until                        channel ends                 successor by                 parked
+          s1       frame      2026-11-24T15:00:35.000000Z  2026-11-24T15:00:59.000000Z  2026-11-24T15:00:40.000000Z  –
+          s2       parked     2026-11-24T15:00:50.000000Z  –                            –                            forbidden
         ");
     }
 

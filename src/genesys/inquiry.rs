@@ -5,6 +5,7 @@
 use super::queues;
 use super::rest::Rest;
 use super::tls::Trust;
+use super::wire::Queue;
 use super::{Config, Error};
 use crate::clock::Clock;
 use crate::event::Topic;
@@ -58,7 +59,7 @@ impl Plan {
         (!listed).then(|| Self::of(config, &[], redundancy))
     }
 
-    fn of(config: &Config, listed: &[super::wire::Queue], redundancy: usize) -> Self {
+    fn of(config: &Config, listed: &[Queue], redundancy: usize) -> Self {
         let (topics, unknown) = queues::expand(&config.queues, &config.topics, listed);
         let shards = lifecycle::Plan::default()
             .next(&topics, redundancy)
@@ -128,9 +129,23 @@ impl Inquiry {
         let Config { queues, topics, .. } = &self.config;
         let mut listed = Vec::new();
         if queues::need_listing(queues, topics) {
-            listed = self.rest.queues(&self.token).await?.0;
+            listed = self.queues().await?;
         }
         Ok(Plan::of(&self.config, &listed, redundancy))
+    }
+
+    /// Every queue that the client may see.
+    async fn queues(&self) -> Result<Vec<Queue>, Refusal> {
+        let pages = queues::Pages::default();
+        let mut number = 1;
+        loop {
+            if let Some(listed) =
+                pages.take(number, self.rest.queues(&self.token, number).await?)?
+            {
+                return Ok(listed);
+            }
+            number += 1;
+        }
     }
 
     /// How many channels the OAuth client has, whoever made them.

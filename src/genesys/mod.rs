@@ -29,7 +29,8 @@ pub use wire::{Frame, read as read_frame};
 use crate::clock::Clock;
 use crate::event::{Notification, Topics};
 use crate::lifecycle::{
-    ChannelId, Command, KeptChannel, ReadId, Refusal, Reply, SecretVersion, SessionId, TokenId,
+    Call, ChannelId, Command, KeptChannel, ReadId, Refusal, Reply, SecretVersion, SessionId,
+    TokenId,
 };
 use crate::observation::Observation;
 use crate::secret::Secrets;
@@ -120,6 +121,7 @@ impl Genesys {
             opener: Opener::new(&config, &trust, proxies, clock)?,
             handles: Handles::default(),
             pages: snapshots::Pages::default(),
+            queue_pages: queues::Pages::default(),
             clients: clients::Clients::default(),
             choice: RwLock::new(Arc::new(config.choice())),
             config,
@@ -191,8 +193,8 @@ impl Genesys {
             Command::RequestToken => {
                 self.answer(None, async move { platform.request_token().await });
             }
-            Command::ListTopics { token } => {
-                self.answer(None, async move { platform.list_topics(token).await });
+            Command::ListTopics { token, page } => {
+                self.answer(None, async move { platform.list_topics(token, page).await });
             }
             Command::ListChannels { token } => {
                 self.answer(None, async move { platform.list_channels(token).await });
@@ -272,7 +274,9 @@ impl Genesys {
                 let opened = platform.connect(channel).await;
                 let (reply, opened) = match opened {
                     Ok(opened) => (Reply::Connected { session: id }, Some(opened)),
-                    Err(refusal) => (Reply::Refused { session: id, refusal }, None),
+                    Err(refusal) => {
+                        (Reply::Refused { session: id, call: Call::Handshake, refusal }, None)
+                    }
                 };
                 let told = platform.incoming.send(Incoming::Reply(reply)).await;
                 opened.filter(|_| told.is_ok())

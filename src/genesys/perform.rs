@@ -9,10 +9,11 @@ use super::queues;
 use super::refusal::refusal;
 use super::rest::{Channel, Rest};
 use super::snapshots::{Pages, Shown};
+use super::wire::Queue;
 use crate::clock::Clock;
 use crate::event::Topic;
 use crate::lifecycle::{
-    self, Change, ChannelId, FoundChannel, Reason, Refusal, Reply, SecretVersion, SessionId,
+    self, Call, Change, ChannelId, FoundChannel, Reason, Refusal, Reply, SecretVersion, SessionId,
     TokenId,
 };
 use crate::secret::Secrets;
@@ -31,6 +32,7 @@ pub(super) struct Platform {
     pub(super) secrets: Secrets,
     pub(super) handles: Handles,
     pub(super) pages: Pages,
+    pub(super) queue_pages: queues::Pages,
     pub(super) clients: Clients,
     pub(super) incoming: mpsc::Sender<Incoming>,
     pub(super) clock: Clock,
@@ -77,25 +79,25 @@ impl Platform {
         }
     }
 
-    pub(super) async fn list_topics(&self, token: TokenId) -> Reply {
+    pub(super) async fn list_topics(&self, token: TokenId, page: u32) -> Reply {
         let choice = Arc::clone(&self.choice.read().unwrap_or_else(PoisonError::into_inner));
         let Choice { queues, topics } = &*choice;
-        let (mut listed, mut calls) = (Vec::new(), 0);
+        let mut listed = Vec::new();
         if queues::need_listing(queues, topics) {
-            (listed, calls) = match self.list_queues(token).await {
-                Ok(listed) => listed,
+            listed = match self.list_queues(token, page).await {
+                Ok(Some(listed)) => listed,
+                Ok(None) => return Reply::TopicsPage { page },
                 Err(refusal) => return Reply::TopicsRefused { refusal },
             };
         }
         let (topics, unknown) = queues::expand(queues, topics, &listed);
-        Reply::TopicsListed { topics, unknown, calls }
+        Reply::TopicsListed { topics, unknown }
     }
 
-    async fn list_queues(
-        &self,
-        token: TokenId,
-    ) -> Result<(Vec<super::wire::Queue>, usize), Refusal> {
-        self.rest.queues(&self.token(token)?).await
+    /// Reads a page of the queues; answers all of them once it was the last.
+    async fn list_queues(&self, token: TokenId, page: u32) -> Result<Option<Vec<Queue>>, Refusal> {
+        let read = self.rest.queues(&self.token(token)?, page).await?;
+        self.queue_pages.take(page, read)
     }
 
     /// How these topics stand now.
@@ -131,7 +133,7 @@ impl Platform {
                 channel: self.clients.made(self.handles.add_channel(channel), token),
                 expires_in,
             },
-            Err(refusal) => Reply::Refused { session, refusal },
+            Err(refusal) => Reply::Refused { session, call: Call::Rest, refusal },
         }
     }
 
@@ -166,7 +168,7 @@ impl Platform {
         };
         match subscribed.await {
             Ok(rejected) => Reply::Subscribed { session, rejected },
-            Err(refusal) => Reply::Refused { session, refusal },
+            Err(refusal) => Reply::Refused { session, call: Call::Channel, refusal },
         }
     }
 

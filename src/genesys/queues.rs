@@ -2,9 +2,13 @@
 //!
 //! How topics are dealt out to channels is the lifecycle's business.
 
-use super::wire::Queue;
+use super::refusal::refusal;
+use super::rest::PAGES_MAX;
+use super::wire::{Queue, QueuePage};
 use crate::event::Topic;
+use crate::lifecycle::{Reason, Refusal};
 use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 
 /// What `queues` says when it means every queue.
 pub(super) const ALL: &str = "all";
@@ -15,6 +19,37 @@ pub(super) const PLACEHOLDER: &str = "{id}";
 /// Whether the queues must be listed over REST: ids stand for themselves.
 pub(super) fn need_listing(queues: &[String], topics: &[String]) -> bool {
     topics.iter().any(|topic| topic.contains(PLACEHOLDER)) && queues.iter().any(|q| !is_id(q))
+}
+
+/// The pages that have been read of the list of queues.
+#[derive(Debug, Default)]
+pub(super) struct Pages(Mutex<Vec<Vec<Queue>>>);
+
+impl Pages {
+    /// Takes a page by its number, from 1, in place of whatever was read from there on; answers all queues once it was the last.
+    ///
+    /// A list that is shorter than the platform says it is, is refused: to believe it would unsubscribe what was left out.
+    pub(super) fn take(&self, number: u32, page: QueuePage) -> Result<Option<Vec<Queue>>, Refusal> {
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused =
+            |reason, words: &str| Err(refusal(reason, format!("the list of queues {words}")));
+        let before = (number as usize).saturating_sub(1);
+        if read.len() < before {
+            return refused(Reason::Unexpected, "lacks a page");
+        }
+        read.truncate(before);
+        let is_last = page.entities.is_empty() || number >= page.page_count.unwrap_or(1);
+        read.push(page.entities);
+        if !is_last {
+            let more = number < PAGES_MAX;
+            return if more { Ok(None) } else { refused(Reason::Unexpected, "has too many pages") };
+        }
+        let queues: Vec<Queue> = std::mem::take(&mut *read).into_iter().flatten().collect();
+        if page.total.is_some_and(|total| queues.len() < total) {
+            return refused(Reason::Unavailable, "ends before its time");
+        }
+        Ok(Some(queues))
+    }
 }
 
 /// Every topic once, and the names that no listed queue has.
@@ -98,6 +133,41 @@ mod tests {
         let (topics, unknown) = expand(&strings(queues), &strings(topics), &listed());
         let names = topics.iter().map(|topic| topic.name().to_owned());
         (names.collect(), unknown)
+    }
+
+    /// A page of as many queues, of a list that has so many pages and queues in all.
+    fn page(first: usize, queues: usize, pages: u32, total: usize) -> QueuePage {
+        let queue = |nth: usize| Queue { id: nth.to_string(), name: String::new() };
+        let entities = (first..first + queues).map(queue).collect();
+        QueuePage { entities, page_count: Some(pages), total: Some(total) }
+    }
+
+    #[test]
+    fn pages_are_listed_together_and_a_page_that_is_read_again_counts_once() {
+        let pages = Pages::default();
+        let take = |number, page| pages.take(number, page);
+        assert!(take(2, page(100, 100, 3, 203)).is_err(), "no page before it");
+        for number in [1, 2, 2, 1, 2] {
+            let first = (number as usize - 1) * 100;
+            assert!(matches!(take(number, page(first, 100, 3, 203)), Ok(None)));
+        }
+        let all = take(3, page(200, 3, 3, 203)).expect("whole").expect("the last");
+        let ids: Vec<String> = (0..203).map(|nth| nth.to_string()).collect();
+        assert_eq!(all.into_iter().map(|queue| queue.id).collect::<Vec<_>>(), ids);
+        assert!(take(4, page(203, 1, 4, 204)).is_err(), "it is over");
+    }
+
+    #[test]
+    fn a_list_that_ends_before_its_time_or_never_is_refused() {
+        let pages = Pages::default();
+        assert!(matches!(pages.take(1, page(0, 100, 2, 150)), Ok(None)));
+        let short = pages.take(2, page(100, 0, 2, 150)).expect_err("fifty are missing");
+        assert_eq!(short.reason, Reason::Unavailable);
+        for number in 1..PAGES_MAX {
+            assert!(matches!(pages.take(number, page(0, 1, u32::MAX, 0)), Ok(None)));
+        }
+        let endless = pages.take(PAGES_MAX, page(0, 1, u32::MAX, 0)).expect_err("no end");
+        assert_eq!(endless.reason, Reason::Unexpected);
     }
 
     #[test]

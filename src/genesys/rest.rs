@@ -27,7 +27,7 @@ const BODY_MAX: usize = 4 << 20;
 const PAGE_SIZE: &str = "100";
 
 /// More pages than any organisation has queues for; a bound on a listing that never ends.
-const PAGES_MAX: u32 = 1_000;
+pub(super) const PAGES_MAX: u32 = 1_000;
 
 /// What a channel lives when the platform does not say, or says it in a form we cannot read.
 const CHANNEL_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -204,35 +204,19 @@ impl Rest {
         Ok(answer.entities.into_iter().filter_map(rejected).collect())
     }
 
-    /// Lists every queue that the token may see, page by page, and says how many calls that took.
-    ///
-    /// A list that is shorter than the platform says it is, is refused: to believe it would unsubscribe what was left out.
+    /// A page of the queues that the token may see.
     pub(super) async fn queues(
         &self,
         token: &SecretString,
-    ) -> Result<(Vec<wire::Queue>, usize), Refusal> {
+        number: u32,
+    ) -> Result<wire::QueuePage, Refusal> {
         const CALL: &str = "GET /api/v2/routing/queues";
-        let mut queues = Vec::new();
-        for number in 1..=PAGES_MAX {
-            let mut url = below(&self.api, &["api", "v2", "routing", "queues"]);
-            url.query_pairs_mut()
-                .append_pair("pageSize", PAGE_SIZE)
-                .append_pair("pageNumber", &number.to_string());
-            let request = self.http.get(url);
-            let answer = self.call(CALL, request, token, &[], Call::Rest).await?;
-            let page: wire::QueuePage = read(CALL, &answer)?;
-            let is_last = page.entities.is_empty() || number >= page.page_count.unwrap_or(1);
-            queues.extend(page.entities);
-            if is_last {
-                if page.total.is_some_and(|total| queues.len() < total) {
-                    let detail = format!("{CALL}: the list ends before its time");
-                    return Err(refusal(Reason::Unavailable, detail));
-                }
-                return Ok((queues, number as usize));
-            }
-        }
-        let detail = format!("{CALL}: more than {PAGES_MAX} pages");
-        Err(refusal(Reason::Unexpected, detail))
+        let mut url = below(&self.api, &["api", "v2", "routing", "queues"]);
+        url.query_pairs_mut()
+            .append_pair("pageSize", PAGE_SIZE)
+            .append_pair("pageNumber", &number.to_string());
+        let answer = self.call(CALL, self.http.get(url), token, &[], Call::Rest).await?;
+        read(CALL, &answer)
     }
 
     /// How these queues' observations stand now.
@@ -421,4 +405,38 @@ fn rejected(topic: wire::SubscribedTopic) -> Option<RejectedTopic> {
         reason.push_str(&format!(" (missing permissions: {})", missing.join(", ")));
     }
     Some(RejectedTopic { topic: Topic::new(&topic.id), reason: scrub(&reason, &[]) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    /// What an answer with these headers says of the limit.
+    fn said(headers: &[(&'static str, &'static str)]) -> Option<Allowance> {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        allowance(&Answer { status: StatusCode::OK, headers: headers.collect(), body: Vec::new() })
+    }
+
+    #[test]
+    fn the_limit_on_calls_is_read_from_its_three_headers_and_from_no_less() {
+        let [count, allowed, reset] =
+            ["inin-ratelimit-count", "inin-ratelimit-allowed", "inin-ratelimit-reset"];
+        let all = [(count, "171"), (allowed, " 180 "), (reset, "23")];
+        let expected = Allowance { allowed: 180, left: 9, resets_in: Duration::from_secs(23) };
+        assert_eq!(said(&all), Some(expected));
+        for lacking in 0..all.len() {
+            let mut fewer = all.to_vec();
+            fewer.remove(lacking);
+            assert_eq!(said(&fewer), None);
+        }
+        for nonsense in ["", "-1", "many", "1.5", "99999999999"] {
+            assert_eq!(said(&[(count, nonsense), (allowed, "300"), (reset, "1")]), None);
+        }
+        // More were made than are allowed, and a reset that no window lasts.
+        let late = said(&[(count, "412"), (allowed, "300"), (reset, "4294967295")]);
+        assert_eq!(late, Some(Allowance { allowed: 300, left: 0, resets_in: LONGEST }));
+    }
 }

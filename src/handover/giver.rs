@@ -1,10 +1,10 @@
 //! The old process's side: whom it lets take over, when it falls silent itself, and when it is cut off.
 //!
 //! ```text
-//!           Hello                    quiet               settled, 2 holds            2 holds
-//!   Idle ──────────► Freezing ────────────► Following ────────────────► Muted ───────────────► Cut
-//!    ▲                  │ lost, late            │ lost, late, silent      │ lost, silent
-//!    └──────────────────┴───────────────────────┴─────────────────────────┘ thaws; from Muted: a named gap
+//!           Hello                    quiet            settled, 2 holds, proven         2 holds
+//!   Idle ──────────► Freezing ────────────► Following ────────────────────► Muted ───────────────► Cut
+//!    ▲                  │ lost, late            │ lost, late, silent          │ lost, silent
+//!    └──────────────────┴───────────────────────┴─────────────────────────────┘ thaws; from Muted: a named gap
 //! ```
 
 use super::backlog::memory;
@@ -58,6 +58,9 @@ pub enum Act {
         /// Its number.
         leg: u64,
     },
+    /// Ask the sessions of this process for a sign of life: one that was dead before the new process was heard has missed something,
+    /// and that must be named while there is somebody who knows of it.
+    Probe,
     /// What the sessions of this process say does not count any more.
     Mute,
     /// It counts again. What passed since the new process last `heard` of each shard is missing.
@@ -80,7 +83,7 @@ pub enum Act {
 enum State {
     Idle,
     Freezing { deadline: Time },
-    Following { deadline: Time, settled: bool },
+    Following { deadline: Time, settled: bool, probed: Option<Time> },
     Muted { since: u64, cut_at: Time },
     Cut { muted: u64 },
 }
@@ -128,6 +131,11 @@ impl Giver {
         matches!(self.state, State::Freezing { .. })
     }
 
+    /// Since when our own sessions must have been heard, where that is all it waits for.
+    pub const fn awaits_proof(&self) -> Option<Time> {
+        if let State::Following { probed, .. } = self.state { probed } else { None }
+    }
+
     /// What the new process has heard of each shard, while nothing else counts.
     pub fn heard(&self) -> Option<&BTreeMap<u16, Timestamp>> {
         matches!(self.state, State::Muted { .. } | State::Cut { .. }).then_some(&self.heard)
@@ -147,10 +155,10 @@ impl Giver {
         match self.state {
             State::Idle | State::Cut { .. } => None,
             State::Freezing { deadline } => Some(deadline),
-            State::Following { deadline, settled } => {
-                let mutes_at = self.mutes_at().filter(|_| settled);
+            State::Following { deadline, settled, probed } => {
+                let probes_at = self.followed_at().filter(|_| settled && probed.is_none());
                 let silent_at = Some(self.spoke + SILENT_MAX);
-                mutes_at.into_iter().chain(silent_at).chain([deadline]).min()
+                probes_at.into_iter().chain(silent_at).chain([deadline]).min()
             }
             State::Muted { cut_at, .. } => Some(cut_at.min(self.spoke + SILENT_MAX)),
         }
@@ -162,7 +170,7 @@ impl Giver {
     }
 
     /// When every session of the new process has been followed long enough to be counted exactly.
-    fn mutes_at(&self) -> Option<Time> {
+    fn followed_at(&self) -> Option<Time> {
         self.legs.values().max().map(|began| *began + memory(self.hold))
     }
 
@@ -182,11 +190,11 @@ impl Giver {
             State::Following { deadline, .. } if deadline <= now => {
                 self.call_off("the new process did not settle");
             }
-            State::Following { settled: true, .. }
-                if self.mutes_at().is_some_and(|due| due <= now) =>
+            State::Following { deadline, settled: true, probed: None }
+                if self.followed_at().is_some_and(|due| due <= now) =>
             {
-                self.state = State::Muted { since: self.taken, cut_at: now + memory(self.hold) };
-                self.acts.push_back(Act::Mute);
+                self.state = State::Following { deadline, settled: true, probed: Some(now) };
+                self.acts.push_back(Act::Probe);
             }
             State::Muted { since, cut_at } if cut_at <= now => {
                 self.state = State::Cut { muted: since };
@@ -205,8 +213,16 @@ impl Giver {
         if self.awaits_quiet() {
             self.spoke = now;
             let deadline = now + SETTLED_WITHIN;
-            self.state = State::Following { deadline, settled: false };
+            self.state = State::Following { deadline, settled: false, probed: None };
             self.acts.push_back(Act::Greet);
+        }
+    }
+
+    /// Our own sessions have been heard since they were to be, or what they missed is named.
+    pub fn handle_proven(&mut self, now: Time) {
+        if self.awaits_proof().is_some() {
+            self.state = State::Muted { since: self.taken, cut_at: now + memory(self.hold) };
+            self.acts.push_back(Act::Mute);
         }
     }
 
@@ -221,6 +237,7 @@ impl Giver {
             (Message::Began { leg, shard, place }, true) => {
                 self.count();
                 self.legs.insert(leg, now);
+                self.unproven(None);
                 self.acts.push_back(Act::Begin { leg, shard, place });
             }
             (Message::Sight { leg, notification }, true) => {
@@ -240,9 +257,7 @@ impl Giver {
             }
             (Message::Settled(settled), true) => {
                 self.count();
-                if let State::Following { settled: known, .. } = &mut self.state {
-                    *known = settled;
-                }
+                self.unproven(Some(settled));
             }
             _ => {
                 self.refuse("that makes no sense here", false);
@@ -265,6 +280,16 @@ impl Giver {
         self.heard.clear();
         self.state = State::Freezing { deadline: now + QUIET_WITHIN };
         self.acts.push_back(Act::Freeze);
+    }
+
+    /// What was asked of our own sessions is asked again: the new process has another session, or is settled or not.
+    const fn unproven(&mut self, is_settled: Option<bool>) {
+        if let State::Following { settled, probed, .. } = &mut self.state {
+            *probed = None;
+            if let Some(is_settled) = is_settled {
+                *settled = is_settled;
+            }
+        }
     }
 
     fn count(&mut self) {

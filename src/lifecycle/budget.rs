@@ -49,7 +49,7 @@ impl Budget {
     /// it is the lower one.
     pub fn hear(&mut self, allowed: u32, left: u32, resets_in: Duration, now: Time) {
         let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
-        // What is not ours to count, such as the pages of a listing, gets a fifth.
+        // What is not ours to count, such as the questions of `tieline check`, gets a fifth.
         let ours = (allowed - allowed / 5).max(1);
         self.most = self.own.min(ours);
         if usize::try_from(left).unwrap_or(usize::MAX) <= allowed / 20 {

@@ -19,6 +19,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// How long a channel that we cannot name counts: no channel lives longer without a subscription.
 const STRANGER_LIFE: Duration = Duration::from_secs(24 * 3600);
 
+/// How long the list is waited for before something else must do, where there is something else.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long a list tells enough to make a channel: another process of the client may begin at any time.
 const COUNT_LIFE: Duration = Duration::from_secs(60);
 
@@ -36,6 +39,8 @@ enum State {
 #[derive(Clone, Debug)]
 pub struct Census {
     state: State,
+    /// Since when a list is wanted, while one is.
+    wanted_at: Time,
     backoff: Backoff,
     /// Requests whose answers went missing since the last list.
     doubts: usize,
@@ -47,8 +52,8 @@ pub struct Census {
     counted_at: Option<Time>,
     /// Those of ours that were taken for alive when it came.
     taken_for_alive: Vec<ChannelId>,
-    /// Whether the last question was refused.
-    failing: bool,
+    /// How the last question was refused, if it was.
+    failing: Option<Refusal>,
 }
 
 impl Census {
@@ -56,6 +61,7 @@ impl Census {
     pub fn new(config: &Config) -> Self {
         Self {
             state: State::Certain,
+            wanted_at: Time::START,
             backoff: Backoff::new(config),
             doubts: 0,
             strangers: 0,
@@ -63,7 +69,7 @@ impl Census {
             shared: 0,
             counted_at: None,
             taken_for_alive: Vec::new(),
-            failing: false,
+            failing: None,
         }
     }
 
@@ -77,9 +83,19 @@ impl Census {
         self.is_certain() && self.counted_at.is_some_and(|at| now < at + COUNT_LIFE)
     }
 
+    /// Whether the list is long in coming.
+    pub fn is_slow(&self, now: Time) -> bool {
+        !self.is_certain() && now.since(self.wanted_at) >= PATIENCE
+    }
+
     /// Whether the list was refused when it was last asked for.
     pub const fn is_failing(&self) -> bool {
-        self.failing
+        self.failing.is_some()
+    }
+
+    /// Why there is no list, while it is asked for again and again.
+    pub const fn refusal(&self) -> Option<&Refusal> {
+        self.failing.as_ref()
     }
 
     /// Asks for the list once, before anything may be made.
@@ -92,6 +108,7 @@ impl Census {
     /// A channel is about to be made.
     pub const fn want(&mut self, token: Token, now: Time) {
         if let State::Certain = self.state {
+            self.wanted_at = now;
             self.state = State::Wanted { due: now, maker: token };
         }
     }
@@ -139,6 +156,9 @@ impl Census {
             State::Certain | State::Asked { .. } => now,
         };
         self.doubts += 1;
+        if let State::Certain = self.state {
+            self.wanted_at = now;
+        }
         self.state = State::Wanted { due, maker };
     }
 
@@ -177,7 +197,7 @@ impl Census {
     fn count(&mut self, strangers: usize, now: Time) {
         self.state = State::Certain;
         self.backoff.reset();
-        self.failing = false;
+        self.failing = None;
         (self.strangers, self.strangers_until) = (strangers, now + STRANGER_LIFE);
         self.counted_at = Some(now);
     }
@@ -205,7 +225,7 @@ impl Census {
             tell(refusal, None, output);
             return None;
         }
-        self.failing = true;
+        self.failing = Some(refusal.clone());
         let refused = refusal.reason.answer() == super::Answer::NewToken;
         if refused && asking.id == maker.id {
             maker.expires_at = maker.expires_at.min(now);

@@ -22,6 +22,8 @@ pub struct Channel {
     pub doubtful: bool,
     /// Until when a list of topics that its last session gave it may still take effect.
     pub busy_until: Time,
+    /// Since when no session has it; only used while none does.
+    pub idle_since: Time,
     /// Whether an earlier process has left it, and no session of this one has had it.
     pub inherited: bool,
     /// Whether a refusal of its topics may be its own fault: it was made for another session, and none was refused since.
@@ -34,6 +36,9 @@ impl Channel {
 
     /// How long after its maker's end a socket on it is safe: the platform's clock may be a little behind.
     const MAKER_GRACE: Duration = Duration::from_secs(2);
+
+    /// How long after its session was closed the platform may still see a socket on it.
+    const CLOSING: Duration = Duration::from_secs(1);
 
     /// A channel that was made just now, and lives for `life` from each subscription.
     ///
@@ -50,6 +55,7 @@ impl Channel {
             maker_margin: margin,
             doubtful: false,
             busy_until: Time::START,
+            idle_since: now,
             inherited: false,
             suspect: false,
         }
@@ -58,6 +64,16 @@ impl Channel {
     /// Whether nothing of its last session can reach it any more.
     pub fn is_free(&self, now: Time) -> bool {
         self.busy_until <= now
+    }
+
+    /// No session has it any more.
+    pub fn retire(self, now: Time) -> Self {
+        Self { idle_since: now, ..self }
+    }
+
+    /// From when on the platform knows that no socket is on it.
+    pub fn rested_at(&self) -> Time {
+        self.idle_since + Self::CLOSING
     }
 
     /// Whether what a process that was killed has given it may still reach it.

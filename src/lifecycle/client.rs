@@ -72,8 +72,10 @@ impl Client<'_> {
         if let Some(channel) = self.take(good) {
             return Some(channel);
         }
-        let counts = self.lacks_count(need, now) && !self.census.is_failing();
-        if counts || self.may_open(need, now) {
+        // A list that is slow to come is not waited for by whom nobody else delivers.
+        let is_slow = self.census.is_failing() || need == Need::Alone && self.census.is_slow(now);
+        let counts = self.lacks_count(need, now) && !is_slow;
+        if counts || self.may_open(need, now) || self.can_make_room(need, now) {
             return None;
         }
         // For a while is better than not at all, for whom nobody else delivers; what may be gone, its first use tells.
@@ -130,18 +132,28 @@ impl Client<'_> {
     /// was unused for longest, and only those without a socket while there are any.
     ///
     /// With more than ten legs there is no other way to leave all channels of one maker before it ends. Never while another process
-    /// has channels of the same client: its spare one might be the older.
-    pub fn make_room(&mut self, need: Need, now: Time, output: &mut Output) -> bool {
-        let own = self.census.is_counted(now) && self.census.strangers(now) == 0;
-        if self.frozen || need != Need::Leaving || !own || self.channels < CHANNELS_PER_CLIENT {
-            return false;
-        }
-        let idle = (!self.retired.is_empty()).then(|| self.retired.remove(0));
-        if let Some(idle) = idle {
+    /// has channels of the same client: its spare one might be the older. Nor while the platform may still see a socket on ours: then
+    /// it would give up one that is in use.
+    ///
+    /// The channel is not gone before the other is there: it is the asking session's to keep until then.
+    pub fn make_room(&mut self, need: Need, now: Time) -> Option<Channel> {
+        self.can_make_room(need, now).then(|| {
             self.channels -= 1;
-            output.command(Command::Forget { channel: idle.id });
-        }
-        idle.is_some()
+            self.retired.remove(0)
+        })
+    }
+
+    /// Whether there is a channel that would give its place to another.
+    pub fn can_make_room(&self, need: Need, now: Time) -> bool {
+        self.room_at(need, now).is_some_and(|at| at <= now)
+    }
+
+    /// When there is one, if it is there already.
+    pub fn room_at(&self, need: Need, now: Time) -> Option<Time> {
+        let own = self.census.is_counted(now) && self.census.strangers(now) == 0;
+        let is_full = own && self.channels >= CHANNELS_PER_CLIENT;
+        let may = !self.frozen && need == Need::Leaving && is_full;
+        self.retired.first().filter(|_| may).map(Channel::rested_at)
     }
 }
 
@@ -155,5 +167,5 @@ pub fn turns(wanted: usize, config: &Config) -> Duration {
     turn * u32::try_from(rounds).unwrap_or(u32::MAX)
 }
 
-/// What a turn takes beside settling and draining.
-const TURN_SLACK: Duration = Duration::from_secs(2);
+/// What a turn takes beside settling and draining: round trips, until the platform knows that a socket is closed, and until somebody looks.
+const TURN_SLACK: Duration = Duration::from_secs(3);

@@ -2,7 +2,7 @@
 //!
 //! Secrets never pass through here: tokens and channels are named by handles that only `genesys` can resolve.
 
-use super::{ReadId, ReadTopics, Snapshot};
+use super::{Call, ReadId, ReadTopics, Snapshot};
 use crate::event::Topic;
 use crate::time::Time;
 use std::fmt;
@@ -52,11 +52,13 @@ impl fmt::Display for SecretVersion {
 pub enum Command {
     /// Read the newest secret and buy a token with it. Answered by `TokenGranted` or `TokenRefused`.
     RequestToken,
-    /// Find out which topics the configuration stands for, listing queues where they are chosen by name. Answered by `TopicsListed`
-    /// or `TopicsRefused`.
+    /// Find out which topics the configuration stands for, reading a page of the queues where they are chosen by name. Answered by
+    /// `TopicsListed`, `TopicsPage` where more pages follow, or `TopicsRefused`.
     ListTopics {
         /// On whose authority.
         token: TokenId,
+        /// Which page, from 1. The first begins anew.
+        page: u32,
     },
     /// Find out which channels the platform holds for the client. Answered by `ChannelsListed` or `ChannelsRefused`.
     ListChannels {
@@ -165,8 +167,11 @@ pub enum Reply {
         topics: Vec<Topic>,
         /// Queues of the configuration that the platform does not know.
         unknown: Vec<String>,
-        /// How many REST calls that took.
-        calls: usize,
+    },
+    /// A page of the queues was read, and more follow.
+    TopicsPage {
+        /// Which.
+        page: u32,
     },
     /// The queues could not be listed.
     TopicsRefused {
@@ -237,6 +242,8 @@ pub enum Reply {
     Refused {
         /// Whose.
         session: SessionId,
+        /// Which: `Rest` made a channel, `Channel` gave it its topics.
+        call: Call,
         /// Why, and how long to wait at least.
         refusal: Refusal,
     },

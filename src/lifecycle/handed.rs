@@ -48,10 +48,23 @@ impl Lifecycle {
         Some(self.channels(now) - lent)
     }
 
+    /// Asks every session that delivers for a sign of life.
+    pub fn probe(&mut self, now: Time) {
+        let sessions = self.shards.iter_mut().flat_map(|shard| &mut shard.sessions);
+        for session in sessions.filter(|session| session.delivers()) {
+            session.ping(&self.config, now, &mut self.output);
+        }
+    }
+
+    /// Whether each shard has been heard since then, or delivers no more: what it missed is told, and nothing is still to be.
+    pub fn is_proven(&self, since: Time) -> bool {
+        self.output.notes.is_empty() && self.complete_until().values().all(|until| since <= *until)
+    }
+
     /// The other process did not take over. What it did to the channels that were left to it is not known, nor which it made.
     pub fn thaw(&mut self, now: Time) {
         let Some(lent) = self.lent.take() else { return };
-        let busy = |channel| Channel { busy_until: now + BUSY, ..channel };
+        let busy = |channel: Channel| Channel { busy_until: now + BUSY, ..channel.retire(now) };
         self.retired.extend(lent.into_iter().map(busy));
         self.shards.iter_mut().for_each(|shard| shard.freeze(false));
         self.census.outdate();

@@ -2,9 +2,11 @@
 
 use super::channel::Channel;
 use super::machine::{Lifecycle, find};
+use super::plan::CHANNELS_PER_CLIENT;
 use super::session::Session;
+use super::shard::Shard;
 use super::state::State;
-use super::{ChannelId, FoundChannel, Refusal, SessionId};
+use super::{ChannelId, Command, FoundChannel, Reason, Refusal, SessionId};
 use crate::time::Time;
 use std::time::Duration;
 
@@ -31,6 +33,9 @@ impl Lifecycle {
         match (waiting.and_then(|waiting| waiting.token.map(|token| (waiting, token))), topics) {
             (Some((session, token)), Some(topics)) => {
                 let channel = Channel::new(channel, life, Some(token), now);
+                if let Some(gone) = session.replaces.take() {
+                    self.output.command(Command::Forget { channel: gone.id });
+                }
                 let allowed = self.rest.next(now);
                 if allowed > now {
                     session.channel = Some(channel);
@@ -42,8 +47,27 @@ impl Lifecycle {
             }
             _ => {
                 self.retired.push(Channel::new(channel, life, self.login.token(now), now));
+                self.drop_evicted();
             }
         }
+    }
+
+    /// More than twenty there cannot be: what was to give its place to one that came after all, has given it.
+    fn drop_evicted(&mut self) {
+        while self.named().count() > CHANNELS_PER_CLIENT
+            && let Some(at) = self.retired.iter().position(|channel| channel.doubtful)
+        {
+            let channel = self.retired.remove(at).id;
+            self.output.command(Command::Forget { channel });
+        }
+    }
+
+    /// A shard is no more: its channels are left to others. One that is being made for it may be made all the same.
+    pub(super) fn dissolve(&mut self, mut shard: Shard, now: Time) {
+        let opening = |session: &&Session| matches!(session.state, State::Opening { .. });
+        let makers = shard.sessions().iter().filter(opening).filter_map(|session| session.token);
+        makers.for_each(|maker| self.census.doubt(maker, now));
+        self.retired.extend(shard.dissolve(now, &mut self.output));
     }
 
     /// Whether the channel is one of ours already: a list may name it before the answer that makes it known comes.
@@ -64,12 +88,20 @@ impl Lifecycle {
             Channel { suspect: true, ..channel }
         });
         self.retired.extend(channels);
+        self.drop_evicted();
         self.shards.iter_mut().for_each(|shard| shard.wake_counted(now));
+    }
+
+    /// What is in the way of a session that waits for the client's channels to be counted.
+    pub fn trouble_of(&self, session: &Session) -> Option<Reason> {
+        let refusal = self.census.refusal().filter(|_| session.awaits_count());
+        refusal.map(|refusal| refusal.reason)
     }
 
     /// The channels of ours that we can name.
     fn named(&self) -> impl Iterator<Item = Channel> {
-        let left = self.sessions().filter_map(|session| session.left);
+        let left =
+            self.sessions().flat_map(|session| session.left.into_iter().chain(session.replaces));
         let held = self.sessions().filter_map(|session| session.channel);
         let free = self.retired.iter().chain(self.lent.iter().flatten());
         held.chain(left).chain(free.copied())

@@ -34,7 +34,9 @@ impl Lifecycle {
     /// Every channel that the platform knows and we can name.
     pub fn kept(&self) -> Vec<KeptChannel> {
         let used = self.sessions().flat_map(|session| {
-            let left = session.left.map(|channel| (channel, false));
+            // One that gives its place to another may be there until that is.
+            let left = session.left.into_iter().chain(session.replaces);
+            let left = left.map(|channel| (channel, false));
             let busy = session.busy_until().unwrap_or(Time::START);
             let own = session.channel.map(|channel| {
                 (Channel { busy_until: channel.busy_until.max(busy), ..channel }, true)
@@ -70,6 +72,8 @@ impl Lifecycle {
                 doubtful: false,
                 // No longer than a call takes at most, whatever the clocks of the two processes have to say.
                 busy_until: kept.busy_until.min(now + DEADLINE),
+                // When its last socket was closed, is not known.
+                idle_since: now,
                 inherited: true,
                 suspect: true,
             });

@@ -8,7 +8,7 @@ use super::machine::Lifecycle;
 use super::output::{Note, Place};
 use super::plan::{Plan as Topics, expand};
 use super::shard::Shard;
-use super::{Command, Reason, Refusal};
+use super::{Answer, Command, Reason, Refusal};
 use crate::event::Topic;
 use crate::observation::Observation;
 use crate::time::Time;
@@ -16,8 +16,14 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-/// The shell answers a listing within its own time-outs; many pages may be needed.
-const DEADLINE: Duration = Duration::from_secs(300);
+/// The shell answers REST calls within its own time-outs; this bounds the wait should it not.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The pause between two pages while sessions live: at most half of the platform's 300 calls a minute.
+const PACE: Duration = Duration::from_millis(400);
+
+/// For how long pages that were read are worth going on from; pages shift while they are read.
+const PAGES_LIFE: Duration = Duration::from_secs(300);
 
 /// How soon a listing that lacks what an earlier one had is made again at the latest: what two in a row lack, is gone.
 const CONFIRM: Duration = Duration::from_secs(60);
@@ -31,19 +37,43 @@ const REPLAN: Duration = Duration::from_secs(300);
 /// When the topics are listed.
 #[derive(Clone, Copy, Debug)]
 pub enum Listing {
-    /// They are asked for at `due`, once there is a token; a fresh token only hurries what is parked.
-    Wanted { due: Time, parked: bool },
-    /// They are being asked for with `token`.
-    Asked { deadline: Time, token: Token },
+    /// A page is asked for at `due`, once there is a token; a fresh token only hurries what is parked.
+    Wanted { due: Time, parked: bool, page: Page },
+    /// It is being asked for with `token`.
+    Asked { deadline: Time, token: Token, page: Page },
+}
+
+/// A page of the list: each is a request of its own, so that the budget holds for all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// From 1; the first begins the list anew, whatever was read before.
+    number: u32,
+    /// When the page before it came.
+    since: Time,
+}
+
+impl Page {
+    const FIRST: Self = Self { number: 1, since: Time::START };
 }
 
 impl Default for Listing {
     fn default() -> Self {
-        Self::Wanted { due: Time::START, parked: false }
+        Self::anew(Time::START, false)
     }
 }
 
 impl Listing {
+    /// The whole list is asked for at `due`.
+    pub const fn anew(due: Time, parked: bool) -> Self {
+        Self::Wanted { due, parked, page: Page::FIRST }
+    }
+
+    /// Whether some of its pages have been read, and others are to be.
+    const fn is_under_way(self) -> bool {
+        let (Self::Wanted { page, .. } | Self::Asked { page, .. }) = self;
+        page.number > 1
+    }
+
     /// When something is due; to ask takes a token.
     pub const fn poll_timeout(self) -> Option<Time> {
         match self {
@@ -59,7 +89,7 @@ impl Listing {
 
     /// A fresh token may mend what waiting does not.
     pub fn wake(&mut self, now: Time) {
-        if let Self::Wanted { due, parked: true } = self {
+        if let Self::Wanted { due, parked: true, .. } = self {
             *due = now.min(*due);
         }
     }
@@ -77,23 +107,49 @@ impl Listing {
 }
 
 impl Lifecycle {
-    /// Asks for the list when it is due. Returns whether other calls may be made: the list goes before them.
+    /// Begins the list when it is due. Returns whether other calls may be made: it goes before them. So do all of its pages while nothing
+    /// is subscribed to.
     pub(super) fn list_topics(&mut self, now: Time) -> bool {
-        if let (Listing::Wanted { due, parked }, Some(token)) = (self.plan, self.login.token(now))
-            && due <= now
-            && !self.is_frozen()
-        {
-            let allowed = self.rest.next(now);
-            if allowed > now {
-                self.plan = Listing::Wanted { due: allowed, parked };
-                return false;
-            }
-            self.rest.spend(now);
-            self.plan = Listing::Asked { deadline: now + DEADLINE, token };
-            self.outdated = false;
-            self.output.command(Command::ListTopics { token: token.id });
+        let waits = self.plan.is_under_way() && !self.topics.is_empty();
+        waits || self.list_page(now)
+    }
+
+    /// Asks for the page that is due. Returns whether the budget has room.
+    pub(super) fn list_page(&mut self, now: Time) -> bool {
+        let (Listing::Wanted { due, parked, page }, Some(token)) =
+            (self.plan, self.login.token(now))
+        else {
+            return true;
+        };
+        if due > now || self.is_frozen() {
+            return true;
         }
+        let allowed = self.rest.next(now);
+        if allowed > now {
+            self.plan = Listing::Wanted { due: allowed, parked, page };
+            return false;
+        }
+        self.rest.spend(now);
+        let page = if now.since(page.since) < PAGES_LIFE { page } else { Page::FIRST };
+        if page.number == 1 {
+            self.outdated = false;
+        }
+        self.plan = Listing::Asked { deadline: now + DEADLINE, token, page };
+        self.output.command(Command::ListTopics { token: token.id, page: page.number });
         true
+    }
+
+    /// A page came, and it is not the last.
+    pub(super) fn handle_topics_page(&mut self, number: u32, now: Time) {
+        if !matches!(self.plan, Listing::Asked { page, .. } if page.number == number) {
+            return;
+        }
+        self.plan_backoff.reset();
+        // While nothing is subscribed to, or somebody waits for it, nothing but the budget holds it back.
+        let is_urgent = self.topics.is_empty() || self.chosen;
+        let due = if is_urgent { now } else { now + PACE };
+        let page = Page { number: number.saturating_add(1), since: now };
+        self.plan = Listing::Wanted { due, parked: false, page };
     }
 
     pub(super) fn handle_topics(&mut self, listed: &[Topic], unknown: Vec<String>, now: Time) {
@@ -105,10 +161,10 @@ impl Lifecycle {
         self.plan_backoff.reset();
         let first = self.topics.is_empty();
         let wait = if first { REPLAN } else { self.config.queues_refresh };
-        self.plan = Listing::Wanted { due: now + wait, parked: first };
+        self.plan = Listing::anew(now + wait, first);
         if listed.is_empty() {
             if self.outdated {
-                self.plan = Listing::Wanted { due: now, parked: false };
+                self.plan = Listing::anew(now, false);
             } else if !first {
                 // An error of the platform would look the same, and what runs is worth more than what it says.
                 self.tell_plan_refused(
@@ -123,14 +179,14 @@ impl Lifecycle {
         match carried.next(&wanted, self.config.redundancy) {
             Ok(next) => {
                 let wait = self.config.queues_refresh.min(self.confirm_within());
-                self.plan = Listing::Wanted { due: now + wait, parked: false };
+                self.plan = Listing::anew(now + wait, false);
                 self.adopt(next, now);
             }
             Err(refused) if first => self.output.notes.push_back(Note::Misplanned(refused)),
             Err(refused) => {
                 // What leaves counts until it is confirmed; without it the rest may fit.
                 let wait = wait.min(self.confirm_within());
-                self.plan = Listing::Wanted { due: now + wait, parked: false };
+                self.plan = Listing::anew(now + wait, false);
                 self.tell_plan_refused(refused.to_string(), wait);
                 let carried: HashSet<&Topic> = self.topics.all().collect();
                 let kept: Vec<Topic> = wanted
@@ -150,7 +206,7 @@ impl Lifecycle {
     pub(super) fn choose(&mut self, now: Time) {
         self.chosen = true;
         match self.plan {
-            Listing::Wanted { .. } => self.plan = Listing::Wanted { due: now, parked: false },
+            Listing::Wanted { .. } => self.plan = Listing::anew(now, false),
             Listing::Asked { .. } => self.outdated = true,
         }
     }
@@ -202,10 +258,9 @@ impl Lifecycle {
                 self.output.notes.push_back(Note::GapClosed { shard, to, action });
             }
             self.output.forget(id);
-            for shard in self.shards.extract_if(.., |shard| shard.place().shard == id) {
-                let mut shard = shard;
-                self.retired.extend(shard.dissolve(&mut self.output));
-            }
+            let legs = self.shards.extract_if(.., |shard| shard.place().shard == id);
+            let legs: Vec<Shard> = legs.collect();
+            legs.into_iter().for_each(|leg| self.dissolve(leg, now));
         }
         for id in next.shards() {
             let (topics, count) = (next.subscriptions_of(id), next.topics_of(id));
@@ -249,21 +304,24 @@ impl Lifecycle {
     }
 
     pub(super) fn handle_topics_refused(&mut self, refusal: &Refusal, now: Time) {
-        let asking = match self.plan {
-            Listing::Asked { token, .. } => Some(token),
-            Listing::Wanted { .. } => None,
+        if let Some(asked) = refusal.retry_after {
+            self.rest.close_until(now + asked);
+        }
+        // An answer that comes after the deadline is nobody's.
+        let Listing::Asked { token: asking, page, .. } = self.plan else {
+            return;
         };
         let wait = self.plan_backoff.next(refusal.retry_after, &mut self.rng);
         // What was asked for with another token, or is not wanted any more, says nothing of the next attempt.
         let newest = self.login.token(now);
         let is_outdated = std::mem::take(&mut self.outdated)
-            || newest.is_some_and(|newest| asking.is_some_and(|tried| tried.id != newest.id));
-        let parked = !is_outdated && refusal.reason.answer() == super::Answer::Park;
+            || newest.is_some_and(|newest| asking.id != newest.id);
+        let answer = refusal.reason.answer();
+        let parked = !is_outdated && answer == Answer::Park;
         let wait = if parked { wait.max(REPLAN) } else { wait };
-        self.plan = Listing::Wanted { due: now + wait, parked };
-        if let Some(asked) = refusal.retry_after {
-            self.rest.close_until(now + asked);
-        }
+        // What only waiting mends does not cost the pages that have been read.
+        let page = if is_outdated || answer != Answer::SameChannel { Page::FIRST } else { page };
+        self.plan = Listing::Wanted { due: now + wait, parked, page };
         self.plan_failed = true;
         self.output.observe(Observation::PlanRefused {
             reason: refusal.reason.as_str(),
@@ -271,7 +329,7 @@ impl Lifecycle {
             retry_in: wait,
         });
         if refusal.reason == Reason::Unauthorized {
-            self.refuse_token(asking, now);
+            self.refuse_token(Some(asking), now);
         }
     }
 }

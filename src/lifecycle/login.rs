@@ -114,6 +114,8 @@ impl Login {
 
     /// Asks for a token when one is due.
     pub fn handle_timeout(&mut self, now: Time, rng: &mut impl Rng, output: &mut Output) {
+        // What waits for a token is not due on the authority of one that has ended.
+        self.token = self.token(now);
         match self.state {
             State::Resting { due, .. } if due <= now => {
                 let mut allowed = self.requests.next(now);

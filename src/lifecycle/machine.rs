@@ -25,7 +25,7 @@ use std::time::Duration;
 /// Sockets are opened at most this often, so that sessions lost together do not come back as a herd.
 const HANDSHAKES_MOST: (usize, Duration) = (10, Duration::from_secs(1));
 
-/// The platform takes 300 REST calls a minute with one token; the rest is for listings.
+/// The platform takes 300 REST calls a minute with one token; the rest is for what others ask with it, and for its own way of counting.
 const REST_MOST: (usize, Duration) = (240, Duration::from_secs(60));
 
 /// Keeps one client's subscriptions live.
@@ -62,7 +62,7 @@ pub struct Lifecycle {
     pub(super) placement: Topics,
     pub(super) census: Census,
     pub(super) handshakes: Budget,
-    /// REST calls; the pages of a listing count once, and it is made before all others.
+    /// REST calls, each page of a list by itself.
     pub(super) rest: Budget,
     rebase: Rebase,
     pub(super) rng: StdRng,
@@ -118,13 +118,18 @@ impl Lifecycle {
         let may_ask = |due: &Time| self.plan.is_asked() || self.login.token(*due).is_some();
         let plan = self.plan.poll_timeout().filter(may_ask);
         let plan = plan.filter(|_| self.plan.is_asked() || !self.is_frozen());
-        let turns = turns(self.shards.len(), &self.config);
+        let turns = self.turns();
         let shards = self.shards.iter();
         let shards = shards.filter_map(|shard| shard.poll_timeout(&self.config, turns));
         // Without a token the login's own deadline is what to wait for.
         let asked = [self.census.poll_timeout(), self.rebase.poll_timeout()];
         let asked = asked.into_iter().flatten().filter(|due| self.login.token(*due).is_some());
         shards.chain(plan).chain(asked).chain([self.login.poll_timeout()]).min()
+    }
+
+    /// How much earlier than one alone the sessions leave channels whose maker ends.
+    pub(super) fn turns(&self) -> Duration {
+        turns(self.shards.len(), &self.config)
     }
 
     /// Whether every topic of the plan is delivered by a session.
@@ -187,11 +192,14 @@ impl Lifecycle {
     }
 
     pub(super) fn own_channels(&self) -> usize {
-        let held = |session: &Session| {
-            session.channel.is_some() || matches!(session.state, State::Opening { .. })
+        let of = |session: &Session| {
+            let opening = matches!(session.state, State::Opening { .. });
+            let replaces = session.replaces.is_some() && !opening;
+            let held = [session.channel.is_some() || opening, session.left.is_some(), replaces];
+            held.into_iter().filter(|held| *held).count()
         };
         let free = self.retired.len() + self.lent.as_ref().map_or(0, Vec::len);
-        free + self.sessions().filter(|session| held(session)).count()
+        free + self.sessions().map(of).sum::<usize>()
     }
 
     /// A gap of these topics has ended: REST is asked for what it can show of them.
@@ -281,11 +289,9 @@ impl Lifecycle {
                 self.login.handle_secret(secret, now, &mut self.rng);
             }
             // An answer that comes after the deadline is nobody's.
-            Reply::TopicsListed { .. } | Reply::TopicsRefused { .. } if !self.plan.is_asked() => {}
-            Reply::TopicsListed { topics, unknown, calls } => {
-                (1..calls).for_each(|_| self.rest.spend(now));
-                self.handle_topics(&topics, unknown, now);
-            }
+            Reply::TopicsListed { .. } if !self.plan.is_asked() => {}
+            Reply::TopicsListed { topics, unknown } => self.handle_topics(&topics, unknown, now),
+            Reply::TopicsPage { page } => self.handle_topics_page(page, now),
             Reply::TopicsRefused { refusal } => self.handle_topics_refused(&refusal, now),
             Reply::ChannelOpened { .. }
             | Reply::Subscribed { .. }
@@ -360,7 +366,9 @@ impl Lifecycle {
                 }
                 None
             }
-            Reply::Refused { session, refusal } => self.handle_call_refused(session, &refusal, now),
+            Reply::Refused { session, call, refusal } => {
+                self.handle_call_refused(session, call, &refusal, now)
+            }
             Reply::Heard { session, what, at } => {
                 let Some(heard) = find(shards, session).filter(|heard| heard.has_socket()) else {
                     return;
@@ -384,6 +392,7 @@ impl Lifecycle {
             | Reply::TokenRefused { .. }
             | Reply::SecretChanged { .. }
             | Reply::TopicsListed { .. }
+            | Reply::TopicsPage { .. }
             | Reply::TopicsRefused { .. }
             | Reply::Amended { .. }
             | Reply::AmendRefused { .. }
@@ -418,6 +427,7 @@ impl Lifecycle {
             self.with(at, now, |shard, client, output| shard.step(client, now, output));
         }
         self.count_channels(now);
+        self.list_page(now);
         // Last: what keeps sessions alive comes before what mends their gaps.
         let token = self.login.token(now);
         self.rebase.step(token, &mut self.rest, now, &mut self.output);

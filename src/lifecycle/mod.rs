@@ -18,6 +18,7 @@ mod client;
 mod command;
 mod config;
 mod coverage;
+mod due;
 mod handed;
 mod holdings;
 mod kept;
@@ -45,6 +46,7 @@ pub use command::{
     SecretVersion, SessionId, ShardId, TokenId,
 };
 pub use config::Config;
+pub use due::Awaited;
 pub use kept::KeptChannel;
 pub use login::{Login, Token};
 pub use machine::Lifecycle;

@@ -3,8 +3,7 @@
 
 use super::login::Token;
 use super::machine::{Lifecycle, find};
-use super::state::State;
-use super::{ChannelId, Refusal, SessionId};
+use super::{Call, ChannelId, Refusal, SessionId};
 use crate::time::Time;
 
 impl Lifecycle {
@@ -12,29 +11,30 @@ impl Lifecycle {
     pub(super) fn handle_call_refused(
         &mut self,
         session: SessionId,
+        call: Call,
         refusal: &Refusal,
         now: Time,
     ) -> Option<Token> {
-        let newest = self.login.token(now).map(|token| token.id);
-        let session = find(&mut self.shards, session).filter(|own| own.awaits_reply())?;
+        let handshake = call == Call::Handshake;
         if let Some(asked) = refusal.retry_after {
-            let connecting = matches!(session.state, State::Connecting { .. });
-            let budget = if connecting { &mut self.handshakes } else { &mut self.rest };
+            // Whoever asked, and whether he still waits for the answer: it holds for the whole client.
+            let budget = if handshake { &mut self.handshakes } else { &mut self.rest };
             budget.close_until(now + asked);
         }
-        match (session.state, session.token, session.channel) {
-            (State::Opening { .. }, Some(maker), _) if refusal.reason.may_have_been_done() => {
+        let newest = self.login.token(now).map(|token| token.id);
+        // What nobody waits for any more was in doubt since then, if it may have made a channel.
+        let session = find(&mut self.shards, session).filter(|own| own.awaits(call))?;
+        match (call, session.token, session.channel) {
+            (Call::Rest, Some(maker), _) if refusal.reason.may_have_been_done() => {
                 self.census.doubt(maker, now);
             }
-            (State::Subscribing { .. }, Some(token), Some(gone))
-                if refusal.reason.ends_channel() =>
-            {
+            (Call::Channel, Some(token), Some(gone)) if refusal.reason.ends_channel() => {
                 self.census.miss(gone.id, token, now);
             }
             _ => {}
         }
         // A handshake shows no token.
-        let shown = matches!(session.state, State::Opening { .. } | State::Subscribing { .. });
+        let shown = !handshake;
         let tried = session.token.map(|token| token.id);
         let refused = session.handle_refused(refusal, now, &mut self.rng, &mut self.output);
         // A fresh token came while the one before it was tried.

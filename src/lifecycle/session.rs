@@ -9,7 +9,7 @@ use super::backoff::Backoff;
 use super::channel::Channel;
 use super::login::Token;
 use super::output::{Output, Place};
-use super::reasons::Answer;
+use super::reasons::{Answer, Call};
 use super::state::State;
 use super::{Command, Config, Heard, Reason, Refusal, SessionId, ShardId};
 use crate::observation::Observation;
@@ -43,6 +43,8 @@ pub struct Session {
     pub channel: Option<Channel>,
     /// A channel that it gave up although the platform may know it still.
     pub left: Option<Channel>,
+    /// The channel that gives its place to the one that is being made, until that is there.
+    pub replaces: Option<Channel>,
     /// Whether the channel has our topics.
     pub subscribed: bool,
     /// Whether the feed has been certain since the last subscription: a new socket then resumes it.
@@ -89,6 +91,7 @@ impl Session {
             entered: now,
             channel: None,
             left: None,
+            replaces: None,
             subscribed: false,
             proven: false,
             resumed: false,
@@ -125,6 +128,20 @@ impl Session {
     pub const fn awaits_reply(&self) -> bool {
         use State::{Connecting, Opening, Subscribing};
         matches!(self.state, Opening { .. } | Subscribing { .. } | Connecting { .. })
+    }
+
+    /// Whether the answer to such a call is awaited.
+    pub const fn awaits(&self, call: Call) -> bool {
+        match self.state {
+            State::Opening { .. } => matches!(call, Call::Rest),
+            State::Subscribing { .. } => matches!(call, Call::Channel),
+            State::Connecting { .. } => matches!(call, Call::Handshake),
+            State::Waiting { .. }
+            | State::Authenticating
+            | State::Settling { .. }
+            | State::Live { .. }
+            | State::Draining { .. } => false,
+        }
     }
 
     /// Whether it can take its next step now.
@@ -199,9 +216,15 @@ impl Session {
         }
     }
 
-    /// Asks for a channel.
-    pub fn open(&mut self, token: Token, now: Time, output: &mut Output) {
-        self.token = Some(token);
+    /// Asks for a channel, in the place of another where there is no room.
+    pub fn open(
+        &mut self,
+        token: Token,
+        replaces: Option<Channel>,
+        now: Time,
+        output: &mut Output,
+    ) {
+        (self.token, self.replaces) = (Some(token), replaces);
         self.enter(State::Opening { deadline: now + DEADLINE }, now, output);
         output.command(Command::OpenChannel { session: self.id, token: token.id });
     }
@@ -255,7 +278,8 @@ impl Session {
         self.ping(config, now, output);
     }
 
-    fn ping(&mut self, config: &Config, now: Time, output: &mut Output) {
+    /// Asks the platform for a sign of life.
+    pub fn ping(&mut self, config: &Config, now: Time, output: &mut Output) {
         self.ping_at = now + config.ping_interval;
         output.command(Command::Ping { session: self.id });
     }
@@ -369,6 +393,9 @@ impl Session {
         output: &mut Output,
     ) -> Option<Token> {
         let token = self.token;
+        if let Some(idle) = &mut self.replaces {
+            idle.doubtful |= refusal.reason.may_have_been_done();
+        }
         self.fail(refusal.reason, &refusal.detail, refusal.retry_after, now, rng, output);
         token.filter(|_| refusal.reason.answer() == Answer::NewToken)
     }

@@ -108,8 +108,9 @@ impl Shard {
     }
 
     /// Closes every session, and hands out the channels that the platform still knows.
-    pub fn dissolve(&mut self, output: &mut Output) -> Vec<Channel> {
-        self.close_sessions(output)
+    pub fn dissolve(&mut self, now: Time, output: &mut Output) -> Vec<Channel> {
+        let closed = self.close_sessions(output);
+        closed.flat_map(Session::into_channels).map(|channel| channel.retire(now)).collect()
     }
 
     /// Looks again now at what waiting alone does not mend.
@@ -139,27 +140,30 @@ impl Shard {
     /// When something is due. `turns` is how much earlier sessions leave that must take turns.
     pub fn poll_timeout(&self, config: &Config, turns: Duration) -> Option<Time> {
         let sessions = self.sessions.iter().filter_map(|session| session.poll_timeout(config));
-        let may = !self.frozen && self.sessions.len() < SESSIONS_MAX;
-        let newest = self.sessions.last().filter(|_| may);
-        let rotates = newest.and_then(|newest| {
-            let asked = newest.noticed.is_some() || self.asked;
-            let asked = asked && matches!(newest.state, State::Live { .. });
-            let at = if asked { Some(Time::START) } else { ages_at(newest, config, turns) };
-            at.map(|at| at.max(self.rotations.not_before()))
-        });
         let amends = self.sessions.iter().filter_map(|session| self.amends_at(session));
-        sessions.chain(amends).chain(rotates).min()
+        sessions.chain(amends).chain(self.succeeds_at(config, turns)).min()
+    }
+
+    /// When a successor of the newest session is due, as far as that is known beforehand.
+    pub fn succeeds_at(&self, config: &Config, turns: Duration) -> Option<Time> {
+        let may = !self.frozen && self.sessions.len() < SESSIONS_MAX;
+        let newest = self.sessions.last().filter(|_| may)?;
+        let asked = newest.noticed.is_some() || self.asked;
+        let asked = asked && matches!(newest.state, State::Live { .. });
+        let at = if asked { Some(Time::START) } else { ages_at(newest, config, turns) };
+        at.map(|at| at.max(self.rotations.not_before()))
     }
 
     fn amends_at(&self, session: &Session) -> Option<Time> {
         let due = session.amends_at(&self.topics).filter(|_| session.edition == self.edition);
-        // One that is under way is still to be given up in time.
-        due.filter(|_| !self.frozen || session.is_amending())
+        // One that is under way is still to be given up in time; and what a session lacks keeps a rotation from ending.
+        let lacks = || session.is_amending() || !session.lacking().is_empty();
+        due.filter(|_| !self.frozen || lacks())
     }
 
     /// Applies the rules. Called after every input and at every deadline.
     pub fn step(&mut self, client: &mut Client<'_>, now: Time, output: &mut Output) {
-        client.retired.extend(self.sessions.iter_mut().filter_map(|session| session.left.take()));
+        self.hand_back(client, now);
         self.compare(output);
         self.retire_predecessors(client, now, output);
         self.rotations.look(&self.sessions, now, client.rng, output);
@@ -175,6 +179,17 @@ impl Shard {
                 advance(&mut self.sessions[at], &self.topics, need, client, now, output);
             } else if self.amends_at(&self.sessions[at]).is_some() {
                 self.sessions[at].amend(&self.topics, client.token, client.rest, now, output);
+            }
+        }
+    }
+
+    /// Leaves to others what its sessions have given up, and what was to give its place to a channel that was not made.
+    fn hand_back(&mut self, client: &mut Client<'_>, now: Time) {
+        for session in &mut self.sessions {
+            client.retired.extend(session.left.take().map(|left| left.retire(now)));
+            // Nobody has used it meanwhile: it is still the one that was unused for longest.
+            if let Some(idle) = session.take_unreplaced() {
+                client.retired.insert(0, idle);
             }
         }
     }
@@ -212,14 +227,13 @@ impl Shard {
 
     /// Closes every session, for good.
     pub fn close(&mut self, output: &mut Output) {
-        self.close_sessions(output);
+        self.close_sessions(output).for_each(drop);
     }
 
-    fn close_sessions(&mut self, output: &mut Output) -> Vec<Channel> {
-        let closed = self.sessions.drain(..).inspect(|session| {
+    fn close_sessions(&mut self, output: &mut Output) -> impl Iterator<Item = Session> {
+        self.sessions.drain(..).inspect(|session| {
             output.command(Command::Close { session: session.id });
-        });
-        closed.filter_map(|session| session.into_channel()).collect()
+        })
     }
 
     /// Removes a session that is not needed any more, as its successor delivers. What it missed before that, is a gap.
@@ -237,11 +251,10 @@ impl Shard {
         let mut session = self.sessions.remove(at);
         output.command(Command::Close { session: id });
         self.tell_missed(session.take_missed(), reason, output);
-        client.retired.extend(session.left.take());
         let doubtful = reason.ends_channel();
-        client
-            .retired
-            .extend(session.into_channel().map(|channel| Channel { doubtful, ..channel }));
+        let left = session.left.take();
+        let own = session.into_channel().map(|channel| Channel { doubtful, ..channel });
+        client.retired.extend(left.into_iter().chain(own).map(|channel| channel.retire(now)));
         self.rotations.look(&self.sessions, now, client.rng, output);
     }
 
@@ -385,17 +398,21 @@ fn advance(
             client.rest.spend(now);
             session.subscribe(channel, token, topics, now, output);
         }
-        None if client.may_open(need, now) || client.make_room(need, now, output) => {
+        None if client.may_open(need, now) || client.can_make_room(need, now) => {
+            let replaces = client.make_room(need, now);
             client.channels += 1;
             client.rest.spend(now);
-            session.open(token, now, output);
+            session.open(token, replaces, now, output);
         }
         None if client.lacks_count(need, now) => {
             client.census.want(token, now);
-            session.hold_for_count(now + COUNT_WAIT, now, output);
+            session.hold_for_count(client.census.refusal(), now + COUNT_WAIT, now, output);
         }
         // One more might silently evict a sibling; a retired one becomes usable, or the platform drops one.
         None => {
+            if let Some(at) = client.room_at(need, now) {
+                return session.hold(at, now, output);
+            }
             let words = no_channel(client, now);
             session.hold_for(words, need != Need::Calm, now + NO_CHANNEL_WAIT, now, output);
         }

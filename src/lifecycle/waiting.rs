@@ -5,7 +5,7 @@ use super::output::Output;
 use super::reasons::Answer;
 use super::session::{PARKED, Session};
 use super::state::State;
-use super::{Command, Reason};
+use super::{Command, Reason, Refusal};
 use crate::observation::Observation;
 use crate::time::Time;
 use rand::Rng;
@@ -101,11 +101,23 @@ impl Session {
         self.hold(until, now, output);
     }
 
-    /// Waits for the client's channels to be counted.
-    pub fn hold_for_count(&mut self, until: Time, now: Time, output: &mut Output) {
-        let words = "the list of the client's channels is awaited before one is made".to_owned();
+    /// Waits for the client's channels to be counted, which was `refused` when it was last asked for. That is told once for all.
+    pub fn hold_for_count(
+        &mut self,
+        refused: Option<&Refusal>,
+        until: Time,
+        now: Time,
+        output: &mut Output,
+    ) {
+        let why = refused.map(|refused| format!(": {}", refused.detail)).unwrap_or_default();
+        let words = format!("the list of the client's channels is awaited before one is made{why}");
         self.hold_for(words, false, until, now, output);
         self.awaits_count = true;
+    }
+
+    /// Whether it waits for the client's channels to be counted.
+    pub const fn awaits_count(&self) -> bool {
+        self.awaits_count
     }
 
     /// The client's channels are counted.
@@ -115,6 +127,19 @@ impl Session {
         {
             *until = now;
         }
+    }
+
+    /// The channel that was to give its place to one that has not come.
+    pub fn take_unreplaced(&mut self) -> Option<Channel> {
+        let waits = matches!(self.state, State::Opening { .. });
+        self.replaces.take_if(|_| !waits)
+    }
+
+    /// Every channel of it that the platform may know, when it is closed.
+    pub fn into_channels(mut self) -> impl Iterator<Item = Channel> {
+        let replaced = self.replaces.take().map(|idle| Channel { doubtful: true, ..idle });
+        let left = self.left.take();
+        replaced.into_iter().chain(left).chain(self.into_channel())
     }
 
     /// Its channel, for others to use once nothing of this session can reach it any more.

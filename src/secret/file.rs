@@ -139,4 +139,16 @@ mod tests {
             assert!(!detail.contains("hunter"), "{detail}");
         }
     }
+
+    #[test]
+    fn a_variable_is_read_by_its_name_and_what_it_holds_is_not_shown() {
+        // Whoever runs tests has this one, with one line in it.
+        let text = std::env::var("PATH").expect("a search path");
+        let found = variable("PATH").expect("text");
+        assert_eq!((found.client_secret.expose_secret(), &found.client_id), (&*text, &None));
+        assert!(!format!("{found:?}").contains(&text), "{found:?}");
+        let failure = variable("TIELINE_NO_SUCH_VARIABLE").expect_err("nobody sets it");
+        let words = "the variable TIELINE_NO_SUCH_VARIABLE is not set";
+        assert_eq!(failure, Failure::new(Kind::Missing, words));
+    }
 }

@@ -126,3 +126,30 @@ impl Source {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Env;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_variable_is_read_once_and_shows_the_same_for_good() {
+        let config = Config {
+            poll_interval: Duration::from_secs(1),
+            file: None,
+            env: Some(Env { variable: "PATH".to_owned() }),
+            vault: None,
+        };
+        let mut source = Source::new(&config, Clock::start()).expect("one source");
+        assert_eq!((source.name(), source.interval(config.poll_interval)), ("env", ENV_INTERVAL));
+        assert_eq!(source.risk(), None);
+        let mut looks = Vec::new();
+        for _ in 0..2 {
+            match source.look().await {
+                Ok(Look::Found(found)) => looks.push(found),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(looks[0].is(&looks[1]));
+    }
+}

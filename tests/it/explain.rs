@@ -207,6 +207,7 @@ mod kafka {
     use super::*;
     use crate::harness::read_with;
     use crate::servers::Server;
+    use crate::sinks::kafka::is_shown;
     use rdkafka::ClientConfig;
     use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
     use rdkafka::client::DefaultClientContext;
@@ -227,6 +228,7 @@ mod kafka {
         }
         let created = admin.create_topics([&wanted], &AdminOptions::new()).await.unwrap();
         assert!(created.iter().all(Result::is_ok), "{created:?}");
+        is_shown(client, topic).await;
     }
 
     async fn stand(topic: &str) -> Stand {
@@ -370,8 +372,10 @@ mod kafka {
 mod page {
     use super::*;
     use std::path::Path;
+    use std::time::Duration;
     use tieline::config::Config;
     use tieline::event::Epoch;
+    use tieline::sink::Disposition;
 
     /// What is asked, as the page shows it: variables and the file. One node each answers.
     const ASKED: [(&str, &str); 3] = [
@@ -411,8 +415,17 @@ mod page {
     /// What a process makes at its start: topics, the stream, and what the brokers make at the first transaction.
     async fn make(file: &Path, variables: &[(String, String)]) {
         let config = Config::load(Some(file), variables.iter().cloned()).unwrap();
+        let epoch = Epoch::named("20231114T221320Z-00000007");
         for (_, mut sink) in config.sinks.build("https://api.mypurecloud.ie") {
-            sink.open(&Epoch::named("20231114T221320Z-00000007")).await.unwrap();
+            // A broker that has much else to do needs time to show what it has made.
+            let mut attempts = tokio::time::interval(Duration::from_millis(100));
+            let opened = tokio::time::timeout(Duration::from_secs(120), async {
+                while let Err(error) = sink.open(&epoch).await {
+                    assert!(matches!(error.disposition, Disposition::Retry { .. }), "{error:?}");
+                    attempts.tick().await;
+                }
+            });
+            opened.await.unwrap();
             sink.close().await.unwrap();
         }
     }

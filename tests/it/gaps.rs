@@ -1,7 +1,7 @@
 //! Gaps as consumers meet them: named over restarts, told where events are missing, re-based where REST can show it.
 
 use crate::books::{Held, micros};
-use crate::harness::{Stand, brisk, eventually, quiet};
+use crate::harness::{Rest, SETTLE, Stand, brisk, eventually, quiet};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,8 +19,9 @@ async fn after_a_cut_a_snapshot_shows_what_the_platform_shows() {
     let bridge = stand.ready().await;
     let since = stand.emitted().await + 1;
     stand.emits(50).await;
-    stand.control("close", json!({"mode": "rst"})).await;
+    // Nothing changes any more when the snapshots are taken.
     stand.control("traffic", json!({"state": "pause"})).await;
+    stand.control("close", json!({"mode": "rst"})).await;
     let held = rebased(&stand, 1).await;
     assert_valid(&held);
     let told = body(of(&held, REBASED)[0]);
@@ -32,11 +33,14 @@ async fn after_a_cut_a_snapshot_shows_what_the_platform_shows() {
     let rest = Rest::of(&stand).await;
     for queue in &queues {
         let last = |kind| of(&held, kind).into_iter().rfind(|event| event.key == *queue).unwrap();
-        let members = body(last(MEMBERS));
-        assert_eq!(joined(&members["members"]), joined(&rest.members(queue).await), "{queue}");
-        let observations = body(last(OBSERVATIONS));
-        assert_eq!(observations["results"], rest.observations(queue).await, "{queue}");
+        let told = body(last(MEMBERS));
+        assert_eq!(joined(&told["members"]), joined(&members(&rest, queue).await), "{queue}");
+        let told = body(last(OBSERVATIONS));
+        assert_eq!(told["results"], observations(&rest, queue).await, "{queue}");
     }
+    // What was emitted in the midst of the gap never comes, and must not be the last.
+    stand.control("traffic", json!({"state": "run"})).await;
+    stand.emits(10).await;
     let verdict = stand.balance(bridge, since).await;
     verdict.assert_kept();
     assert_eq!(verdict.gaps.len(), 1, "{verdict:#?}");
@@ -117,8 +121,8 @@ async fn named_and_met(stand: &Stand, since: u64, (last, ended): (u64, u64), dea
     assert!(last <= from && from <= ended, "{gap:?} begins before {last} or after {ended}");
     let journal = stand.sim.journal();
     let [one, other] = journal.sessions.as_slice() else { panic!("{:?}", journal.sessions) };
-    let opened = micros(&other.opened);
-    assert!(opened < to, "{gap:?} ends before its session: {other:?}, after {one:?}");
+    let opened = gap.assert_ends_in_time(&journal, SETTLE);
+    assert_eq!(opened, micros(&other.opened), "{gap:?} ends before its session, after {one:?}");
 
     let held = stand.held();
     assert_valid(&held);
@@ -208,6 +212,8 @@ async fn a_process_that_dies_with_an_open_gap_finds_it_again() {
     assert_eq!(verdict.lost, Vec::<u64>::new(), "{verdict:#?}");
     let [gap] = verdict.gaps.as_slice() else { panic!("{verdict:#?}") };
     assert_eq!((gap.cause.as_str(), gap.number), ("cut", 1));
+    assert_eq!(verdict.wide, Vec::<String>::new(), "it claims what was delivered: {verdict:#?}");
+    gap.assert_ends_in_time(&stand.sim.journal(), SETTLE);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -310,53 +316,26 @@ fn assert_valid(held: &[Held]) {
     }
 }
 
-/// The platform's own answers, asked for by the test itself.
-struct Rest {
-    http: reqwest::Client,
-    api: String,
-    token: String,
+async fn members(rest: &Rest, queue: &str) -> Value {
+    let page = rest.get(&format!("routing/queues/{queue}/members?pageSize=500")).await;
+    page["entities"].clone()
 }
 
-impl Rest {
-    async fn of(stand: &Stand) -> Self {
-        let (http, api) = (reqwest::Client::new(), stand.sim.api_url().to_owned());
-        let request = http
-            .post(format!("{api}/oauth/token"))
-            .basic_auth(stand.sim.client_id(), Some(stand.sim.client_secret()))
-            .form(&[("grant_type", "client_credentials")]);
-        let text = request.send().await.unwrap().bytes().await.unwrap();
-        let reply: Value = serde_json::from_slice(&text).unwrap();
-        let token = reply["access_token"].as_str().unwrap().to_owned();
-        Self { http, api, token }
-    }
-
-    async fn members(&self, queue: &str) -> Value {
-        let url = format!("{}/api/v2/routing/queues/{queue}/members?pageSize=500", self.api);
-        let reply = self.http.get(url).bearer_auth(&self.token).send().await.unwrap();
-        let page: Value = serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap();
-        page["entities"].clone()
-    }
-
-    async fn observations(&self, queue: &str) -> Value {
-        let url = format!("{}/api/v2/analytics/queues/observations/query", self.api);
-        let metrics = [
-            "oActiveUsers",
-            "oAlerting",
-            "oInteracting",
-            "oMemberUsers",
-            "oOffQueueUsers",
-            "oOnQueueUsers",
-            "oUserPresences",
-            "oUserRoutingStatuses",
-            "oWaiting",
-        ];
-        let predicate = json!({"type": "dimension", "dimension": "queueId", "value": queue});
-        let query =
-            json!({"filter": {"type": "or", "predicates": [predicate]}, "metrics": metrics});
-        let request = self.http.post(url).bearer_auth(&self.token).json(&query);
-        let text = request.send().await.unwrap().bytes().await.unwrap();
-        serde_json::from_slice::<Value>(&text).unwrap()["results"].clone()
-    }
+async fn observations(rest: &Rest, queue: &str) -> Value {
+    let metrics = [
+        "oActiveUsers",
+        "oAlerting",
+        "oInteracting",
+        "oMemberUsers",
+        "oOffQueueUsers",
+        "oOnQueueUsers",
+        "oUserPresences",
+        "oUserRoutingStatuses",
+        "oWaiting",
+    ];
+    let predicate = json!({"type": "dimension", "dimension": "queueId", "value": queue});
+    let query = json!({"filter": {"type": "or", "predicates": [predicate]}, "metrics": metrics});
+    rest.post("analytics/queues/observations/query", &query).await["results"].clone()
 }
 
 impl Stand {

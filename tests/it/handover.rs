@@ -2,6 +2,7 @@
 
 use crate::books::Held;
 use crate::harness::{Bridge, Stand, eventually, hold_no_secret, quiet, tieline};
+use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use tieline_sim::Options;
 
@@ -158,6 +159,86 @@ async fn another_platform_is_refused_and_nothing_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_client_is_refused_and_nothing_changes() {
+    let mut stand = stand(60.0).await;
+    let old = stand.ready().await;
+    let since = stand.emitted().await + 1;
+    let (id, secret) = ("second", "secret-of-the-second");
+    stand.control("rotate", json!({"client_id": id, "secret": secret})).await;
+    let path = stand.config.path("secret-of-another");
+    std::fs::write(&path, secret).unwrap();
+    stand.config.set("genesys.client_id", id);
+    stand.config.set("secret.file.path", path.display().to_string());
+    let (code, said) = heir(&stand).ended().await;
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("no handover: it is of another OAuth client"), "{said}");
+    assert!(!said.contains(secret), "{said}");
+    old.line(&["\"event\":\"handover_failed\"", "this process goes on"]).await;
+    stand.emits(30).await;
+    stand.balance(old, since).await.assert_seamless();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rest_was_still_being_asked_is_asked_again() {
+    let mut stand = Stand::new(Options { rate: 60.0, queues: 12, ..quiet() }).await;
+    stand.config.set("lifecycle.dead_after", "20s");
+    let old = stand.ready().await;
+    let since = stand.emitted().await + 1;
+    stand.emits(30).await;
+    stand.control("close", json!({"mode": "rst"})).await;
+    old.line(&["\"event\":\"gap_closed\""]).await;
+    // The members of each queue are a request of their own, and those are paced: it takes longer than the handover.
+    let (new, log) = taken_over(&stand, old, heir(&stand)).await;
+    if !log.contains("\"event\":\"rebased\"") {
+        new.line(&["\"event\":\"rebased\"", "\"gap\":1"]).await;
+    }
+    let is_told = |event: &Held| event.kind == "tieline.gap.rebased.v1";
+    eventually("consumers are told", async || stand.held().iter().any(is_told).then_some(())).await;
+    let verdict = stand.balance(new, since).await;
+    verdict.assert_kept();
+    assert_eq!(verdict.gaps.len(), 1, "{verdict:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_of_the_old_process_that_is_dead_unnoticed_is_a_named_gap() {
+    let mut stand = stand(300.0).await;
+    stand.config.set("lifecycle.dead_after", "6s");
+    let old = stand.ready().await;
+    let since = stand.emitted().await + 1;
+    stand.emits(150).await;
+    stand.control("half-open", json!({})).await;
+    let (new, _) = taken_over(&stand, old, heir(&stand)).await;
+    stand.emits(150).await;
+    let verdict = stand.balance(new, since).await;
+    // It is told when it is found out: by then the new process has been heard for long.
+    assert!(verdict.lost.is_empty() && verdict.doubled.is_empty(), "{verdict:#?}");
+    assert!(verdict.strange.is_empty() && verdict.disordered.is_empty(), "{verdict:#?}");
+    assert!(!verdict.missed.is_empty(), "it was dead before the new process was heard");
+    assert_eq!(verdict.gaps[0].cause, "silent", "{verdict:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doors_that_cannot_be_had_any_more_do_not_end_what_others_rely_on() {
+    let mut stand = stand(60.0).await;
+    let old = stand.ready().await;
+    let since = stand.emitted().await + 1;
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().to_string();
+    stand.config.set("admin.listen", taken.clone());
+    let (new, _) = taken_over(&stand, old, heir(&stand)).await;
+    new.line(&[&taken, "is taken by another process"]).await;
+    stand.balance(new, since).await.assert_seamless();
+    // What only the configuration can mend is said while the old process goes on.
+    stand.config.set("admin.listen", "127.0.0.1:0");
+    let old = stand.ready().await;
+    stand.config.set("admin.token_file", stand.config.path("nowhere").display().to_string());
+    let (code, said) = heir(&stand).ended().await;
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("admin.token_file"), "{said}");
+    old.finish(&stand).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_process_that_dies_before_it_has_settled_costs_nothing_and_another_may_come() {
     let stand = stand(300.0).await;
     let old = stand.ready().await;
@@ -210,16 +291,17 @@ async fn an_old_process_that_dies_meanwhile_is_one_restart_and_the_new_one_goes_
         new.doors().await;
         new.ready().await;
         stand.emits(100).await;
-        stand.control("traffic", serde_json::json!({"state": "pause"})).await;
+        stand.control("traffic", json!({"state": "pause"})).await;
         stand.delivered_all(since).await;
         let gaps = new.gaps().await;
         let gap = gaps.last().unwrap();
         assert_eq!((gap.cause.as_str(), gap.action.as_deref()), ("restart", Some("resubscribed")));
         let verdict = stand.judge(&stand.held(), &gaps, since);
         assert!(verdict.lost.is_empty() && verdict.untold.is_empty(), "{verdict:#?}");
+        assert!(verdict.doubled.is_empty(), "what both may have published is marked: {verdict:#?}");
         assert!(verdict.strange.is_empty() && verdict.disordered.is_empty(), "{verdict:#?}");
         one_epoch(&stand.held());
-        stand.control("traffic", serde_json::json!({"state": "run"})).await;
+        stand.control("traffic", json!({"state": "run"})).await;
         let _ = new.finish(&stand).await;
     }
 }
@@ -301,7 +383,7 @@ async fn a_reload_by_a_service_manager_ends_when_another_process_has_taken_over(
     assert_ne!(main, reload.pid(), "the command ends, another process goes on");
     stand.emits(60).await;
     reload.ready().await;
-    stand.control("traffic", serde_json::json!({"state": "pause"})).await;
+    stand.control("traffic", json!({"state": "pause"})).await;
     stand.delivered_all(since).await;
     let gaps = reload.gaps().await;
     let stop = tokio::process::Command::new("kill").arg(main.to_string()).status().await.unwrap();

@@ -23,11 +23,15 @@ async fn waiting(bridge: &Bridge, events: u64) {
     bridge.state("events wait", waits).await;
 }
 
-/// When the simulator had sent what a process that lives on has surely read and written by the time that this returns.
-pub async fn surely_read(stand: &Stand) -> String {
+/// When the simulator had sent what a process that lives on, on its first socket, has read and written by the time that this returns.
+pub async fn surely_read(stand: &Stand, bridge: &Bridge) -> String {
     let before = stand.state().await["time"].as_str().unwrap().to_owned();
-    // The time it takes to emit more is time enough to read what was sent before.
-    stand.emits(150).await;
+    let journal = stand.sim.journal();
+    let socket = journal.sessions.last().unwrap().session;
+    let sent = journal.deliveries.iter().filter(|one| one.session == socket).count();
+    // What is shown as received has been written.
+    let is_read = |state: &Value| state["stream"]["received"].as_u64() >= Some(sent as u64);
+    bridge.state("it has read what was sent", is_read).await;
     before
 }
 
@@ -98,7 +102,7 @@ async fn killed_with_a_dead_sink_nothing_that_was_received_is_lost_or_doubled() 
     let (stand, wall) = blocked().await;
     let bridge = stand.start().await;
     waiting(&bridge, 200).await;
-    let before = surely_read(&stand).await;
+    let before = surely_read(&stand, &bridge).await;
     bridge.signal("KILL").await;
     bridge.ended().await;
     std::fs::remove_file(wall).unwrap();
@@ -117,7 +121,7 @@ async fn killed_while_it_delivers_again_and_again_nothing_is_lost_or_doubled() {
         let bridge = stand.ready().await;
         let from = stand.state().await["time"].as_str().unwrap().to_owned();
         stand.emits(100).await;
-        lives.push((from, surely_read(&stand).await));
+        lives.push((from, surely_read(&stand, &bridge).await));
         bridge.signal("KILL").await;
         bridge.ended().await;
     }
@@ -132,7 +136,7 @@ async fn what_a_drain_could_not_deliver_is_delivered_at_the_next_start() {
     let (stand, wall) = blocked().await;
     let bridge = stand.start().await;
     waiting(&bridge, 200).await;
-    let before = surely_read(&stand).await;
+    let before = surely_read(&stand, &bridge).await;
     bridge.signal("TERM").await;
     let (code, log) = bridge.ended().await;
     assert_eq!(code, Some(0), "{log}");

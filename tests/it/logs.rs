@@ -2,17 +2,22 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
-use tracing::subscriber::DefaultGuard;
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
 use tracing_subscriber::fmt::format::FmtSpan;
 
 /// What has been logged; logging stops to be caught when it is dropped.
 pub struct Logs {
     text: Arc<Mutex<Vec<u8>>>,
     _until: DefaultGuard,
+    _other: Dispatch,
 }
 
 impl Logs {
     pub fn catch() -> Self {
+        // Where there is but one subscriber, whoever logs at a place first decides for all threads whether it is of interest, and another
+        // test's thread has none. Where there are two, both are asked.
+        let other = Dispatch::new(NoSubscriber::default());
         let text = Arc::<Mutex<Vec<u8>>>::default();
         let sink = text.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -21,7 +26,7 @@ impl Logs {
             .with_ansi(false)
             .with_writer(move || Sink(sink.clone()))
             .finish();
-        Self { text, _until: tracing::subscriber::set_default(subscriber) }
+        Self { text, _until: tracing::subscriber::set_default(subscriber), _other: other }
     }
 
     /// Panics where one of the secrets was logged, as text or as a list of bytes.

@@ -1,17 +1,17 @@
 //! Planned changes of the real process under traffic: whatever is rotated, in whatever order, costs nothing.
 
-use crate::harness::{Bridge, Stand, brisk};
+use crate::harness::{Bridge, SETTLE, Stand, brisk};
 use crate::secrets::orders::assert_no_login_storm;
 use crate::soak::say;
 use serde_json::json;
 use std::time::Duration;
-use tieline_sim::Options;
+use tieline_sim::{Options, Switches};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closing_notice_costs_nothing() {
     let (stand, bridge, since) = begin(brisk()).await;
     let leaving = stand.channel().await;
-    stand.control("socket-closing", json!({"after_ms": 5_000})).await;
+    stand.control("socket-closing", json!({"after_ms": 30_000})).await;
     finished(&bridge, "closing_notice", 1).await;
     let journal = stand
         .journal_with("the predecessor is closed", |journal| {
@@ -87,11 +87,54 @@ async fn an_operators_signal_rotates_without_a_gap() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_expire_cost_nothing() {
     // The simulator closes the sockets of a token that ends.
-    let options = Options { token_ttl: Duration::from_secs(6), ..brisk() };
+    let options = Options { token_ttl: Duration::from_secs(10), ..brisk() };
     let (stand, bridge, since) = begin(options).await;
-    finished(&bridge, "token_expiry", 3).await;
+    finished(&bridge, "token_expiry", 2).await;
     assert!(stand.channels().await <= 2);
     end(stand, bridge, since).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn channels_that_expire_cost_nothing() {
+    let options = Options { channel_ttl: Duration::from_secs(6), ..brisk() };
+    let (stand, bridge, since) = begin(options).await;
+    finished(&bridge, "channel_expiry", 2).await;
+    let state = stand.state().await;
+    let channels = state["channels"].as_array().unwrap();
+    assert!(channels.len() <= 2, "{channels:?}");
+    let journal = stand.sim.journal();
+    // Nothing prolongs a spare channel but its use: each life that ends costs one more, and the platform has dropped as many.
+    assert_eq!(journal.sessions.len(), 3);
+    for session in &journal.sessions[..2] {
+        let by_us = session.reason.as_deref();
+        assert_eq!(by_us, Some("closed by the client"), "before the platform did");
+    }
+    end(stand, bridge, since).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_rotation_kills_the_sockets_each_is_one_gap() {
+    let switches = Switches { rotation_kills_sockets: true, ..Switches::default() };
+    let (stand, bridge, since) = begin(Options { switches, ..brisk() }).await;
+    for nth in 1..=3 {
+        let secret = stand.rotate().await;
+        stand.config.write_secret(&secret);
+        bridge.lines(&["\"event\":\"gap_closed\""], nth).await;
+        // Longer than `stable_after`.
+        stand.emits(90).await;
+    }
+    assert!(stand.channels().await <= 2);
+    assert_no_login_storm(&stand.sim.journal().logins);
+    let verdict = stand.balance(bridge, since).await;
+    verdict.assert_kept().assert_unrepeated();
+    let told = verdict.gaps.iter().map(|gap| (gap.cause.as_str(), gap.certainty.as_str()));
+    assert_eq!(told.collect::<Vec<_>>(), [("token_revoked", "certain"); 3], "{verdict:#?}");
+    let journal = stand.sim.journal();
+    for gap in &verdict.gaps {
+        gap.assert_ends_in_time(&journal, SETTLE);
+    }
+    let killed = journal.faults.iter().map(|fault| (fault.kind.as_str(), fault.channels.len()));
+    assert_eq!(killed.collect::<Vec<_>>(), [("rotate", 1); 3]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use tempfile::TempDir;
 
 /// What a first start may take; it covers the download where `make servers` has not run before.
-const READY_DEADLINE: Duration = Duration::from_secs(120);
+const READY_DEADLINE: Duration = Duration::from_secs(300);
 
 /// How often it is looked whether a server has stopped: half a minute at least.
 const LOOKS: u32 = 1_000_000;
@@ -58,7 +58,7 @@ pub fn shared(script: &str) -> &'static Server {
 
 impl Server {
     /// Starts `tests/servers/SCRIPT.sh ARGS` and waits until it is ready; panics with the script's own words if it is not
-    /// within 120 s.
+    /// within 300 s.
     pub fn start(script: &str, args: &[&str]) -> Self {
         Self::try_start(script, args).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -184,7 +184,7 @@ fn run(script: &str, args: &[String]) -> Result<Running, String> {
         }
         refused => {
             running.stop();
-            let what = refused.map_or("is not ready within 120 s", |_| "gave up");
+            let what = refused.map_or("is not ready within 300 s", |_| "gave up");
             Err(format!("{script}.sh {args:?} {what}:\n{}", all_of(&mut stderr)))
         }
     }
@@ -245,7 +245,7 @@ mod tests {
     fn ask_jetstream(server: &Server, what: &str, body: &str) -> String {
         let mut socket =
             TcpStream::connect(("127.0.0.1", server.field("port").parse().unwrap())).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let length = body.len();
         write!(
             socket,

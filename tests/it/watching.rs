@@ -12,7 +12,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Longer than the harness's: a broker that hangs is called so after 30 s.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// In milliseconds, longer than a test.
+const LONG: u64 = 600_000;
 
 #[test]
 fn every_alert_has_its_section_in_the_runbook_and_every_section_its_alert() {
@@ -110,12 +113,14 @@ async fn a_silent_socket_is_recognised() {
     )
     .await;
     stand.control("silence", json!({})).await;
-    // No new socket for a while either: the platform is ill, not the network.
-    stand.control("throttle", json!({"what": "handshake", "status": 503, "for_ms": 12_000})).await;
+    // No new socket either until it has been recognised: the platform is ill, not the network.
+    stand.control("throttle", json!({"what": "handshake", "status": 503, "for_ms": LONG})).await;
     prometheus.fires("TielineSilent").await;
     let fired = prometheus.fires("TielineNotLive").await;
     assert!(fired.contains(&"TielineSilent".to_owned()), "{fired:?}");
     recognised(&bridge, "Socket silent", &["No", "Yes", "Genesys Cloud"]).await;
+    // The last one said holds: a moment's delay in the place of a refusal.
+    stand.control("throttle", json!({"what": "handshake", "delay_ms": 1, "for_ms": LONG})).await;
     let fired = prometheus.fires("TielineGap").await;
     assert!(fired.contains(&"TielineGap".to_owned()), "{fired:?}");
     bridge.ready().await;
@@ -289,8 +294,10 @@ impl Prometheus {
         let alerts = answer["data"]["alerts"].as_array().unwrap();
         let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
         let names = firing.map(|alert| word(&alert["labels"], "alertname"));
-        // How full the disk of the machine is that runs the tests is its own affair.
-        let ours = names.filter(|name| name != "TielineDataDiskFilling");
+        // How full the disk of the machine is that runs the tests is its own affair, and so is whether it is too busy to be scraped five
+        // times in a row.
+        let its = ["TielineDataDiskFilling", "TielineNotScraped"];
+        let ours = names.filter(|name| !its.contains(&name.as_str()));
         ours.collect::<BTreeSet<_>>().into_iter().collect()
     }
 

@@ -180,12 +180,12 @@ start_and_wait() {
     fresh=()
     port_for main
     start
-    for ((tick = 0; tick < 1800; tick++)); do
+    for ((tick = 0; tick < 4800; tick++)); do
       alive || break
       ready && owns "$port_main" && return
       pause 0.05
     done
-    alive && { say "not ready within 90 s; the end of $log:"; tail -n 30 "$log" >&2; kill -KILL "$server"; exit 1; }
+    alive && { say "not ready within 240 s; the end of $log:"; tail -n 30 "$log" >&2; kill -KILL "$server"; exit 1; }
     ((${#fresh[@]})) && grep -qi 'address already in use' <(log_since_start) || died
     say "attempt $attempt: a port was taken meanwhile"
     for which in "${fresh[@]}"; do

@@ -206,8 +206,8 @@ async fn heartbeats_can_be_dropped_and_delayed() {
     let heartbeat = Duration::from_millis(200);
     let client = Client::start(Options { heartbeat, ..quiet() }).await;
     let mut socket = client.listen(&[]).await;
-    client.control("heartbeats", json!({"skip": 2, "delay_ms": 300})).await;
     let began = std::time::Instant::now();
+    client.control("heartbeats", json!({"skip": 2, "delay_ms": 300})).await;
     assert_eq!(socket.hear().await["eventBody"]["message"], "WebSocket Heartbeat");
     // Two of 500 ms are left out before it; the first of them may have been due a little earlier.
     assert!(began.elapsed() >= Duration::from_millis(1200), "{:?}", began.elapsed());

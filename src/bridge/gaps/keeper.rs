@@ -40,6 +40,8 @@ pub struct Kept {
     pub named: BTreeMap<u64, Vec<Topic>>,
     /// Topics that the platform refused.
     pub refused: Vec<Topic>,
+    /// Gaps after which snapshots were announced that have not come, and their topics where those are few.
+    pub promised: BTreeMap<u64, Vec<Topic>>,
     /// Stretches of the journal that were told as damaged.
     pub damage: Vec<(u64, u64)>,
     /// What could not be read, in words.
@@ -65,6 +67,9 @@ pub(super) struct About {
     pub(super) named: Vec<(u64, Vec<String>)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) refused: Vec<String>,
+    /// As `Kept::promised`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) promised: Vec<(u64, Vec<String>)>,
 }
 
 /// A gap as it stands in the file.
@@ -90,12 +95,14 @@ impl Kept {
         match read::<Book<Stored>>(&folder.join(GAPS)) {
             Ok(None) => {}
             Ok(Some(book)) => {
-                let About { damage, named, refused } = book.about;
+                let About { damage, named, refused, promised } = book.about;
                 let topics = |names: Vec<String>| -> Vec<Topic> {
                     names.iter().map(|name| Topic::new(name)).collect()
                 };
                 (kept.opened, kept.damage, kept.refused) = (book.opened, damage, topics(refused));
-                kept.named = named.into_iter().map(|(gap, names)| (gap, topics(names))).collect();
+                let by_gap = |(gap, names)| (gap, topics(names));
+                kept.named = named.into_iter().map(by_gap).collect();
+                kept.promised = promised.into_iter().map(by_gap).collect();
                 kept.gaps = book.gaps.into_iter().map(restored).collect();
                 kept.gaps.sort_by_key(|gap| gap.number);
             }
@@ -392,7 +399,8 @@ mod tests {
         ledger.concern(open, "kafka");
         let named = vec![(open, vec!["a".to_owned()])];
         let refused = vec!["b".to_owned()];
-        keeper.save(&ledger, About { damage: vec![(7, 9)], named, refused });
+        let promised = vec![(1, Vec::new()), (open, vec!["c".to_owned()])];
+        keeper.save(&ledger, About { damage: vec![(7, 9)], named, refused, promised });
         for second in 20..23 {
             keeper.mark(Marks::from([(0, mark(second)), (1, mark(5))]), &[0, 1].into());
         }
@@ -403,6 +411,8 @@ mod tests {
         assert_eq!(kept.damage, [(7, 9)]);
         assert_eq!(kept.named, BTreeMap::from([(open, vec![Topic::new("a")])]));
         assert_eq!(kept.refused, [Topic::new("b")]);
+        let promised = BTreeMap::from([(1, Vec::new()), (open, vec![Topic::new("c")])]);
+        assert_eq!(kept.promised, promised);
         assert_eq!(kept.gaps, ledger.list().cloned().collect::<Vec<_>>());
         assert_eq!((kept.opened, kept.heard), (2, Marks::from([(0, mark(21)), (1, mark(5))])));
         assert!(observed.try_recv().is_err());

@@ -9,6 +9,7 @@ mod keeper;
 mod lacking;
 mod marks;
 mod owed;
+mod promised;
 mod restart;
 mod telling;
 
@@ -32,6 +33,7 @@ pub(super) use causes::{
 use keeper::About;
 use lacking::{Damage, Inherited, Refusals};
 use owed::Owed;
+use promised::Promised;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// A gap that has ended, and the topics that it concerned.
@@ -76,6 +78,8 @@ pub struct Gaps {
     damage: Vec<Damage>,
     /// What each sink could not be told yet.
     owed: BTreeMap<&'static str, Owed>,
+    /// Gaps whose records say that snapshots follow, until it is known what came of that.
+    promised: Promised,
     rebase: bool,
     keeper: Option<Keeper>,
     tap: Tap,
@@ -97,6 +101,8 @@ impl Gaps {
             inherited: Vec::new(),
             damage: Vec::new(),
             owed: BTreeMap::new(),
+            // Where REST is not asked any more, nothing follows.
+            promised: if rebase { Promised::left(kept.promised) } else { Promised::default() },
             rebase,
             keeper,
             tap: Tap::default(),
@@ -360,6 +366,7 @@ impl Gaps {
         journal: &mut Journal,
     ) {
         self.ledger.rebase(number, rebased);
+        self.promised.end(number);
         self.save();
         self.put(body::rebased(number, &rebased, now), journal);
         let Rebased { snapshots, superseded, failed, without } = rebased;
@@ -399,6 +406,9 @@ impl Gaps {
             return;
         };
         let told = Told::of(&closed.topics, self.rebase);
+        if told == Told::Follows {
+            self.promised.add(closed);
+        }
         self.put(body::closed(&gap, missed, told, now), journal);
         self.observations.push_back(Observation::GapClosed {
             number,
@@ -420,12 +430,14 @@ impl Gaps {
         let partial = self.covers.iter().filter(|cover| class(cover.cause()) == Class::Feed);
         let mut refused: Vec<String> = names(&self.refused.iter().cloned().collect::<Vec<_>>());
         refused.sort_unstable();
+        let promised = self.promised.gaps.iter();
         keeper.save(
             &self.ledger,
             About {
                 damage: of_all.map(|told| (told.first, told.last)).collect(),
                 named: partial.map(|cover| (cover.number(), names(&cover.topics()))).collect(),
                 refused,
+                promised: promised.map(|(gap, topics)| (*gap, names(topics))).collect(),
             },
         );
     }

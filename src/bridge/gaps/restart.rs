@@ -14,7 +14,8 @@ const LAG: Duration = Duration::from_secs(3);
 
 impl Gaps {
     /// The process did not run: what each shard heard last, by the last process's own word, and what the journal has of a later
-    /// time. That word lags; where one session was all there was, the last notification in the journal was its.
+    /// time. That word lags; where one session was all there was, the last notification in the journal was its, or came after a gap that
+    /// was open when the process ended, which begins where that session was heard last.
     pub fn restarted(
         &mut self,
         mut heard: Marks,
@@ -25,7 +26,7 @@ impl Gaps {
         self.continued(&heard);
         self.is_restarted = true;
         let count = heard.len();
-        if let (Some(mut only), 1, true) = (heard.first_entry(), count, self.covers.is_empty())
+        if let (Some(mut only), 1) = (heard.first_entry(), count)
             && only.get().alone
         {
             let word = only.get().at;

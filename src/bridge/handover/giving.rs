@@ -4,7 +4,7 @@
 
 use super::super::driver::{Driver, Ending};
 use super::super::gaps::HANDOVER;
-use super::link::{Numbered, Word};
+use super::link::{Numbered, Voice, Word};
 use crate::event::Topic;
 use crate::handover::{Act, Giver, Message, Welcome};
 use crate::lifecycle::SessionId;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 /// Where the numbers of the new process's sessions begin.
 const GUESTS: u64 = 1 << 63;
 
-/// How often it is looked whether everything has come to rest.
+/// How often it is looked whether everything has come to rest, or been heard.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// How long the disk may take for what the journal still holds, and the new process to hear of it.
@@ -38,6 +38,8 @@ const UNSAID_MAX: usize = 256;
 pub struct Successor {
     /// Its number, as far as the system knows.
     pub pid: Option<u32>,
+    /// Whether it was told to go on. One that was not may be gone, and then nobody does.
+    pub is_told: bool,
 }
 
 /// What a driver needs to hand over.
@@ -46,13 +48,13 @@ pub struct Giving {
     giver: Giver,
     /// What comes of links; closed where there is no socket.
     words: mpsc::Receiver<Numbered>,
-    link: Option<(u64, mpsc::Sender<Option<Message>>)>,
+    link: Option<(u64, Voice)>,
     unsaid: VecDeque<Message>,
     /// Channels that the new process must do without.
     taken: usize,
     /// Whether what our own sessions say counts for nothing.
     pub(in crate::bridge) muted: bool,
-    /// What they had heard by then.
+    /// What they had heard of each shard by then.
     own: BTreeMap<u16, Timestamp>,
     /// Whether the new process is to go on behind what is in the journal.
     is_cut: bool,
@@ -96,8 +98,15 @@ impl Giving {
 
     /// When something is due.
     pub fn poll_timeout(&self, now: Time) -> Option<Time> {
-        let looks = self.giver.awaits_quiet().then(|| now + LOOK);
+        let waits = self.giver.awaits_quiet() || self.giver.awaits_proof().is_some();
+        let looks = waits.then(|| now + LOOK);
         looks.into_iter().chain(self.giver.poll_timeout()).min()
+    }
+
+    /// Whether it waits for everything to come to rest.
+    #[cfg(test)]
+    pub const fn waits_for_quiet(&self) -> bool {
+        self.giver.awaits_quiet()
     }
 
     /// What the next process must know of what was heard, while that is not our own sessions' affair.
@@ -114,10 +123,9 @@ impl Giving {
     }
 
     fn flush(&mut self) {
-        let Some((_, say)) = &self.link else { return self.unsaid.clear() };
+        let Some((_, voice)) = &self.link else { return self.unsaid.clear() };
         while let Some(message) = self.unsaid.pop_front() {
-            if let Err(mpsc::error::TrySendError::Full(Some(message))) = say.try_send(Some(message))
-            {
+            if let Err(mpsc::error::TrySendError::Full(message)) = voice.say.try_send(message) {
                 return self.unsaid.push_front(message);
             }
         }
@@ -137,10 +145,11 @@ impl Giving {
 
     fn hang(&mut self) {
         self.flush();
-        if let Some((_, say)) = self.link.take() {
-            // One that is so far behind learns it from the link's end.
-            say.try_send(None).ok();
+        if let Some((_, voice)) = self.link.take() {
+            voice.hang();
         }
+        // One that is so far behind learns it from the link's end.
+        self.unsaid.clear();
     }
 }
 
@@ -151,8 +160,8 @@ impl Driver {
         for (number, word) in words.drain(..) {
             let is_current = self.giving.link.as_ref().is_some_and(|(own, _)| *own == number);
             match word {
-                Word::Opened(say, pid) => {
-                    self.giving.link = Some((number, say));
+                Word::Opened(voice, pid) => {
+                    self.giving.link = Some((number, voice));
                     self.giving.pid = pid;
                 }
                 Word::Said(message) if is_current => self.giving.giver.handle(message, now),
@@ -181,6 +190,11 @@ impl Driver {
                 self.giving.giver.handle_quiet(now);
             }
         }
+        if let Some(since) = self.giving.giver.awaits_proof()
+            && self.lifecycle.is_proven(since)
+        {
+            self.giving.giver.handle_proven(now);
+        }
         self.give(now);
         self.giving.flush();
     }
@@ -201,6 +215,7 @@ impl Driver {
                 }
                 Act::Sight { leg, notification } => self.stream.take(guest(leg), notification, now),
                 Act::End { leg } => self.stream.end(guest(leg), now),
+                Act::Probe => self.lifecycle.probe(now),
                 Act::Mute => self.mute(now),
                 Act::Unmute { heard } => self.unmute(&heard, now),
                 Act::Cut => match self.stream.journal().trouble() {
@@ -244,8 +259,10 @@ impl Driver {
     /// From now on the new process alone is heard.
     fn mute(&mut self, now: Time) {
         // What is still on its way to us counts for nothing from now on.
-        self.giving.own =
-            self.heard(now).into_iter().map(|(shard, mark)| (shard, mark.at)).collect();
+        let heard = self.own_heard(now);
+        let at = self.clock.timestamp_of(now);
+        let until = |shard| (shard, heard.get(&shard).map_or(at, |mark| mark.at));
+        self.giving.own = self.lifecycle.shards().map(until).collect();
         self.giving.muted = true;
         let open = self.lifecycle.sessions().filter(|session| session.has_socket());
         for session in open.map(|session| session.id).collect::<Vec<_>>() {
@@ -259,7 +276,7 @@ impl Driver {
         self.giving.muted = false;
         let sessions = self.lifecycle.sessions().filter(|session| session.has_socket());
         let open: Vec<_> = sessions
-            .map(|session| (session.id, session.shard.0, session.leg, session.delivers()))
+            .map(|session| (session.id, session.shard.0, session.leg, session.is_whole()))
             .collect();
         for (session, shard, leg, _) in &open {
             self.stream.begin(*session, *shard, *leg, now);
@@ -271,7 +288,8 @@ impl Driver {
             let own = self.giving.own.get(&shard).copied();
             let from = heard.max(own).unwrap_or(at);
             self.stream.open_gap(shard, HANDOVER, from, Vec::new());
-            if open.iter().any(|(_, of, _, delivers)| *of == shard && *delivers) {
+            // Where no session carries all of its topics, the lifecycle says when one does again.
+            if open.iter().any(|(_, of, _, whole)| *of == shard && *whole) {
                 self.stream.close_gap(shard, at, "resumed", now);
             }
         }
@@ -290,13 +308,13 @@ impl Driver {
             tokio::time::sleep(LOOK).await;
         }
         let mut is_told = self.stream.journal().is_written() && self.giving.is_heard();
-        if let Some((_, say)) = self.giving.link.as_ref().filter(|_| is_told) {
+        if let Some((_, voice)) = self.giving.link.as_ref().filter(|_| is_told) {
             let published = self.stream.published(self.clock.now());
             let ends_within = self.giving.drain + EPILOGUE;
             let cut = Message::Cut { relayed, muted, ends_within };
             let window = published.chunks(WINDOW).map(|known| Message::Window(known.to_vec()));
             let messages: Vec<Message> = window.chain([cut]).collect();
-            is_told = said(say.clone(), messages).await;
+            is_told = said(voice.say.clone(), messages).await;
         }
         is_told &= self.giving.is_heard();
         // Where it could not be told, the new process takes this one's end for a restart, with its gap.
@@ -307,17 +325,17 @@ impl Driver {
         };
         self.report.record(&Observation::Handover(came));
         let pid = self.giving.pid.filter(|_| is_told);
-        self.giving.handed.send_replace(Some(Successor { pid }));
+        self.giving.handed.send_replace(Some(Successor { pid, is_told }));
     }
 }
 
 /// Says these, if the new process takes them in time.
-async fn said(say: mpsc::Sender<Option<Message>>, messages: Vec<Message>) -> bool {
+async fn said(say: mpsc::Sender<Message>, messages: Vec<Message>) -> bool {
     let say = async {
         for message in messages {
-            say.send(Some(message)).await?;
+            say.send(message).await?;
         }
-        Ok::<(), mpsc::error::SendError<Option<Message>>>(())
+        Ok::<(), mpsc::error::SendError<Message>>(())
     };
     matches!(timeout(WRITTEN_WITHIN, say).await, Ok(Ok(())))
 }

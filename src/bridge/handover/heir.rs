@@ -67,6 +67,9 @@ impl Driver {
                 }
             }
         }
+        if outcome != Outcome::TakeOver {
+            self.stream.orphan(now);
+        }
         let waited = self.go_on(legacy, notes, doubts, now);
         let came = match outcome {
             Outcome::TakeOver => Handover::TookOver { waited },
@@ -91,7 +94,7 @@ impl Driver {
         for (number, item) in (number + 1..).zip(rest) {
             let is_due = |of: u64| item.is_none() || of <= number;
             while let Some((_, note)) = notes.next_if(|(of, _)| is_due(*of)) {
-                self.note_down(note, now);
+                self.recall(note, now);
             }
             while let Some((_, unread)) = doubts.next_if(|(of, _)| is_due(*of)) {
                 let Unread { shard, complete, at } = unread;
@@ -105,19 +108,29 @@ impl Driver {
         waited
     }
 
-    /// The channels that the old process used are free.
-    fn take_channels(&mut self, now: Time) {
-        if let Some(token) = self.lifecycle.login().token(now) {
-            let mut kept = self.genesys.recall_channels(token.id);
-            kept.retain(|kept| kept.in_use);
-            self.lifecycle.inherit(&kept, now);
+    /// Tells of a gap that is ours and lies before what is still to be published.
+    fn recall(&mut self, note: Note, now: Time) {
+        if let Note::GapClosed { shard, to, action } = note {
+            // What was heard before it waits to be written: how far that has got is not known better for this.
+            self.stream.end_gap(shard.0, self.clock.timestamp_of(to), action, now);
+        } else {
+            self.note_down(note, now);
         }
+    }
+
+    /// The channels that the old process used are free. Which those are can be told once there is a token; that it uses none any more,
+    /// at once.
+    fn take_channels(&mut self, now: Time) {
+        let token = self.lifecycle.login().token(now);
+        let mut kept = token.map_or_else(Vec::new, |token| self.genesys.recall_channels(token.id));
+        kept.retain(|kept| kept.in_use);
+        self.lifecycle.inherit(&kept, now);
         self.genesys.note_channels(self.lifecycle.kept());
     }
 
-    /// The shards that a session delivers for certain.
+    /// The shards that a session delivers for certain, all of their topics.
     fn covered(&self) -> BTreeSet<u16> {
-        let certain = self.lifecycle.sessions().filter(|session| session.delivers());
-        certain.map(|session| session.shard.0).collect()
+        let whole = self.lifecycle.sessions().filter(|session| session.is_whole());
+        whole.map(|session| session.shard.0).collect()
     }
 }

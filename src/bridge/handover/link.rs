@@ -10,11 +10,13 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// The socket's name in `data_dir`.
 pub const NAME: &str = "handover.sock";
@@ -25,18 +27,45 @@ const WAITING: usize = 1_024;
 /// How soon the next one is let in after one could not be.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How soon whoever knocks must say something; while it does not, nobody else is let in.
+const FIRST_WORD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long what was said last may take to be read, once this side has hung up.
+const READ_WITHIN: Duration = Duration::from_secs(2);
+
 /// Messages that are written at once.
 const BATCH: usize = 256;
 
 /// What comes of a link.
 #[derive(Debug)]
 pub enum Word {
-    /// It is open; what is sent here is said, and `None` ends it. On the other side is that process, as far as the system knows.
-    Opened(mpsc::Sender<Option<Message>>, Option<u32>),
+    /// It is open. On the other side is that process, as far as the system knows.
+    Opened(Voice, Option<u32>),
     /// The other side said something.
     Said(Message),
     /// It has ended.
     Gone,
+}
+
+/// This side of a link.
+#[derive(Clone, Debug)]
+pub struct Voice {
+    /// What is sent here is said.
+    pub say: mpsc::Sender<Message>,
+    hung: CancellationToken,
+}
+
+impl Voice {
+    /// A link that goes nowhere.
+    #[cfg(test)]
+    pub fn new(say: mpsc::Sender<Message>) -> Self {
+        Self { say, hung: CancellationToken::new() }
+    }
+
+    /// Ends the link as soon as all is said, and soon at any rate: the other side may never read it.
+    pub fn hang(self) {
+        self.hung.cancel();
+    }
 }
 
 /// A word, and the number of the link that it came on.
@@ -54,6 +83,14 @@ impl Door {
     /// # Errors
     /// When the system does not make it: the path may be longer than the 107 bytes that a socket's may have.
     pub fn open(folder: &Path, frame_max: usize) -> io::Result<(Self, mpsc::Receiver<Numbered>)> {
+        Self::open_to(folder, frame_max, FIRST_WORD_WITHIN)
+    }
+
+    fn open_to(
+        folder: &Path,
+        frame_max: usize,
+        patience: Duration,
+    ) -> io::Result<(Self, mpsc::Receiver<Numbered>)> {
         let (path, beside) = (folder.join(NAME), folder.join(format!("{NAME}.new")));
         match std::fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -64,12 +101,17 @@ impl Door {
         std::fs::rename(&beside, &path)?;
         let (words, heard) = mpsc::channel(WAITING);
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, words, frame_max));
+        tasks.spawn(accept(listener, words, frame_max, patience));
         Ok((Self { _tasks: tasks }, heard))
     }
 }
 
-async fn accept(listener: UnixListener, words: mpsc::Sender<Numbered>, frame_max: usize) {
+async fn accept(
+    listener: UnixListener,
+    words: mpsc::Sender<Numbered>,
+    frame_max: usize,
+    patience: Duration,
+) {
     let mut links = JoinSet::new();
     let mut number = 0;
     loop {
@@ -78,7 +120,7 @@ async fn accept(listener: UnixListener, words: mpsc::Sender<Numbered>, frame_max
         match accepted {
             Ok((stream, _)) if links.is_empty() => {
                 number += 1;
-                links.spawn(run(number, stream, words.clone(), frame_max));
+                links.spawn(run(number, stream, words.clone(), frame_max, patience));
             }
             Ok((stream, _)) => refuse(stream).await,
             // No more descriptors, perhaps.
@@ -124,25 +166,34 @@ impl Link {
         };
         let (words, heard) = mpsc::channel(WAITING);
         let mut tasks = JoinSet::new();
-        tasks.spawn(run(1, stream, words, frame_max));
+        // How long the old process may take is not the link's matter.
+        tasks.spawn(run(1, stream, words, frame_max, Duration::MAX));
         Ok(Some(Self { words: heard, _tasks: tasks }))
     }
 }
 
-/// Carries a link until one side ends it.
-async fn run(number: u64, stream: UnixStream, words: mpsc::Sender<Numbered>, frame_max: usize) {
+/// Carries a link until one side ends it, or the other has said nothing at all for that long.
+async fn run(
+    number: u64,
+    stream: UnixStream,
+    words: mpsc::Sender<Numbered>,
+    frame_max: usize,
+    patience: Duration,
+) {
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()?.try_into().ok());
     let (read, write) = stream.into_split();
-    let (say, said) = mpsc::channel(WAITING);
-    if words.send((number, Word::Opened(say, pid))).await.is_err() {
+    let ((say, said), hung) = (mpsc::channel(WAITING), CancellationToken::new());
+    let voice = Voice { say, hung: hung.clone() };
+    if words.send((number, Word::Opened(voice, pid))).await.is_err() {
         return std::future::pending().await;
     }
     tokio::select! {
-        () = receive(number, read, &words, frame_max) => {
+        () = receive(number, read, &words, frame_max, patience) => {
             // Who does not hear that has ended.
             words.send((number, Word::Gone)).await.ok();
         }
-        () = transmit(write, said) => {}
+        () = transmit(write, said, &hung) => {}
+        () = unread(&hung) => {}
     }
 }
 
@@ -152,8 +203,12 @@ async fn receive(
     read: OwnedReadHalf,
     words: &mpsc::Sender<Numbered>,
     frame_max: usize,
+    patience: Duration,
 ) {
     let (mut read, mut topics) = (BufReader::with_capacity(1 << 16, read), Topics::default());
+    if !matches!(timeout(patience, read.fill_buf()).await, Ok(Ok(_))) {
+        return;
+    }
     loop {
         let mut header = [0; HEADER];
         if read.read_exact(&mut header).await.is_err() {
@@ -171,32 +226,41 @@ async fn receive(
     }
 }
 
-/// Writes what is said until `None`; when nobody speaks any more the process is ending, and the link ends with it.
-async fn transmit(mut write: OwnedWriteHalf, mut said: mpsc::Receiver<Option<Message>>) {
+/// Writes what is said until somebody hangs up; when nobody speaks any more the process is ending, and the link ends with it.
+async fn transmit(
+    mut write: OwnedWriteHalf,
+    mut said: mpsc::Receiver<Message>,
+    hung: &CancellationToken,
+) {
     let (mut batch, mut bytes) = (Vec::with_capacity(BATCH), Vec::new());
-    while said.recv_many(&mut batch, BATCH).await > 0 {
-        let ends = batch.iter().any(Option::is_none);
-        batch
-            .drain(..)
-            .map_while(|message| message)
-            .for_each(|message| encode(&message, &mut bytes));
+    loop {
+        let more = tokio::select! {
+            biased;
+            more = said.recv_many(&mut batch, BATCH) => more,
+            () = hung.cancelled() => return,
+        };
+        if more == 0 {
+            return hung.cancelled().await;
+        }
+        batch.drain(..).for_each(|message| encode(&message, &mut bytes));
         if write.write_all(&bytes).await.is_err() {
             // Its reader notices.
             return std::future::pending().await;
         }
-        if ends {
-            return;
-        }
         bytes.clear();
         bytes.shrink_to(1 << 20);
     }
-    std::future::pending().await
+}
+
+/// Waits until what was said before this side hung up should have been read.
+async fn unread(hung: &CancellationToken) {
+    hung.cancelled().await;
+    tokio::time::sleep(READ_WITHIN).await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::timeout;
 
     const SOON: Duration = Duration::from_secs(20);
 
@@ -215,12 +279,12 @@ mod tests {
         let mode = std::fs::metadata(folder.path().join(NAME)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let mut link = Link::open(folder.path(), 0).await.unwrap().unwrap();
-        let (1, Word::Opened(say, pid)) = next(&mut heard).await else { panic!("not opened") };
         let (1, Word::Opened(ask, _)) = next(&mut link.words).await else { panic!("not opened") };
+        ask.say.send(Message::Settled(true)).await.unwrap();
+        let (1, Word::Opened(say, pid)) = next(&mut heard).await else { panic!("not opened") };
         assert_eq!(pid, Some(std::process::id()));
-        ask.send(Some(Message::Settled(true))).await.unwrap();
         assert!(matches!(next(&mut heard).await, (1, Word::Said(Message::Settled(true)))));
-        say.send(Some(Message::Taken(7))).await.unwrap();
+        say.say.send(Message::Taken(7)).await.unwrap();
         assert!(matches!(next(&mut link.words).await, (1, Word::Said(Message::Taken(7)))));
 
         let mut second = Link::open(folder.path(), 0).await.unwrap().unwrap();
@@ -242,8 +306,43 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (_door, mut heard) = Door::open(folder.path(), 0).unwrap();
         let mut stream = UnixStream::connect(folder.path().join(NAME)).await.unwrap();
-        assert!(matches!(next(&mut heard).await, (1, Word::Opened(..))));
         stream.write_all(&[0xff; 8]).await.unwrap();
+        assert!(matches!(next(&mut heard).await, (1, Word::Opened(..))));
         assert!(matches!(next(&mut heard).await, (1, Word::Gone)));
+    }
+
+    #[tokio::test]
+    async fn a_link_that_was_hung_up_ends_although_nobody_reads_what_was_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_door, mut heard) = Door::open(folder.path(), 0).unwrap();
+        let mut silent = UnixStream::connect(folder.path().join(NAME)).await.unwrap();
+        silent.write_all(&[0]).await.unwrap();
+        let (1, Word::Opened(voice, _)) = next(&mut heard).await else { panic!("not opened") };
+        // Far more than the socket takes.
+        let refusal = Refusal { reason: "x".repeat(4 << 20), permanent: false };
+        let mut filled = 0;
+        while voice.say.try_send(Message::Refused(refusal.clone())).is_ok() && filled < 8 {
+            filled += 1;
+        }
+        let say = voice.say.clone();
+        voice.hang();
+        timeout(SOON, say.closed()).await.expect("the link ends");
+        let mut next_one = Link::open(folder.path(), 0).await.unwrap().unwrap();
+        let (1, Word::Opened(ask, _)) = next(&mut next_one.words).await else { panic!("closed") };
+        ask.say.send(Message::Settled(true)).await.unwrap();
+        let opened = next(&mut heard).await;
+        assert!(matches!(opened, (2, Word::Opened(..))), "{opened:?}");
+    }
+
+    #[tokio::test]
+    async fn whoever_knocks_and_says_nothing_keeps_others_away_for_a_moment_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let moment = Duration::from_millis(10);
+        let (_door, mut heard) = Door::open_to(folder.path(), 0, moment).unwrap();
+        let mut silent = UnixStream::connect(folder.path().join(NAME)).await.unwrap();
+        assert!(matches!(next(&mut heard).await, (1, Word::Opened(..))));
+        assert!(matches!(next(&mut heard).await, (1, Word::Gone)));
+        let read = timeout(SOON, silent.read(&mut [0])).await.expect("in time");
+        assert_eq!(read.unwrap(), 0, "it is let go");
     }
 }

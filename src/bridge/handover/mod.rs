@@ -11,6 +11,8 @@ mod giving;
 mod heir;
 mod link;
 mod taking;
+#[cfg(test)]
+mod tests;
 
 pub use giving::{Giving, Successor};
 pub use heir::Heir;

@@ -58,7 +58,7 @@ struct Run {
     parts: Taking,
     taker: Taker,
     link: Link,
-    say: Option<mpsc::Sender<Option<Message>>>,
+    say: Option<mpsc::Sender<Message>>,
     welcome: Option<Welcome>,
     stall: Stall,
     /// Sessions whose frames count.
@@ -146,7 +146,7 @@ impl Run {
         loop {
             match say.try_reserve() {
                 Ok(room) => match self.taker.poll_message() {
-                    Some(message) => room.send(Some(message)),
+                    Some(message) => room.send(message),
                     None => return false,
                 },
                 // Closed: that is heard as the link's end.
@@ -162,7 +162,7 @@ impl Run {
         }
         for (_, word) in words.drain(..) {
             match word {
-                Word::Opened(say, _) => self.say = Some(say),
+                Word::Opened(voice, _) => self.say = Some(voice.say),
                 Word::Said(message) => self.taker.handle(message, now),
                 Word::Gone => self.taker.handle_lost(now),
             }
@@ -253,7 +253,11 @@ impl Run {
             let client = self.parts.genesys.client(*token);
             let theirs = self.welcome.as_ref().and_then(|welcome| welcome.client.as_deref());
             if theirs.is_some() && client.as_deref() != theirs {
-                return self.taker.give_up("it is of another OAuth client: restart instead", true);
+                // Once the old process is cut off this is a change like any other, and nobody else would go on.
+                self.taker.give_up("it is of another OAuth client: restart instead", true);
+            }
+            if self.taker.outcome().is_some() {
+                return;
             }
             let mut kept = self.parts.genesys.recall_channels(*token);
             // Those in use are the old process's, until it is gone.
@@ -340,7 +344,7 @@ impl Run {
 }
 
 /// Waits until the link takes more.
-async fn room(say: Option<&mpsc::Sender<Option<Message>>>) {
+async fn room(say: Option<&mpsc::Sender<Message>>) {
     match say {
         Some(say) => drop(say.reserve().await),
         None => std::future::pending().await,

@@ -9,6 +9,8 @@ use crate::handover::{Item, Past, Relayed};
 use crate::lifecycle::SessionId;
 use crate::sequence::Leg;
 use crate::time::{Time, Timestamp};
+#[cfg(test)]
+use std::collections::BTreeMap;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -27,6 +29,11 @@ impl Stream {
         }
         self.rehearse(known);
         self.arbiter.hand_over(at);
+    }
+
+    /// Another process published until now, and died: what is heard at first it may have published too.
+    pub fn orphan(&mut self, now: Time) {
+        self.arbiter.orphan(now);
     }
 
     /// Publishes what was heard meanwhile. Answers whether it was a notification.
@@ -74,5 +81,11 @@ impl Stream {
             self.open_gap(shard, HANDOVER, from, Vec::new());
             self.close_gap(shard, self.clock.timestamp_of(now), "there is room again", now);
         }
+    }
+
+    /// What is kept for the next process.
+    #[cfg(test)]
+    pub fn marked(&self) -> BTreeMap<u16, Timestamp> {
+        self.gaps.marked().iter().map(|(shard, mark)| (*shard, mark.at)).collect()
     }
 }

@@ -297,6 +297,7 @@ impl Stream {
         }
         self.feed.resumed(shard, now);
         self.close(shard, RESTART, to, action);
+        self.closed.extend(self.gaps.ask_again(shard));
         self.shown
             .retain(|session, _| self.legs.get(session).is_some_and(|place| place.shard != shard));
     }

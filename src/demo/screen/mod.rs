@@ -264,9 +264,8 @@ mod tests {
             since: at(1),
             last_frame: Some(at(98)),
             last_event: Some(at(97)),
-            retry_at: None,
-            last_reason: None,
             last_words: Some("the handshake was answered 429 (contextId 2bc10fe7)".to_owned()),
+            ..Session::default()
         }
     }
 

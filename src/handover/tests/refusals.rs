@@ -85,3 +85,30 @@ fn what_troubles_the_new_process_after_the_cut_is_waited_for_and_not_given_up() 
     taker.handle_lost(at(2_000));
     assert_eq!(taker.outcome(), Some(&Outcome::TakeOver));
 }
+
+#[test]
+fn the_old_process_falls_silent_only_when_its_own_sessions_were_heard_since_the_new_ones_were() {
+    let mut giver = Giver::new(URL.into(), HOLD);
+    giver.handle(Taker::new(URL.into(), "2", HOLD, at(0)).poll_message().unwrap(), at(0));
+    giver.handle_quiet(at(0));
+    let began = |giver: &mut Giver, leg, millis| {
+        giver.handle(Message::Began { leg, shard: 0, place: 0 }, at(millis));
+        giver.handle(Message::Settled(true), at(millis));
+        std::iter::from_fn(|| giver.poll()).count();
+    };
+    began(&mut giver, 7, 100);
+    giver.handle_timeout(at(900));
+    assert!(matches!(giver.poll(), Some(Act::Probe)) && giver.poll().is_none());
+    assert_eq!(giver.awaits_proof(), Some(at(900)));
+    giver.handle_timeout(at(1_700));
+    assert!(giver.poll().is_none(), "no answer, and nothing is asked again");
+    // Another session of the new process has to be followed first.
+    began(&mut giver, 8, 1_800);
+    assert_eq!(giver.awaits_proof(), None);
+    giver.handle_proven(at(1_900));
+    assert!(giver.poll().is_none());
+    giver.handle_timeout(at(2_600));
+    assert!(matches!(giver.poll(), Some(Act::Probe)));
+    giver.handle_proven(at(2_610));
+    assert!(matches!(giver.poll(), Some(Act::Mute)) && giver.heard().is_some());
+}

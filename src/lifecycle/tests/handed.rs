@@ -57,6 +57,51 @@ fn a_rotation_under_way_is_waited_for() {
 }
 
 #[test]
+fn a_rotation_whose_successor_lacks_topics_is_waited_for_and_comes_to_its_end() {
+    let mut world = World::with(Config { queues_refresh: MINUTE * 5, ..config() }, 1);
+    world.listed = Some(topics(0..5));
+    world.run(MINUTE);
+    let predecessor = world.session();
+    world.order_rotation();
+    world.run(Duration::from_secs(1));
+    // Two more topics, of which the predecessor alone can be told before the other process asks.
+    let successor = world.lifecycle.sessions().map(|session| session.id).max().unwrap();
+    assert_ne!(successor, predecessor);
+    world.fixed.insert(successor);
+    world.listed = Some(topics(0..7));
+    world.choose();
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.lifecycle.sessions().count(), 2, "{}", world.transcript);
+    assert_eq!(frozen(&mut world), None);
+    world.fixed.clear();
+    world.run(MINUTE / 2);
+    assert!(world.lifecycle.lend(world.now).is_some(), "{}", world.transcript);
+    assert_eq!(world.lifecycle.sessions().count(), 1);
+    assert!(world.lifecycle.is_covered() && world.gaps.is_empty(), "{}", world.transcript);
+}
+
+#[test]
+fn a_socket_that_had_died_unnoticed_is_found_out_before_its_process_falls_silent() {
+    let mut world = World::live(3);
+    let since = world.now;
+    world.lifecycle.probe(world.now);
+    assert!(!world.lifecycle.is_proven(since), "it has not answered");
+    world.run(Duration::from_secs(1));
+    assert!(world.lifecycle.is_proven(since));
+
+    let dead = world.session();
+    world.mute.insert(dead);
+    world.run(Duration::from_secs(1));
+    let since = world.now;
+    world.lifecycle.probe(world.now);
+    world.run(Duration::from_secs(10));
+    assert!(!world.lifecycle.is_proven(since) && world.gaps.is_empty());
+    world.run(Duration::from_secs(40));
+    assert!(world.lifecycle.is_proven(since));
+    assert!(world.gaps.iter().any(|gap| gap.from < since), "{:?}", world.gaps);
+}
+
+#[test]
 fn what_was_left_to_a_process_that_failed_rests_before_it_is_used_again() {
     let mut world = World::live(3);
     world.order_rotation();

@@ -3,11 +3,15 @@
 mod handed;
 mod herd;
 mod kept;
+mod listing;
 mod makers;
+mod notes;
+mod places;
 mod platform;
 mod properties;
 mod reasons;
 mod redundant;
+mod rules;
 mod seamless;
 mod siblings;
 mod stories;
@@ -15,4 +19,4 @@ mod topics;
 mod transcripts;
 mod world;
 
-pub use world::config;
+pub use world::{World, config, refusal};

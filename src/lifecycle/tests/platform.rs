@@ -1,12 +1,13 @@
 //! The platform's side of the world: what each command is answered, which channels and tokens there are, and when they end.
 
-use super::world::{DAY, QUEUE, World, refusal};
+use super::world::{DAY, QUEUE, Said, Shown, World, refusal};
 use crate::event::Topic;
 use crate::lifecycle::{
-    CHANNELS_PER_CLIENT, Change, ChannelId, Command, FoundChannel, Heard, Reason, Refusal,
+    CHANNELS_PER_CLIENT, Call, Change, ChannelId, Command, FoundChannel, Heard, Reason, Refusal,
     RejectedTopic, Reply, SessionId, TOPICS_PER_CHANNEL, TokenId,
 };
 use crate::time::Time;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 const ROUND_TRIP: Duration = Duration::from_millis(20);
@@ -44,33 +45,45 @@ impl World {
         if asked.is_some_and(|kind| self.now < self.forbidden[kind]) {
             self.hasty.push((self.now, command.clone()));
         }
-        let Some(reply) = self.reply_to(command) else {
+        if asked == Some(1) {
+            self.count_call();
+        }
+        let Some(said) = self.answer_to(command) else {
             return;
         };
-        let refusal = match &reply {
-            Reply::Refused { refusal, .. }
-            | Reply::AmendRefused { refusal, .. }
-            | Reply::TokenRefused { refusal, .. }
-            | Reply::ChannelsRefused { refusal }
-            | Reply::TopicsRefused { refusal } => Some(refusal),
-            Reply::TokenGranted { .. }
-            | Reply::TopicsListed { .. }
-            | Reply::ChannelsListed { .. }
-            | Reply::Allowance { .. }
-            | Reply::ChannelOpened { .. }
-            | Reply::Subscribed { .. }
-            | Reply::Amended { .. }
-            | Reply::Connected { .. }
-            | Reply::Heard { .. }
-            | Reply::Lost { .. }
-            | Reply::SecretChanged { .. } => None,
-        };
-        let forbids = asked.zip(refusal.and_then(|refusal| refusal.retry_after));
+        let forbids = asked.zip(refusal_of(&said).and_then(|refusal| refusal.retry_after));
         self.asked_to_wait =
             forbids.map_or(Duration::ZERO, |(_, wait)| wait).max(self.asked_to_wait);
-        let slow = matches!(reply, Reply::ChannelOpened { .. }).then_some(self.slow_channels);
-        self.later(ROUND_TRIP + slow.unwrap_or_default(), reply);
+        let slow = matches!(said, Said::Reply(Reply::ChannelOpened { .. }));
+        let slow = if slow { self.slow_channels } else { Duration::ZERO };
+        self.later(ROUND_TRIP + slow, said);
         self.forbidding.extend(forbids.map(|forbids| (self.serial, forbids)));
+    }
+
+    /// Counts a call in this minute of the platform's clock, and says with its answer how many there may be.
+    fn count_call(&mut self) {
+        let Some(allowed) = self.allows else { return };
+        let seconds = self.now.since(Time::START).as_secs();
+        let (minute, resets_in) = (seconds / 60, Duration::from_secs(60 - seconds % 60));
+        let before = if self.called.0 == minute { self.called.1 } else { 0 };
+        self.called = (minute, before + 1);
+        self.excessive += usize::from(before >= allowed);
+        let left = allowed.saturating_sub(before + 1);
+        self.later(ROUND_TRIP, Reply::Allowance { allowed, left, resets_in });
+    }
+
+    fn answer_to(&mut self, command: Command) -> Option<Said> {
+        if let Command::ReadSnapshots { read, topics, page, .. } = command {
+            self.serial += 1;
+            let shown = match self.refuse_rest.pop_front() {
+                Some(refusal) => Shown::Refused(refusal),
+                None if page < self.pages => Shown::Page,
+                None if self.serial.is_multiple_of(7) => Shown::Overtaken,
+                None => Shown::Whole,
+            };
+            return Some(Said::Shown { read, topics, shown });
+        }
+        self.reply_to(command).map(Said::Reply)
     }
 
     fn reply_to(&mut self, command: Command) -> Option<Reply> {
@@ -79,16 +92,17 @@ impl World {
                 self.tell("request token");
                 self.grant()
             }
-            Command::ListTopics { .. } => match self.refuse_list.pop_front() {
+            Command::ListTopics { page, .. } => match self.refuse_list.pop_front() {
                 Some(refusal) => Reply::TopicsRefused { refusal },
+                None if page < self.list_pages => Reply::TopicsPage { page },
                 None => {
                     let topics = self.listed.clone().unwrap_or_else(|| topics(self.shards));
-                    Reply::TopicsListed { topics, unknown: Vec::new(), calls: 1 }
+                    Reply::TopicsListed { topics, unknown: Vec::new() }
                 }
             },
             Command::ListChannels { token } => {
                 self.tell("list channels");
-                self.list_channels(token)
+                return (!self.silent_lists).then(|| self.list_channels(token));
             }
             Command::OpenChannel { session, token } => {
                 self.tell(&format!("{session} open channel"));
@@ -107,19 +121,14 @@ impl World {
             Command::Ping { session } => Reply::Heard { session, what: Heard::Pong, at: self.now },
             Command::Close { session } => {
                 self.tell(&format!("{session} close"));
+                let until = self.now + self.closing;
+                let closed = self.sockets.iter().filter(|(_, of)| **of == session);
+                self.lingering.extend(closed.map(|(channel, _)| (*channel, until)));
                 self.sockets.retain(|_, of| *of != session);
-                self.due.retain(|_, reply| session_of(reply) != Some(session));
+                self.due.retain(|_, said| session_of(said) != Some(session));
                 return None;
             }
-            // Answered at once: nothing but our own pace and budget holds the next one back.
-            Command::ReadSnapshots { read, page, .. } => {
-                match page < self.pages {
-                    true => self.lifecycle.handle_snapshots_page(read, self.now),
-                    false => self.lifecycle.handle_snapshots(read, &[], self.now),
-                }
-                return None;
-            }
-            Command::Forget { .. } => return None,
+            Command::ReadSnapshots { .. } | Command::Forget { .. } => return None,
         })
     }
 
@@ -137,7 +146,7 @@ impl World {
     }
 
     fn subscribe(&mut self, session: SessionId, channel: ChannelId) -> Reply {
-        let gone = Reply::Refused { session, refusal: refusal(Reason::ChannelGone) };
+        let refused = |refusal| Reply::Refused { session, call: Call::Channel, refusal };
         if self.refuse_rest.front().is_some_and(|next| next.reason == Reason::ChannelGone) {
             // What a call is told is gone, is gone.
             self.channels.remove(&channel);
@@ -146,17 +155,19 @@ impl World {
         self.expire();
         self.serial += 1;
         let (used, expires) = (self.serial, self.now + self.channel_life);
-        let refused = self.refused(session).or_else(|| {
-            let refuses = self.refuse_channels.contains(&channel);
-            refuses.then(|| Reply::Refused { session, refusal: refusal(Reason::Forbidden) })
-        });
-        refused.unwrap_or(match self.channels.get_mut(&channel) {
+        if let Some(next) = self.refuse_rest.pop_front() {
+            return refused(next);
+        }
+        if self.refuse_channels.contains(&channel) {
+            return refused(refusal(Reason::Forbidden));
+        }
+        match self.channels.get_mut(&channel) {
             Some(known) => {
                 *known = Known { used, expires, ..*known };
                 Reply::Subscribed { session, rejected: Vec::new() }
             }
-            None => gone,
-        })
+            None => refused(refusal(Reason::ChannelGone)),
+        }
     }
 
     /// The channels that the token made by name, and how many there are.
@@ -182,37 +193,44 @@ impl World {
     /// time after it was.
     fn open_channel(&mut self, session: SessionId, maker: TokenId) -> Reply {
         self.expire();
-        let refused = self.refused(session);
+        let refusals = [&mut self.refuse_open, &mut self.refuse_rest];
+        let refused = refusals.into_iter().find_map(VecDeque::pop_front);
         self.serial += 1;
         let (channel, used) = (ChannelId(self.serial), self.serial);
-        let made = match &refused {
-            Some(Reply::Refused { refusal, .. }) => {
-                refusal.reason.may_have_been_done() && used.is_multiple_of(2)
-            }
-            _ => true,
-        };
+        let made = refused
+            .as_ref()
+            .is_none_or(|refusal| refusal.reason.may_have_been_done() && used.is_multiple_of(2));
         if made {
             if self.channels.len() >= CHANNELS_PER_CLIENT {
-                let live = |id: &ChannelId, known: &Known| {
-                    known.maker == STRANGER || self.sockets.contains_key(id)
-                };
-                let victims =
-                    self.channels.iter().map(|(id, known)| (live(id, known), known.used, *id));
-                let victim = victims.min();
-                self.evicted += 1;
-                self.evicted_live += usize::from(victim.is_some_and(|(live, ..)| live));
-                let victim = victim.map(|(_, _, id)| id);
-                self.channels.retain(|id, _| Some(*id) != victim);
+                self.evict();
             }
             let expires = self.now + self.channel_life;
             self.channels.insert(channel, Known { maker, used, expires });
         }
         if self.lose_answers > 0 {
             self.lose_answers -= 1;
-            return Reply::Refused { session, refusal: refusal(Reason::Timeout) };
+            let refusal = refusal(Reason::Timeout);
+            return Reply::Refused { session, call: Call::Rest, refusal };
         }
-        let expires_in = self.channel_life;
-        refused.unwrap_or(Reply::ChannelOpened { session, channel, expires_in })
+        match refused {
+            Some(refusal) => Reply::Refused { session, call: Call::Rest, refusal },
+            None => Reply::ChannelOpened { session, channel, expires_in: self.channel_life },
+        }
+    }
+
+    /// Drops the channel that was unused for longest, and one with a socket only where there is no other.
+    fn evict(&mut self) {
+        let lingers =
+            |id: &ChannelId| self.lingering.get(id).is_some_and(|until| self.now < *until);
+        let live = |id: &ChannelId, known: &Known| {
+            known.maker == STRANGER || self.sockets.contains_key(id) || lingers(id)
+        };
+        let victims = self.channels.iter().map(|(id, known)| (live(id, known), known.used, *id));
+        if let Some((live, _, victim)) = victims.min() {
+            self.evicted += 1;
+            self.evicted_live += usize::from(live);
+            self.channels.remove(&victim);
+        }
     }
 
     /// Changes what a channel carries.
@@ -243,25 +261,20 @@ impl World {
         Reply::Amended { session, channel, rejected }
     }
 
-    fn refused(&mut self, session: SessionId) -> Option<Reply> {
-        let refusal = self.refuse_rest.pop_front()?;
-        Some(Reply::Refused { session, refusal })
-    }
-
     fn connect(&mut self, session: SessionId, channel: ChannelId) -> Reply {
+        let refused = |refusal| Reply::Refused { session, call: Call::Handshake, refusal };
         if self.door.as_ref().is_some_and(|door| !door.borrow_mut().opens(self.now)) {
             let retry_after = Some(Duration::from_secs(1));
-            let refusal = Refusal { retry_after, ..refusal(Reason::Throttled) };
-            return Reply::Refused { session, refusal };
+            return refused(Refusal { retry_after, ..refusal(Reason::Throttled) });
         }
         if let Some(refusal) = self.refuse_handshake.pop_front() {
-            return Reply::Refused { session, refusal };
+            return refused(refusal);
         }
         self.expire();
         self.serial += 1;
         match self.channels.get_mut(&channel) {
             Some(known) => known.used = self.serial,
-            None => return Reply::Refused { session, refusal: refusal(Reason::ChannelGone) },
+            None => return refused(refusal(Reason::ChannelGone)),
         }
         self.mute.remove(&session);
         self.sockets.insert(channel, session);
@@ -311,13 +324,32 @@ impl World {
 }
 
 /// Whose answer it is, if a session's.
-fn session_of(reply: &Reply) -> Option<SessionId> {
-    if let Reply::ChannelOpened { session, .. }
-    | Reply::Subscribed { session, .. }
-    | Reply::Connected { session }
-    | Reply::Refused { session, .. } = reply
+fn session_of(said: &Said) -> Option<SessionId> {
+    if let Said::Reply(
+        Reply::ChannelOpened { session, .. }
+        | Reply::Subscribed { session, .. }
+        | Reply::Connected { session }
+        | Reply::Refused { session, .. },
+    ) = said
     {
         Some(*session)
+    } else {
+        None
+    }
+}
+
+/// Why something was refused, if it was.
+const fn refusal_of(said: &Said) -> Option<&Refusal> {
+    if let Said::Reply(
+        Reply::Refused { refusal, .. }
+        | Reply::AmendRefused { refusal, .. }
+        | Reply::TokenRefused { refusal, .. }
+        | Reply::ChannelsRefused { refusal }
+        | Reply::TopicsRefused { refusal },
+    )
+    | Said::Shown { shown: Shown::Refused(refusal), .. } = said
+    {
+        Some(refusal)
     } else {
         None
     }

@@ -1,6 +1,7 @@
 //! What holds whatever happens.
 
 use super::platform::topics;
+use super::rules::most_in_window;
 use super::world::{World, config, refusal};
 use crate::event::Topic;
 use crate::lifecycle::{
@@ -132,18 +133,6 @@ pub(super) fn choose(world: &mut World, n: usize) {
     }
     world.listed = Some(topics);
     world.choose();
-}
-
-/// Of times in order.
-fn most_in_window(times: &[Time], window: Duration) -> usize {
-    let (mut first, mut most) = (0, 0);
-    for (at, end) in times.iter().enumerate() {
-        while end.since(times[first]) >= window {
-            first += 1;
-        }
-        most = most.max(at + 1 - first);
-    }
-    most
 }
 
 /// No window holds more requests than the platform, or we ourselves, allow.
@@ -382,14 +371,16 @@ fn a_thousand_days_of_random_faults_leave_nothing_unnamed() {
     let only = number("TIELINE_WORLD_SEED");
     let first = number("TIELINE_WORLD_SEED_FROM").unwrap_or_default();
     let seeds = only.map_or(first..first + 100, |seed| seed..seed + 1);
-    let mut struck = 0;
+    let (mut struck, mut rebased) = (0, 0);
     for seed in seeds {
         let lived = std::panic::catch_unwind(|| live_days(seed, 10, |_| ()));
-        struck += lived.unwrap_or_else(|_| {
+        let (faults, snapshots) = lived.unwrap_or_else(|_| {
             panic!("TIELINE_WORLD_SEED={seed} cargo test a_thousand_days repeats it")
         });
+        (struck, rebased) = (struck + faults, rebased + snapshots);
     }
     assert!(only.is_some() || struck > 10_000, "{struck} faults");
+    assert!(only.is_some() || rebased > 1_000, "{rebased} snapshots");
 }
 
 #[test]
@@ -409,8 +400,9 @@ fn a_life_that_is_lived_again_with_the_same_seed_is_the_same_to_the_letter() {
     assert_ne!(life(1), life(2));
 }
 
-/// Lives through some days with a fault every few hours and answers how many there were; `look` sees each stretch.
-fn live_days(seed: u64, days: u64, mut look: impl FnMut(&World)) -> usize {
+/// Lives through some days with a fault every few hours and answers how many there were, and how many snapshots; `look` sees each
+/// stretch.
+fn live_days(seed: u64, days: u64, mut look: impl FnMut(&World)) -> (usize, u64) {
     let mut runner = TestRunner::new_with_rng(
         ProptestConfig::default(),
         TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes(seed)),
@@ -418,6 +410,9 @@ fn live_days(seed: u64, days: u64, mut look: impl FnMut(&World)) -> usize {
     // Silence is noticed after 35 s, and what it cost is told then.
     let strategy = (fault(), 0_u64..5_000, fault(), 60_000_u64..8 * 3_600_000);
     let mut world = World::live_with(seed, 1 + usize::from(seed.is_multiple_of(10)));
+    // Lists of one page or of several, and what every gap has missed is asked for.
+    world.list_pages = 1 + (seed % 4) as u32;
+    (world.pages, world.rebased_most) = (1 + (seed % 3) as u32, 50);
     let end = world.now + Duration::from_secs(days * 86_400);
     // Whatever is kept of the past is less than as much again, and what each limit remembers.
     let most = 2 * world.weight() + 100_000;
@@ -443,7 +438,7 @@ fn live_days(seed: u64, days: u64, mut look: impl FnMut(&World)) -> usize {
             world.forget();
         }
     }
-    faults
+    (faults, world.rebased.1)
 }
 
 fn seed_bytes(seed: u64) -> [u8; 32] {

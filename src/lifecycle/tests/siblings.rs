@@ -1,7 +1,7 @@
 //! Another process of the same OAuth client: the twenty channels are shared, and nobody's is evicted.
 
-use super::world::{World, config};
-use crate::lifecycle::{CHANNELS_PER_CLIENT, Command};
+use super::world::{World, config, refusal};
+use crate::lifecycle::{CHANNELS_PER_CLIENT, Command, Reason};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -26,6 +26,23 @@ fn the_channels_are_counted_once_before_the_first_is_made() {
     assert_eq!((world.count(is_count), world.count(is_make)), (1, 1));
     assert!(place(&is_count) < place(&is_make));
     assert_eq!(world.lifecycle.channels(world.now), 4);
+}
+
+#[test]
+fn a_session_that_waits_for_a_count_says_why_there_is_none() {
+    let mut world = World::with(config(), 1);
+    world.refuse_rest.extend((0..100).map(|_| refusal(Reason::Dns)));
+    world.run(Duration::from_secs(20));
+    let session = world.lifecycle.sessions().next().expect("one that waits");
+    let words = session.last_words.as_deref().expect("it says what it waits for");
+    let why = refusal(Reason::Dns).detail;
+    assert!(words.contains("awaited before one is made") && words.ends_with(&why), "{words}");
+    assert_eq!(world.lifecycle.trouble_of(session), Some(Reason::Dns));
+    assert_eq!(made(&world), 0);
+    world.refuse_rest.clear();
+    world.run(MINUTE);
+    let session = world.lifecycle.sessions().next().expect("one that lives");
+    assert!(world.lifecycle.is_covered() && world.lifecycle.trouble_of(session).is_none());
 }
 
 #[test]

@@ -185,6 +185,27 @@ fn a_change_of_topics_that_waits_for_a_token_waits_at_rest() {
     assert!(world.gaps.is_empty());
 }
 
+/// Found by the thousand days, seed 0.
+#[test]
+fn what_a_gap_has_missed_waits_at_rest_for_a_token_when_the_last_has_ended() {
+    let mut world = World::new(1);
+    (world.token_life, world.pages) = (MINUTE * 10, 1_000);
+    world.run(MINUTE * 5);
+    world.refuse_login.extend(vec![refusal(Reason::CredentialsRejected); 1_000]);
+    world.run(MINUTE * 4);
+    let session = world.session();
+    world.lose(session, Reason::Cut);
+    // Its thousand pages are being read when the token ends; a deadline that does not move ends the test.
+    world.run(MINUTE * 10);
+    let reads =
+        |world: &World| world.count(|command| matches!(command, Command::ReadSnapshots { .. }));
+    let before = reads(&world);
+    assert!(before > 50 && before < 1_000, "{before}");
+    world.refuse_login.clear();
+    world.run(MINUTE * 15);
+    assert!(reads(&world) > before && world.rebased.0 > 0, "{:?}", world.rebased);
+}
+
 #[test]
 fn a_wake_does_not_shorten_a_retry_after() {
     let mut world = World::new(1);

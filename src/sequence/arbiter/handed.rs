@@ -30,6 +30,17 @@ impl Arbiter {
         }
         self.desk.verdicts.clear();
     }
+
+    /// Somebody else has published until now, and died: what it had published is not known for what is under way to us. That arrives
+    /// within a hold, and waits for no longer than another.
+    pub fn orphan(&mut self, now: Time) {
+        self.desk.orphaned_until = Some(now + self.desk.hold + self.desk.hold);
+    }
+
+    /// As soon as that is over, nothing is in doubt for it.
+    pub(super) fn outlive(&mut self, now: Time) {
+        self.desk.orphaned_until = self.desk.orphaned_until.filter(|until| now < *until);
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +101,25 @@ mod tests {
         arbiter.admit(Leg(1), said(topic, "2"), at(5_030));
         arbiter.admit(Leg(2), said(topic, "2"), at(5_031));
         assert_eq!(published(&mut arbiter), ["2"]);
+    }
+
+    #[test]
+    fn what_a_process_that_died_may_have_published_is_marked_and_no_more() {
+        let mut arbiter = arbiter();
+        arbiter.begin(Leg(1), 0, at(0));
+        arbiter.orphan(at(5_000));
+        let mut marked = |kind, millis| {
+            arbiter.admit(Leg(1), said(kind, "1"), at(millis));
+            match arbiter.poll() {
+                Some(Verdict::Publish { marks, .. }) => Some(marks.possible_duplicate),
+                Some(Verdict::Duplicate { .. }) | None => None,
+            }
+        };
+        let keyless = "v2.routing.queues.{id}.users";
+        assert_eq!(marked(keyless, 5_001), Some(true));
+        assert_eq!(marked("v2.users.{id}.presence", 6_000), Some(true));
+        assert_eq!(marked(keyless, 6_999), Some(true));
+        assert_eq!(marked(keyless, 7_000), Some(false));
     }
 
     #[test]

@@ -84,10 +84,13 @@ struct Desk {
     held_bytes: usize,
     /// How legs did that have ended since the scores were last asked for.
     scores: Vec<(Leg, Score)>,
+    /// Until then whatever goes out may have been published by a process that is gone.
+    orphaned_until: Option<Time>,
 }
 
 impl Desk {
-    fn publish(&mut self, notification: Notification, marks: Marks) {
+    fn publish(&mut self, notification: Notification, mut marks: Marks) {
+        marks.possible_duplicate |= self.orphaned_until.is_some();
         self.verdicts.push_back(Verdict::Publish { notification, marks });
     }
 
@@ -110,6 +113,7 @@ impl Arbiter {
                 verdicts: VecDeque::new(),
                 held_bytes: 0,
                 scores: Vec::new(),
+                orphaned_until: None,
             },
         }
     }
@@ -142,6 +146,7 @@ impl Arbiter {
     ///
     /// A sight of a leg that has not begun or has ended cannot be paired: it is published as a possible duplicate.
     pub fn admit(&mut self, leg: Leg, notification: Notification, now: Time) {
+        self.outlive(now);
         let shard = self.places.get(&leg).and_then(|place| self.shards.get_mut(place));
         match shard {
             Some(shard) => shard.admit(leg, notification, now, &mut self.desk),
@@ -182,6 +187,7 @@ impl Arbiter {
 
     /// Publishes what has been held long enough and forgets what is settled.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.outlive(now);
         let desk = &mut self.desk;
         self.shards.retain(|_, shard| {
             shard.handle_timeout(now, desk);

@@ -4,7 +4,7 @@
 
 use super::script::{Fault, Kind, Step, Victim};
 use crate::books::micros;
-use crate::harness::{Bridge, Stand};
+use crate::harness::{Bridge, DEAD_AFTER, Stand};
 use crate::journal::Mount;
 use crate::servers::Server;
 use crate::sinks::kafka::cluster::Cluster;
@@ -24,7 +24,7 @@ const HELD: u64 = 100;
 const DISK: &str = "16m";
 
 /// Longer than it takes to be well after anything: a commit is tried for half a minute.
-const WELL_WITHIN: Duration = Duration::from_secs(150);
+const WELL_WITHIN: Duration = Duration::from_secs(300);
 
 /// How often it is asked whether it is well.
 const LOOK: Duration = Duration::from_millis(50);
@@ -93,6 +93,7 @@ impl<'a> Theatre<'a> {
         config.set("lifecycle.redundancy", i64::try_from(act.sessions).unwrap());
         config.set("journal.segment_bytes", "256KiB");
         config.set("process.drain_timeout", "3s");
+        config.set("lifecycle.dead_after", DEAD_AFTER);
         // The log is searched, and kept for a failure.
         config.set("log.level", "debug");
         let bridge = Some(stand.ready().await);
@@ -165,7 +166,7 @@ impl<'a> Theatre<'a> {
             Kind::Cut => self.control("close", with(struck, json!({"mode": "rst"}))).await,
             Kind::Mute => self.control("silence", struck).await,
             Kind::ClosingNotice => {
-                self.control("socket-closing", with(struck, json!({"after_ms": 5_000}))).await;
+                self.control("socket-closing", with(struck, json!({"after_ms": 15_000}))).await;
             }
             Kind::Evicted => self.control("evict", json!({"channel": "#1"})).await,
             Kind::Dropped => {

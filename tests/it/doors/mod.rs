@@ -91,6 +91,11 @@ async fn state_shows_everything_but_no_secret() {
     assert_eq!((&state["redundancy"], &state["shard_numbers"]), (&1.into(), &json!([0])));
     assert_eq!(state["sessions"][0]["id"], "s1");
     assert_eq!(state["sessions"][0]["last_words"], "cut: connection reset");
+    assert_eq!(state["sessions"][0]["deadline_of"], "frame");
+    for moment in ["since", "deadline", "channel_expires", "successor_at", "last_frame"] {
+        assert!(state["sessions"][0][moment].as_str().unwrap().ends_with('Z'), "{moment}");
+    }
+    assert_eq!(state["sessions"][0]["parked"], serde_json::Value::Null);
     assert_eq!(state["topics"]["refusals"][0]["reason"], "routing:queue:view is missing");
     assert_eq!(state["sinks"][0]["waiting_events"], 3);
 }

@@ -1,5 +1,6 @@
 //! The doors of a bridge, without the bridge behind them, and what they answer.
 
+use crate::harness::DEADLINE;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -95,7 +96,7 @@ impl Bridge {
             stream.read_to_end(&mut text).await.ok();
             String::from_utf8(text).unwrap()
         };
-        let text = tokio::time::timeout(Duration::from_secs(20), exchange).await;
+        let text = tokio::time::timeout(DEADLINE, exchange).await;
         Answer::parse(&text.unwrap())
     }
 
@@ -148,7 +149,7 @@ impl Watcher {
                 self.text.push_str(std::str::from_utf8(&chunk[..length]).unwrap());
             }
         };
-        let found = tokio::time::timeout(Duration::from_secs(20), found).await;
+        let found = tokio::time::timeout(DEADLINE, found).await;
         found.unwrap_or_else(|_| panic!("no event {name}"))
     }
 }
@@ -197,7 +198,12 @@ pub(super) fn well(clock: Clock) -> Status {
         since: ago(300),
         last_frame: Some(ago(5)),
         last_event: Some(ago(40)),
+        deadline: Some(ago(0).after(Duration::from_secs(30))),
+        deadline_of: Some("frame"),
+        channel_expires: Some(ago(0).after(Duration::from_secs(86_000))),
+        successor_at: Some(ago(0).after(Duration::from_secs(85_000))),
         retry_at: None,
+        parked: None,
         last_reason: Some("cut"),
         last_words: Some("cut: connection reset".to_owned()),
     }];

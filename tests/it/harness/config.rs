@@ -29,7 +29,7 @@ impl Config {
             path = "{secret}"
             [lifecycle]
             ping_interval = "500ms"
-            dead_after = "1500ms"
+            dead_after = "20s"
             settle = "500ms"
             drain = "700ms"
             backoff_base = "100ms"

@@ -4,13 +4,16 @@
 //! the process had said until then is part of the failure.
 
 mod config;
+mod rest;
 
 pub use config::{Config, topics_of};
+pub use rest::Rest;
 
 use crate::books::{self, Gap, Held, Verdict};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tieline_sim::journal::Journal;
 use tieline_sim::{Options, Sim};
@@ -21,16 +24,22 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Nothing that is waited for takes so long, also on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(45);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// How often a condition is looked at that nobody announces.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The bridge's times in these tests, short enough that a story takes seconds. An overlap (settle and drain) must be much longer
 /// than `arbitration.hold`: in a shorter one repeats and second sights cannot be told apart, and both go out, marked.
-pub const DEAD_AFTER: Duration = Duration::from_millis(1_500);
-/// See `DEAD_AFTER`.
 pub const SETTLE: Duration = Duration::from_millis(500);
+
+/// For a test that plays silence. Usually it is longer (`Config::new`): a busy machine may hold the simulator up for a while.
+pub const DEAD_AFTER: &str = "3s";
+
+/// A client that takes no connection again which the other side may be about to close: doors close an idle one after 10 s.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(3)).build().unwrap()
+}
 
 /// Brisk traffic on three queues.
 pub fn brisk() -> Options {
@@ -47,10 +56,17 @@ pub fn quiet() -> Options {
 pub struct Closed(TcpSocket);
 
 impl Closed {
+    /// Below 20000, where neither the system nor another server (tests/servers) takes a port: whoever is to come up there finds it free.
     pub fn new() -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        Self(socket)
+        static NTH: AtomicU32 = AtomicU32::new(0);
+        let port = |nth| u16::try_from(10_000 + (std::process::id() + nth) % 10_000).unwrap();
+        loop {
+            let socket = TcpSocket::new_v4().unwrap();
+            let address = ([127, 0, 0, 1], port(NTH.fetch_add(1, Ordering::Relaxed)));
+            if socket.bind(SocketAddr::from(address)).is_ok() {
+                return Self(socket);
+            }
+        }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -68,7 +84,7 @@ pub struct Stand {
 impl Stand {
     pub async fn new(options: Options) -> Self {
         tieline::genesys::tls::install_provider();
-        Self::of(Sim::start(options).await.unwrap(), reqwest::Client::new())
+        Self::of(Sim::start(options).await.unwrap(), client())
     }
 
     /// A simulator that only this client finds the way to.
@@ -221,7 +237,7 @@ impl Bridge {
         readers.spawn(listen(child.stdout.take().unwrap(), say.clone()));
         readers.spawn(listen(child.stderr.take().unwrap(), say));
         let pid = child.id().unwrap();
-        let http = reqwest::Client::new();
+        let http = client();
         Self { child, pid, admin: String::new(), http, said, readers }
     }
 
@@ -276,12 +292,17 @@ impl Bridge {
 
     /// Waits for the first line behind `place` that holds all these words.
     pub async fn line_behind(&self, place: usize, words: &[&str]) {
+        self.lines_behind(place, words, 1).await;
+    }
+
+    /// Waits for so many.
+    pub async fn lines_behind(&self, place: usize, words: &[&str], count: usize) {
         let found = async || {
             let said = self.said.borrow();
             let holds = |line: &&String| words.iter().all(|word| line.contains(word));
-            said[place..].iter().find(holds).map(|_| ())
+            (said[place..].iter().filter(holds).count() >= count).then_some(())
         };
-        self.until(&format!("said anew: {words:?}"), found).await;
+        self.until(&format!("said anew {count} times: {words:?}"), found).await;
     }
 
     /// All that was said above `debug`, for the words of a failure.

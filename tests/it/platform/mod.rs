@@ -4,6 +4,7 @@ mod bench;
 
 pub use bench::{certificate, certificate_for};
 
+use crate::harness::Closed;
 use crate::logs::Logs;
 use bench::{Bench, DEADLINE, SESSION, Stage, quiet};
 
@@ -15,7 +16,6 @@ use tieline::genesys::{Config, Incoming};
 use tieline::lifecycle::{Command, Heard, Reason, Reply, SecretVersion};
 use tieline::observation::Observation;
 use tieline_sim::{Options, Sim};
-use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -245,9 +245,8 @@ async fn tls_is_verified_against_the_configured_authority() {
 
 #[tokio::test]
 async fn an_unreachable_host_is_told() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    drop(listener);
+    let closed = Closed::new();
+    let address = closed.address();
     let mut bench = Bench::start_with(
         |config, _| {
             config.login_url = Some(format!("http://{address}"));
@@ -366,7 +365,7 @@ async fn answers_that_are_no_answers_are_unexpected() {
 
 #[tokio::test]
 async fn a_call_that_hangs_is_given_up() {
-    let mut stage = Stage::start(1 << 20).await;
+    let mut stage = Stage::hasty(1 << 20, Duration::from_secs(3)).await;
     let token = stage.bench.buy().await.0;
     stage.answer("", "", "");
     let refusal = stage.bench.refused_open(token).await;

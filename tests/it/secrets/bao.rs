@@ -10,9 +10,17 @@ use tieline::secret::Config;
 
 use super::{Watched, approle, replace, watch};
 
+/// Where AppRole is mounted if nothing else is said.
+const APPROLE: &str = "approle";
+
 /// An entry of a real OpenBao, with a policy and an AppRole of the same name.
+///
+/// Nobody asks about another's token: who looks one up before its lease is written ends it (it has none, and ought to). So on the server
+/// that tests share each has a mount of its own, by which its leases are told from the others'.
 pub struct Bao {
     name: &'static str,
+    /// Where AppRole is mounted.
+    pub mount: String,
     address: String,
     root: String,
     namespace: Option<&'static str>,
@@ -22,7 +30,10 @@ pub struct Bao {
 
 impl Bao {
     pub async fn shared(name: &'static str) -> Self {
-        Self::at(shared("openbao"), name).await
+        let mount = format!("approle-{name}");
+        let vault = Self { mount, ..Self::found(shared("openbao"), name) };
+        vault.furnish().await;
+        vault
     }
 
     pub async fn at(server: &Server, name: &'static str) -> Self {
@@ -34,6 +45,8 @@ impl Bao {
     /// The same in a namespace of the entry's name, with an engine of its own.
     pub async fn within_namespace(name: &'static str) -> Self {
         let mut vault = Self::found(shared("openbao"), name);
+        // Outside there is a mount of the same name, which knows nothing of the role.
+        vault.mount_approle().await;
         vault.post(&format!("sys/namespaces/{name}"), json!({})).await;
         vault.namespace = Some(name);
         let engine = json!({"type": "kv", "options": {"version": "2"}});
@@ -46,6 +59,7 @@ impl Bao {
         tls::install_provider();
         Self {
             name,
+            mount: APPROLE.to_owned(),
             address: server.field("address"),
             root: server.field("root_token"),
             namespace: None,
@@ -54,10 +68,12 @@ impl Bao {
         }
     }
 
+    async fn mount_approle(&self) {
+        self.post(&format!("sys/auth/{}", self.mount), json!({"type": "approle"})).await;
+    }
+
     async fn furnish(&self) {
-        // Another test may have been first.
-        let enable = json!({"type": "approle"});
-        self.try_call(reqwest::Method::POST, "sys/auth/approle", enable).await;
+        self.mount_approle().await;
         self.allow().await;
         self.role(json!({"token_ttl": "1h"})).await;
     }
@@ -65,7 +81,7 @@ impl Bao {
     /// Writes the role anew; what is left out stays as it was.
     pub async fn role(&self, mut role: Value) {
         role["token_policies"] = json!([self.name]);
-        self.post(&format!("auth/approle/role/{}", self.name), role).await;
+        self.post(&format!("auth/{}/role/{}", self.mount, self.name), role).await;
     }
 
     pub async fn watch(&self, poll_interval: Duration) -> Watched {
@@ -78,19 +94,20 @@ impl Bao {
         let mut config = approle(self.folder.path(), &self.address, &role, poll_interval);
         let vault = config.vault.as_mut().expect("vault");
         vault.namespace = self.namespace.map(str::to_owned);
+        vault.auth.mount = Some(self.mount.clone()).filter(|mount| mount != APPROLE);
         (vault.mount, vault.path) = ("secret/".to_owned(), format!("/{}", self.name));
         config
     }
 
     /// The role's own id.
     pub async fn role_id(&self) -> String {
-        let role = format!("auth/approle/role/{}/role-id", self.name);
+        let role = format!("auth/{}/role/{}/role-id", self.mount, self.name);
         let role = self.call(reqwest::Method::GET, &role, Value::Null).await;
         role["data"]["role_id"].as_str().expect("a role id").to_owned()
     }
 
     pub async fn new_secret_id(&self) -> PathBuf {
-        let path = format!("auth/approle/role/{}/secret-id", self.name);
+        let path = format!("auth/{}/role/{}/secret-id", self.mount, self.name);
         let made = self.post(&path, json!({})).await;
         let secret_id = made["data"]["secret_id"].as_str().expect("a secret id");
         let file = self.folder.path().join("secret-id");
@@ -119,32 +136,27 @@ impl Bao {
         self.post(&path, json!({"policy": rules})).await;
     }
 
-    /// The accessors of the living tokens that the role has bought.
-    pub async fn accessors(&self) -> Vec<String> {
+    /// The leases of the living tokens that the role has bought.
+    pub async fn leases(&self) -> Vec<String> {
         let list = reqwest::Method::from_bytes(b"LIST").expect("a method");
-        let all = self.call(list, "auth/token/accessors", Value::Null).await;
-        let mut own = Vec::new();
-        for accessor in all["data"]["keys"].as_array().into_iter().flatten() {
-            let asked = json!({"accessor": accessor});
-            // Tokens of other tests may end meanwhile.
-            let post = reqwest::Method::POST;
-            let found = self.try_call(post, "auth/token/lookup-accessor", asked).await;
-            if found["data"]["meta"]["role_name"] == self.name {
-                own.extend(accessor.as_str().map(str::to_owned));
-            }
-        }
-        own
+        let path = format!("sys/leases/lookup/auth/{}/login", self.mount);
+        let all = self.try_call(list, &path, Value::Null).await;
+        let all = all["data"]["keys"].as_array().into_iter().flatten();
+        all.filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
     pub async fn logins(&self) -> usize {
-        self.accessors().await.len()
+        self.leases().await.len()
     }
 
     pub async fn revoke_logins(&self) {
-        for accessor in self.accessors().await {
-            let asked = json!({"accessor": accessor});
-            self.post("auth/token/revoke-accessor", asked).await;
-        }
+        self.revoke_logins_at(&self.mount).await;
+    }
+
+    /// Ends every token that was bought there.
+    pub async fn revoke_logins_at(&self, mount: &str) {
+        let path = format!("sys/leases/revoke-prefix/auth/{mount}/login");
+        self.post(&path, json!({"sync": true})).await;
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Value {

@@ -137,7 +137,7 @@ async fn a_pod_logs_in_with_its_token_which_is_read_again_each_time() {
 
     // The kubelet has written a new token, and the old one is over.
     let second = reviewer.issue(2);
-    revoke_all(&vault, "auth/kubernetes-eu/login").await;
+    vault.revoke_logins_at("kubernetes-eu").await;
     let detail = watched.failed().await;
     assert!(detail.contains("the login at auth/kubernetes-eu/login answered 403"), "{detail}");
     assert!(detail.contains("tried again in a minute or when"), "{detail}");
@@ -164,20 +164,6 @@ async fn a_role_that_is_not_there_turns_a_pod_away() {
     assert!(detail.contains("the role or its bindings may be wrong"), "{detail}");
     let error = watched.secrets.newest().await.expect_err("no login").to_string();
     assert!(error.contains("within a minute or when its file changes"), "{error}");
-}
-
-/// Ends every token that was bought there.
-async fn revoke_all(vault: &Bao, path: &str) {
-    let list = reqwest::Method::from_bytes(b"LIST").unwrap();
-    let all = vault.call(list, "auth/token/accessors", Value::Null).await;
-    for accessor in all["data"]["keys"].as_array().unwrap() {
-        let asked = json!({"accessor": accessor});
-        let post = reqwest::Method::POST;
-        let found = vault.try_call(post, "auth/token/lookup-accessor", asked.clone()).await;
-        if found["data"]["path"] == path {
-            vault.post("auth/token/revoke-accessor", asked).await;
-        }
-    }
 }
 
 #[tokio::test]
@@ -216,8 +202,9 @@ async fn a_locked_role_is_left_alone_for_a_quarter_of_an_hour_even_when_it_is_un
     vault.write("one").await;
     let config = vault.config(OFTEN).await;
     let wrong = json!({"role_id": vault.role_id().await, "secret_id": "wrong"});
+    let login = format!("auth/{}/login", vault.mount);
     for _ in 0..5 {
-        let refused = vault.try_call(reqwest::Method::POST, "auth/approle/login", wrong.clone());
+        let refused = vault.try_call(reqwest::Method::POST, &login, wrong.clone());
         assert!(refused.await["errors"].is_array());
     }
     let mut watched = watch(&config);

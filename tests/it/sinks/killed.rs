@@ -33,7 +33,7 @@ pub(super) async fn each_event_is_there_once(
             let waits = |state: &Value| state["sinks"][0]["waiting_events"].as_u64() >= Some(200);
             bridge.state("a window is in flight", waits).await;
         }
-        lives.push((from, surely_read(stand).await));
+        lives.push((from, surely_read(stand, &bridge).await));
         bridge.signal("KILL").await;
         bridge.ended().await;
         if kill == 0 {

@@ -30,7 +30,7 @@ use tokio::time::timeout;
 const SOURCE: &str = "https://api.mypurecloud.ie";
 
 /// What a server that was killed may take to come back and be found, on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// An event as a consumer finds it.
 #[derive(Clone, Debug, PartialEq)]

@@ -118,15 +118,31 @@ const ALL: [Fault; 33] = [
     Fault::KilledWhileRotating,
 ];
 
+/// Calls that are about every socket unless one is named, or about the first one.
+const SOCKETS: [&str; 10] = [
+    "close",
+    "evict",
+    "expire",
+    "fragment",
+    "frame",
+    "half-open",
+    "heartbeats",
+    "silence",
+    "slow",
+    "stall",
+];
+
 /// Deals faults: each once before any comes again, so that a short run has seen nearly all.
 pub struct Deck {
     chance: StdRng,
     left: Vec<Fault>,
+    /// How many legs a shard has.
+    legs: usize,
 }
 
 impl Deck {
-    pub fn new(seed: u64) -> Self {
-        Self { chance: StdRng::seed_from_u64(seed), left: Vec::new() }
+    pub fn new(seed: u64, legs: usize) -> Self {
+        Self { chance: StdRng::seed_from_u64(seed), left: Vec::new(), legs }
     }
 
     pub fn deal(&mut self) -> Fault {
@@ -135,6 +151,22 @@ impl Deck {
             self.left.shuffle(&mut self.chance);
         }
         self.left.pop().unwrap()
+    }
+
+    /// What of the acts hits sockets, hits those of all legs half of the time, and else that of one leg alone.
+    pub fn aim(&mut self, acts: &mut [Act]) {
+        let leg = match self.legs {
+            1 => return,
+            legs => self.chance.random_range(1..=2 * legs),
+        };
+        for act in acts {
+            if let Act::Call(call, fields) = act
+                && SOCKETS.contains(call)
+                && leg <= self.legs
+            {
+                fields["channel"] = format!("#{leg}").into();
+            }
+        }
     }
 
     /// How many notifications pass before the next: some come before the process is steady again.

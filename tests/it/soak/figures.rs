@@ -5,7 +5,7 @@ use crate::harness::Bridge;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
-use tieline_sim::journal::{Journal, Session};
+use tieline_sim::journal::{Fault, Journal, Session};
 
 /// A session that lived so long has its failures forgotten, also on a busy machine.
 const STABLE: u64 = 1_700_000;
@@ -49,6 +49,8 @@ impl fmt::Display for Tally {
 #[derive(Debug, Default)]
 pub struct Figures {
     pub elapsed: Duration,
+    /// How many sessions carried each topic.
+    pub legs: usize,
     tally: Tally,
     emitted: usize,
     secrets: usize,
@@ -73,6 +75,7 @@ impl Figures {
         verdict: &Verdict,
         gaps: &[Gap],
         tally: Tally,
+        legs: usize,
     ) -> Self {
         let mut channels: Vec<&str> = journal.sessions.iter().map(|one| &*one.channel).collect();
         channels.sort_unstable();
@@ -85,9 +88,10 @@ impl Figures {
             held.iter().filter(|event| !event.is_own()).map(|event| micros(&event.time)).collect();
         heard.sort_unstable();
         let silences = heard.windows(2).map(|pair| pair[1] - pair[0]);
-        let (sockets, recoveries) = recoveries(journal, &heard);
+        let (sockets, recoveries) = recoveries(journal, &heard, legs);
         Self {
             elapsed: Duration::ZERO,
+            legs,
             tally,
             emitted: verdict.emitted,
             secrets: journal.faults.iter().filter(|fault| fault.kind == "rotate").count(),
@@ -141,6 +145,7 @@ impl fmt::Display for Figures {
         let mut row = |name: &str, value: String| writeln!(f, "| {name} | {value} |");
         let causes: Vec<String> =
             self.causes.iter().map(|(cause, count)| format!("{count} `{cause}`")).collect();
+        row("redundancy", self.legs.to_string())?;
         row("time", format!("{} s", self.elapsed.as_secs()))?;
         row("notifications", self.emitted.to_string())?;
         row("faults", self.tally.faults.to_string())?;
@@ -161,10 +166,10 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Cuts of stable sessions with no other fault near them: nobody refused or delayed the next socket.
-fn recoveries(journal: &Journal, heard: &[u64]) -> (Vec<Duration>, Vec<Duration>) {
-    let faults: Vec<(&str, u64)> =
-        journal.faults.iter().map(|fault| (&*fault.kind, micros(&fault.from))).collect();
+/// Cuts of all legs, stable ones, with no other fault near them: nobody refused or delayed the next socket.
+fn recoveries(journal: &Journal, heard: &[u64], legs: usize) -> (Vec<Duration>, Vec<Duration>) {
+    let faults: Vec<(&Fault, u64)> =
+        journal.faults.iter().map(|fault| (fault, micros(&fault.from))).collect();
     let mut opened: Vec<u64> =
         journal.sessions.iter().map(|session: &Session| micros(&session.opened)).collect();
     opened.sort_unstable();
@@ -172,7 +177,8 @@ fn recoveries(journal: &Journal, heard: &[u64]) -> (Vec<Duration>, Vec<Duration>
         let near = faults.iter().filter(|(_, other)| other.abs_diff(at) < ALONE);
         near.count() == 1
     };
-    let cuts = faults.iter().filter(|(kind, at)| kind.starts_with("close.") && is_alone(*at));
+    let is_cut = |fault: &Fault| fault.kind.starts_with("close.") && fault.channels.len() >= legs;
+    let cuts = faults.iter().filter(|(fault, at)| is_cut(fault) && is_alone(*at));
     let (mut sockets, mut recoveries) = (Vec::new(), Vec::new());
     for (_, at) in cuts {
         let next = opened.partition_point(|opened| opened < at);

@@ -22,6 +22,8 @@ pub struct Soak {
     /// The first emission that counts.
     since: u64,
     pub steps: usize,
+    /// How many sessions carry each topic.
+    pub legs: usize,
     /// Whether the last queue is chosen.
     whole: bool,
     /// When a process was told to end, or killed, and whether it was in the midst of a rotation.
@@ -30,11 +32,13 @@ pub struct Soak {
 }
 
 impl Soak {
-    pub async fn begin(seed: u64) -> Self {
+    /// A process with so many legs that is steady.
+    pub async fn begin(seed: u64, legs: usize) -> Self {
         let mut stand = Stand::new(Options { rate: RATE, seed, ..Options::default() }).await;
         stand.config.set("log.level", "info");
         // A machine that runs many tests at once may hold the simulator up for longer than the usual time.
         stand.config.set("lifecycle.dead_after", "3s");
+        stand.config.set("lifecycle.redundancy", i64::try_from(legs).unwrap());
         let queues: Vec<String> = stand.sim.queues().iter().map(|queue| queue.id.clone()).collect();
         stand.config.set("genesys.queues", queues);
         let bridge = stand.ready().await;
@@ -42,9 +46,10 @@ impl Soak {
         let soak = Self {
             stand,
             bridge,
-            deck: Deck::new(seed),
+            deck: Deck::new(seed, legs),
             since,
             steps: 0,
+            legs,
             whole: true,
             restarts: Vec::new(),
             tally: Tally::default(),
@@ -62,7 +67,8 @@ impl Soak {
             self.stand.emits(STABLE).await;
         }
         let place = self.bridge.place();
-        let acts = fault.acts(self.steps);
+        let mut acts = fault.acts(self.steps);
+        self.deck.aim(&mut acts);
         let rotates = matches!(acts.first(), Some(Act::Signal("USR1")));
         let mut is_hit = false;
         for act in acts {
@@ -139,7 +145,9 @@ impl Soak {
         self.stand.config.set("genesys.queues", chosen.to_vec());
         self.stand.config.write();
         self.bridge.signal("HUP").await;
-        self.says(place, "topics_amended").await;
+        // One leg that lacks them yet would make the loss of the other a gap.
+        let amended = "\"event\":\"topics_amended\"";
+        self.bridge.lines_behind(place, &[amended], self.legs).await;
     }
 
     fn queues(&self) -> Vec<String> {
@@ -150,7 +158,7 @@ impl Soak {
         micros(self.stand.state().await["time"].as_str().unwrap())
     }
 
-    /// Waits until one session is live, alone, and no gap is open.
+    /// Waits until one session of each leg is live, alone, and no gap is open.
     async fn steady(&self) {
         let now = self.now().await;
         let is_alone = |state: &Value| {
@@ -158,9 +166,11 @@ impl Soak {
             let is_fresh = micros(state["as_of"].as_str().unwrap()) > now;
             let open = state["gaps"]["open"].as_array().unwrap();
             let is_whole = open.iter().all(|gap| gap["cause"] == proof::SUSPICION);
-            is_fresh && is_whole && matches!(&sessions[..], [one] if one["state"] == "live")
+            let all_live = sessions.iter().all(|session| session["state"] == "live");
+            is_fresh && is_whole && all_live && sessions.len() == self.legs
         };
-        self.bridge.state("one session is live, alone, and no gap is open", is_alone).await;
+        let what = "one session of each leg is live, alone, and no gap is open";
+        self.bridge.state(what, is_alone).await;
     }
 
     pub fn progress(&self) -> String {
@@ -187,9 +197,9 @@ impl Soak {
         let verdict =
             books::judge_changing(&journal, &staying, &changing, &held, &certain, self.since);
         verdict.assert_kept();
-        proof::assert_each_gap_has_its_fault(&certain, &journal, &self.restarts);
-        proof::assert_no_needless_channel(&journal, &self.restarts);
+        proof::assert_each_gap_has_its_fault(&certain, &journal, &self.restarts, self.legs);
+        proof::assert_no_needless_channel(&journal, &self.restarts, self.legs);
         assert_no_login_storm(&journal.logins);
-        Figures::of(&journal, &held, &verdict, &gaps, tally)
+        Figures::of(&journal, &held, &verdict, &gaps, tally, self.legs)
     }
 }

@@ -26,6 +26,32 @@ fn the_last_word_of_a_process_is_made_up_for_by_its_journal_where_one_session_al
     assert_eq!(from(&both, 2_500_000), [1_000_000, 2_000_000]);
 }
 
+#[test]
+fn a_gap_that_was_open_when_the_process_died_goes_on_from_where_it_began() {
+    let at = |millis: u64| Timestamp::from_micros(millis * 1_000);
+    let topics = vec![Topic::new("v2.a")];
+    let from = |alone: bool, journalled| {
+        let mut ledger = Ledger::new(10);
+        let number = ledger.open(0, "cut", Certainty::Certain, at(3_000), 1);
+        let kept = Kept {
+            gaps: ledger.list().cloned().collect(),
+            opened: 1,
+            named: BTreeMap::from([(number, topics.clone())]),
+            ..Kept::default()
+        };
+        let mut gaps = Gaps::new(kept, 10, true, None);
+        let (mut journal, _) = rehearsal::journal(1_000_000, &["kafka"]);
+        let word = Mark { topics: Print::of(&topics), ..mark(1_200_000, alone) };
+        gaps.restarted(BTreeMap::from([(0, word)]), Some(at(journalled)), at(9_000), &mut journal);
+        gaps.plan(BTreeMap::from([(0, topics.clone())]), at(9_100), &mut journal);
+        gaps.ledger().open_gaps().map(|gap| (gap.number, gap.from)).collect::<Vec<_>>()
+    };
+    assert_eq!(from(true, 2_999), [(1, at(2_999))], "the last notification before the cut");
+    assert_eq!(from(true, 3_900), [(1, at(3_000))], "another socket had shown something");
+    assert_eq!(from(true, 1_000), [(1, at(1_200))], "the journal lacks what came after its word");
+    assert_eq!(from(false, 2_999), [(1, at(1_200))], "something was held");
+}
+
 #[tokio::test]
 async fn topics_that_are_packed_otherwise_now_lack_something_since_the_oldest_word_and_once() {
     let (mut journal, mut readers) = rehearsal::journal(1_000_000, &["kafka"]);
@@ -128,4 +154,72 @@ fn what_waits_for_a_second_sight_is_not_vouched_for() {
     }
     let marked = stream.gaps.marked().get(&0).map(|mark| mark.at);
     assert_eq!(marked, Some(heard[0]));
+}
+
+/// Gaps as a process left them that was still to ask after the first, of two shards, and after the second, of one sink.
+fn promised() -> Kept {
+    let at = Timestamp::from_micros;
+    let mut ledger = Ledger::new(10);
+    for shard in 0..2 {
+        let number = ledger.open(shard, "cut", Certainty::Certain, at(2), 1);
+        if shard == 1 {
+            ledger.concern(number, "kafka");
+        }
+        ledger.close(number, at(3), "resumed");
+    }
+    Kept {
+        gaps: ledger.list().cloned().collect(),
+        opened: 2,
+        promised: BTreeMap::from([(1, Vec::new()), (2, vec![Topic::new(B)]), (9, Vec::new())]),
+        ..Kept::default()
+    }
+}
+
+const A: &str = "v2.routing.queues.00000000-0000-4000-8000-000000000001.users";
+const B: &str = "v2.routing.queues.00000000-0000-4000-8000-000000000002.users";
+
+#[test]
+fn what_an_earlier_process_was_still_to_ask_is_asked_again_once_its_topics_are_delivered() {
+    let (stream, ..) = live(0);
+    let [a, b] = [A, B].map(Topic::new);
+    let plan = BTreeMap::from([(0, vec![a.clone()]), (1, vec![b.clone()])]);
+    for (kept, rebase) in [(promised(), true), (promised(), false)] {
+        let mut gaps = Gaps::new(kept, 10, rebase, None);
+        let (mut journal, _) = rehearsal::journal(1_000_000, &["kafka"]);
+        assert_eq!(gaps.ask_again(0), [], "the topics are not known yet");
+        gaps.plan(plan.clone(), stream.clock.timestamp(), &mut journal);
+        let (first, second) = (gaps.ask_again(0), gaps.ask_again(1));
+        if rebase {
+            assert_eq!(first, [Closed { number: 1, topics: vec![a.clone()] }]);
+            assert_eq!(second, [Closed { number: 2, topics: vec![b.clone()] }]);
+        } else {
+            assert!(first.is_empty() && second.is_empty(), "nobody asks");
+        }
+        assert_eq!((gaps.ask_again(0), gaps.ask_again(1)), (vec![], vec![]), "once");
+    }
+}
+
+#[tokio::test]
+async fn what_was_announced_and_not_asked_is_left_to_the_next_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [a, b] = [A, B].map(Topic::new);
+    let (stream, ..) = live(0);
+    let (keeper, task) = Keeper::new(folder.path(), tokio::sync::mpsc::channel(1).0);
+    let mut stream = Stream { gaps: Gaps::new(Kept::default(), 10, true, Some(keeper)), ..stream };
+    stream.plan(BTreeMap::from([(0, vec![a.clone(), b])]));
+    let now = stream.clock.timestamp();
+    for _ in 0..2 {
+        stream.open_gap(0, "cut", now, Vec::new());
+        stream.close_gap(0, now, "resumed", Time::START);
+    }
+    stream.rebased(1, sequence::Rebased::default());
+    // The journal is full as the process ends, which ends that gap.
+    let missed = Missed { cause: JOURNAL_FULL, count: 1, since: now, until: now };
+    stream.note_refusal("kafka", &a, missed);
+    stream.close_journal(Time::START);
+    drop(stream);
+    task.await;
+    let kept = Kept::load(folder.path());
+    assert_eq!(kept.promised.keys().copied().collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(kept.promised[&3], [a]);
 }

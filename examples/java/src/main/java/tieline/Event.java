@@ -7,7 +7,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.function.UnaryOperator;
 
 /** What a consumer needs of an event. */
-record Event(String type, String subject, String epoch, long sequence, String topic, JsonElement data) {
+record Event(String type, String subject, String epoch, long sequence, String topic, boolean late, JsonElement data) {
 
     /** An event of either content mode. {@code header} answers a header's text, or null. */
     static Event read(UnaryOperator<String> header, String prefix, byte[] payload) {
@@ -15,7 +15,7 @@ record Event(String type, String subject, String epoch, long sequence, String to
         String media = header.apply("content-type");
         if (media != null && media.startsWith("application/cloudevents+json")) {
             JsonObject event = json.getAsJsonObject();
-            return of(name -> event.get(name).getAsString(), event.get("data"));
+            return of(name -> event.has(name) ? event.get(name).getAsString() : null, event.get("data"));
         }
         return of(name -> header.apply(prefix + name), json);
     }
@@ -27,6 +27,7 @@ record Event(String type, String subject, String epoch, long sequence, String to
                 attribute.apply("epoch"),
                 Long.parseLong(attribute.apply("sequence")),
                 attribute.apply("topic"),
+                Boolean.parseBoolean(attribute.apply("late")),
                 data);
     }
 }

@@ -27,8 +27,9 @@ final class KafkaReader {
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(settings)) {
             // The topic, and what concerns all of it: gaps as they open and close, epochs.
             consumer.subscribe(List.of(topic, topic + ".control"));
+            // Until the first event comes it is waited for: a group of readers is formed in its own time.
             long heard = System.nanoTime();
-            while (idle == 0 || System.nanoTime() - heard < idle * 1_000_000) {
+            while (idle == 0 || book.isEmpty() || System.nanoTime() - heard < idle * 1_000_000) {
                 for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(250))) {
                     heard = System.nanoTime();
                     book.take(Event.read(headers(record), "ce_", record.value()));

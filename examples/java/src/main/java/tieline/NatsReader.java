@@ -23,7 +23,7 @@ final class NatsReader {
                     .build();
             JetStreamSubscription subscription = connection.jetStream().subscribe(">", options);
             long heard = System.nanoTime();
-            while (idle == 0 || System.nanoTime() - heard < idle * 1_000_000) {
+            while (idle == 0 || book.isEmpty() || System.nanoTime() - heard < idle * 1_000_000) {
                 Message message = subscription.nextMessage(Duration.ofMillis(250));
                 if (message != null && !message.isStatusMessage()) {
                     heard = System.nanoTime();
