@@ -12,6 +12,9 @@ use tieline_sim::journal::{Emission, Journal};
 /// How much later than the simulator's flush a frame may be read; on a busy machine by as much more as those before it were (`Lags`).
 const READ_LAG: u64 = 250_000;
 
+/// Equal bodies further apart than this are not mistaken for each other: `arbitration.hold`, and what a busy machine adds.
+const MISTAKEN: u64 = 5_000_000;
+
 /// How long the bridge may need for what it does at once, on a busy machine: the second handshake after a first one that came too early
 /// included. To the moment it is a test of virtual time.
 const HASTE: Duration = Duration::from_secs(10);
@@ -234,6 +237,8 @@ fn exchange(journal: &Journal, moments: &Moments<'_>, copies: &mut HashMap<u64, 
         |emission: &&Emission| copies.get(&emission.number).is_some_and(|copies| copies.all > 1);
     let doubles: Vec<&Emission> = journal.emissions.iter().filter(is_double).collect();
     let sent = |emission: &Emission| moments.sent.get(&emission.number).map_or(0, Vec::len);
+    let released =
+        |emission: &Emission| moments.released.get(&emission.number).copied().unwrap_or(0);
     for emission in journal.emissions.iter().filter(|emission| sent(emission) > 0) {
         if copies.contains_key(&emission.number) {
             continue;
@@ -242,6 +247,7 @@ fn exchange(journal: &Journal, moments: &Moments<'_>, copies: &mut HashMap<u64, 
             twin.topic == emission.topic
                 && twin.body.get() == emission.body.get()
                 && sent(emission) < sent(twin)
+                && released(emission).abs_diff(released(twin)) < MISTAKEN
                 && copies.get(&twin.number).is_some_and(|copies| copies.all > 1)
         });
         if let Some(copies_of_twin) = twin.and_then(|twin| copies.get_mut(&twin.number)) {
@@ -421,7 +427,9 @@ impl<'a> Moments<'a> {
         let sent = self.sent.get(&number).map(Vec::as_slice).unwrap_or_default();
         let unsent = released.filter(|_| sent.is_empty());
         let moments = sent.iter().copied().chain(unsent);
-        moments.map(|at| (released.unwrap_or(at).min(at), at)).collect()
+        // The simulator looks at its clock soon after it has written.
+        let before = |at: u64| released.unwrap_or(at).clamp(at.saturating_sub(READ_LAG), at);
+        moments.map(|at| (before(at), at)).collect()
     }
 
     /// Whether a consumer of its topic is told that an emission is missing, before it meets a younger one.

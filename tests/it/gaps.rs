@@ -180,16 +180,21 @@ async fn what_a_full_journal_refuses_is_counted_in_the_order_of_each_topic() {
     let delivered = |state: &Value| state["sinks"][0]["waiting_events"] == 0;
     let state = bridge.state("all is delivered", delivered).await;
     let refused = state["sinks"][0]["refused"].as_u64().unwrap();
+    let missed = |held: &[Held], kind| -> u64 {
+        let told = of(held, kind).into_iter().map(body);
+        let told = told.filter(|one| one["cause"] == "journal_full");
+        told.filter_map(|one| one["missed"].as_u64()).sum()
+    };
+    // On a busy machine the journal may be full again before the file has all of it: each is a gap of its own.
     let held = eventually("every refused event is told of", async || {
         let held = stand.held();
-        let missed = of(&held, RECORD).into_iter().filter_map(|one| body(one)["missed"].as_u64());
-        (missed.sum::<u64>() == refused).then_some(held)
+        let told = [RECORD, "tieline.gap.closed.v1"].map(|kind| missed(&held, kind));
+        (told == [refused; 2]).then_some(held)
     })
     .await;
     assert_valid(&held);
-    let over = of(&held, "tieline.gap.closed.v1");
-    let over = over.into_iter().map(body).find(|told| told["cause"] == "journal_full").unwrap();
-    assert_eq!((&over["sink"], &over["missed"]), (&json!("jsonl"), &json!(refused)), "{over}");
+    let mut over = of(&held, "tieline.gap.closed.v1").into_iter().map(body);
+    assert!(over.all(|told| told["cause"] != "journal_full" || told["sink"] == "jsonl"));
     bridge.finish(&stand).await;
 }
 

@@ -99,8 +99,9 @@ impl Output {
         }
         self.lines.clear();
         written?;
-        // What was removed meanwhile has taken these lines with it.
-        if metadata.is_file() && file.metadata()?.nlink() == 0 {
+        // What was removed meanwhile has taken these lines with it. Some file systems count no names.
+        let metadata = file.metadata()?;
+        if metadata.is_file() && metadata.nlink() == 0 && !self.rotation.is_still(&metadata) {
             return Err(gone());
         }
         Ok(())

@@ -48,8 +48,11 @@ impl Rotation {
 
     /// Whether this is still the file under its own name.
     pub(super) fn is_still(&self, file: &Metadata) -> bool {
-        let same = |there: Metadata| (there.dev(), there.ino()) == (file.dev(), file.ino());
-        fs::metadata(&self.path).is_ok_and(same)
+        match fs::metadata(&self.path) {
+            Ok(there) => (there.dev(), there.ino()) == (file.dev(), file.ino()),
+            // What cannot be asked now was not moved for that.
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 
     /// Which period a time lies in; all of them in one when the period is none.

@@ -7,6 +7,7 @@ use crate::sink::guarantee::{Guarantee, Level};
 use crate::sink::template::{Part, Template};
 use rdkafka::admin::ConfigResource;
 use rdkafka::metadata::MetadataTopic;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Asks the brokers of `config`, which must show the topic that it is about, if any. Blocks.
@@ -23,11 +24,15 @@ pub(super) fn guarantee(
         .iter()
         .filter(|topic| {
             let name = topic.name();
-            name == control || template.is_some_and(|template| makes(template, name))
+            name == control
+                || about == Some(name)
+                || template.is_some_and(|template| makes(template, name))
         })
         .collect();
+    let is_shown =
+        |topic: &MetadataTopic| topic.error().is_none() && !topic.partitions().is_empty();
     if let Some(topic) = about
-        && !ours.iter().any(|one| one.name() == topic)
+        && !ours.iter().any(|one| one.name() == topic && is_shown(one))
     {
         let operation = format!("ask about topic {topic} at {}", config.brokers);
         return Err(Error::retry(operation, "not every broker shows it yet"));
@@ -50,8 +55,9 @@ pub(super) fn guarantee(
         guarantee.unknown("topic", format!("topic {topic} does not exist yet; {how}"));
         return Ok(guarantee);
     }
-    let replicas = ours.iter().flat_map(|topic| topic.partitions());
-    let replicas = replicas.map(|partition| partition.replicas().len()).min().unwrap_or(0);
+    let partitions = ours.iter().flat_map(|topic| topic.partitions());
+    let copies = partitions.map(|partition| partition.replicas().len());
+    let (replicas, most_replicas) = (copies.clone().min().unwrap_or(0), copies.max().unwrap_or(0));
     match replicas {
         0 | 1 => guarantee.weakens(
             "replication",
@@ -61,7 +67,7 @@ pub(super) fn guarantee(
     }
     let names: Vec<&str> = ours.iter().map(|topic| topic.name()).collect();
     let settings = admin.describe(&names);
-    of_settings(&mut guarantee, &settings, replicas);
+    of_settings(&mut guarantee, &settings, replicas..=most_replicas);
     of_disk(&mut guarantee, replicas);
     Ok(guarantee)
 }
@@ -134,22 +140,36 @@ fn of_transactions(
     }
 }
 
-/// Whether a topic of that name can be one of ours.
+/// Whether a topic of that name can be one of ours. Where the template has no text of its own, names do not tell whose they are.
 fn makes(template: &Template, name: &str) -> bool {
-    match template.parts() {
-        [Part::Text(topic)] => name == &**topic,
-        [Part::Text(before), Part::Family | Part::Key] => name.starts_with(&**before),
-        [Part::Family | Part::Key, Part::Text(after)] => name.ends_with(&**after),
-        [Part::Text(before), Part::Family | Part::Key, Part::Text(after)] => {
-            name.len() > before.len() + after.len()
-                && name.starts_with(&**before)
-                && name.ends_with(&**after)
-        }
-        _ => false,
+    let parts = template.parts();
+    if !parts.iter().any(|part| matches!(part, Part::Text(_))) {
+        return false;
     }
+    // What a placeholder stands for has no end of its own, and is not empty.
+    let (mut rest, mut is_open) = (name, false);
+    for (at, part) in parts.iter().enumerate() {
+        let Part::Text(text) = part else {
+            is_open = true;
+            continue;
+        };
+        let after = match (is_open, at + 1 == parts.len()) {
+            (false, _) => rest.strip_prefix(&**text),
+            (true, true) => return rest.len() > text.len() && rest.ends_with(&**text),
+            (true, false) => rest.get(1..).and_then(|rest| Some(rest.split_once(&**text)?.1)),
+        };
+        let Some(after) = after else { return false };
+        (rest, is_open) = (after, false);
+    }
+    rest.is_empty() != is_open
 }
 
-fn of_settings(guarantee: &mut Guarantee, settings: &[ConfigResource], replicas: usize) {
+/// `replicas` are those of the topic with the fewest, and of the one with the most.
+fn of_settings(
+    guarantee: &mut Guarantee,
+    settings: &[ConfigResource],
+    replicas: RangeInclusive<usize>,
+) {
     let values = |name: &str| -> Vec<String> {
         settings.iter().filter_map(|topic| topic.get(name)?.value.clone()).collect()
     };
@@ -163,13 +183,13 @@ fn of_settings(guarantee: &mut Guarantee, settings: &[ConfigResource], replicas:
             "min_insync",
             "min.insync.replicas could not be read (permission to describe the topic's configuration?); it is 1 unless somebody set it",
         ),
-        Some(1) if replicas > 1 => guarantee.weakens(
+        Some(1) if *replicas.start() > 1 => guarantee.weakens(
             "min_insync",
             "min.insync.replicas = 1: while the others are away, the leader alone acknowledges, and its disk is all there is",
         ),
-        Some(_) if most > replicas => guarantee.weakens(
+        Some(_) if most > *replicas.end() => guarantee.weakens(
             "min_insync",
-            format!("min.insync.replicas = {most} of {replicas}: the brokers take nothing until there are more replicas, and events wait in the journal"),
+            format!("min.insync.replicas = {most} of {}: the brokers take nothing until there are more replicas, and events wait in the journal", replicas.end()),
         ),
         Some(least) => guarantee.holds("min_insync", format!("min.insync.replicas = {least}")),
     }
@@ -218,4 +238,24 @@ fn of_disk(guarantee: &mut Guarantee, replicas: usize) {
         "fsync",
         format!("Kafka acknowledges before the disk has it: a power cut of {whose} costs what the system has not written yet"),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_topics_of_a_template_are_told_by_its_own_text() {
+        for (template, ours, others) in [
+            ("genesys", &["genesys"][..], &["genesys.a", ""][..]),
+            ("genesys.{family}", &["genesys.v2.a"], &["genesys.", "a.genesys.b"]),
+            ("{family}.genesys", &["v2.a.genesys"], &[".genesys", "v2.a"]),
+            ("a.{key}.b.{family}.c", &["a.1.b.2.c"], &["a..b.2.c", "a.1.b.c", "a.1.2.c"]),
+            ("{family}", &[], &["v2.a", "__consumer_offsets"]),
+        ] {
+            let parsed = Template::parse(template).expect("a good template");
+            assert!(ours.iter().all(|name| makes(&parsed, name)), "{template}");
+            assert!(!others.iter().any(|name| makes(&parsed, name)), "{template}");
+        }
+    }
 }
