@@ -87,17 +87,22 @@ impl Platform {
             listed = match self.list_queues(token, page).await {
                 Ok(Some(listed)) => listed,
                 Ok(None) => return Reply::TopicsPage { page },
-                Err(refusal) => return Reply::TopicsRefused { refusal },
+                Err((refusal, anew)) => return Reply::TopicsRefused { refusal, anew },
             };
         }
         let (topics, unknown) = queues::expand(queues, topics, &listed);
         Reply::TopicsListed { topics, unknown }
     }
 
-    /// Reads a page of the queues; answers all of them once it was the last.
-    async fn list_queues(&self, token: TokenId, page: u32) -> Result<Option<Vec<Queue>>, Refusal> {
-        let read = self.rest.queues(&self.token(token)?, page).await?;
-        self.queue_pages.take(page, read)
+    /// Reads a page of the queues; answers all of them once it was the last. The error says whether the list must be read anew.
+    async fn list_queues(
+        &self,
+        token: TokenId,
+        page: u32,
+    ) -> Result<Option<Vec<Queue>>, (Refusal, bool)> {
+        let token = self.token(token).map_err(|refusal| (refusal, false))?;
+        let read = self.rest.queues(&token, page).await.map_err(|refusal| (refusal, false))?;
+        self.queue_pages.take(page, read).map_err(|refusal| (refusal, true))
     }
 
     /// How these topics stand now.

@@ -35,7 +35,7 @@ impl Pages {
             |reason, words: &str| Err(refusal(reason, format!("the list of queues {words}")));
         let before = (number as usize).saturating_sub(1);
         if read.len() < before {
-            return refused(Reason::Unexpected, "lacks a page");
+            return refused(Reason::Unavailable, "lacks a page");
         }
         read.truncate(before);
         let is_last = page.entities.is_empty() || number >= page.page_count.unwrap_or(1);

@@ -177,6 +177,8 @@ pub enum Reply {
     TopicsRefused {
         /// Why, and how long to wait at least.
         refusal: Refusal,
+        /// Whether the pages that were read do not belong together: the list is to be read from its beginning.
+        anew: bool,
     },
     /// The channels that the platform holds.
     ChannelsListed {

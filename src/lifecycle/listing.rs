@@ -303,7 +303,7 @@ impl Lifecycle {
         }
     }
 
-    pub(super) fn handle_topics_refused(&mut self, refusal: &Refusal, now: Time) {
+    pub(super) fn handle_topics_refused(&mut self, refusal: &Refusal, anew: bool, now: Time) {
         if let Some(asked) = refusal.retry_after {
             self.rest.close_until(now + asked);
         }
@@ -320,7 +320,8 @@ impl Lifecycle {
         let parked = !is_outdated && answer == Answer::Park;
         let wait = if parked { wait.max(REPLAN) } else { wait };
         // What only waiting mends does not cost the pages that have been read.
-        let page = if is_outdated || answer != Answer::SameChannel { Page::FIRST } else { page };
+        let keeps = !is_outdated && !anew && answer == Answer::SameChannel;
+        let page = if keeps { page } else { Page::FIRST };
         self.plan = Listing::Wanted { due: now + wait, parked, page };
         self.plan_failed = true;
         self.output.observe(Observation::PlanRefused {

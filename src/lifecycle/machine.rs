@@ -292,7 +292,9 @@ impl Lifecycle {
             Reply::TopicsListed { .. } if !self.plan.is_asked() => {}
             Reply::TopicsListed { topics, unknown } => self.handle_topics(&topics, unknown, now),
             Reply::TopicsPage { page } => self.handle_topics_page(page, now),
-            Reply::TopicsRefused { refusal } => self.handle_topics_refused(&refusal, now),
+            Reply::TopicsRefused { refusal, anew } => {
+                self.handle_topics_refused(&refusal, anew, now);
+            }
             Reply::ChannelOpened { .. }
             | Reply::Subscribed { .. }
             | Reply::Connected { .. }

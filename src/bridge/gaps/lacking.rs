@@ -3,12 +3,14 @@
 //! Each is told topic by topic, as far as the topics are known.
 
 use super::causes::{ENDED, JOURNAL_DAMAGED, WHOLE};
+use super::owed::TOPICS_MAX;
 use super::{Closed, Gaps, body};
 use crate::event::Topic;
 use crate::journal::Journal;
 use crate::observation::Observation;
 use crate::sequence::{Certainty, Cover, Gap, Interval};
 use crate::time::Timestamp;
+use std::collections::BTreeMap;
 
 /// Events that the journal did not take for a sink.
 #[derive(Clone, Copy, Debug)]
@@ -24,13 +26,15 @@ pub struct Missed {
 }
 
 /// The open gap of a sink that the journal refuses events.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Refusals {
     pub(super) number: u64,
     /// When the oldest of them was received.
     pub(super) from: Timestamp,
     /// How many they are.
     pub(super) count: u64,
+    /// Of which topics, those included that the sink has been told of.
+    pub(super) topics: BTreeMap<Box<str>, Topic>,
 }
 
 /// Part of the journal that cannot be read, as it was told.
@@ -157,7 +161,8 @@ impl Gaps {
         if !self.full.contains_key(sink) {
             let number = self.ledger.open(0, cause, Certainty::Certain, since, 0);
             self.ledger.concern(number, sink);
-            self.full.insert(sink, Refusals { number, from: since, count: 0 });
+            let topics = BTreeMap::new();
+            self.full.insert(sink, Refusals { number, from: since, count: 0, topics });
             self.announce(number, &[], since, journal);
             self.observations.push_back(Observation::JournalFull { sink, count });
         }
@@ -165,6 +170,9 @@ impl Gaps {
             return;
         };
         full.count += count;
+        if !full.topics.contains_key(topic.name()) && full.topics.len() < TOPICS_MAX {
+            full.topics.insert(topic.name().into(), topic.clone());
+        }
         if since < full.from {
             // What was held for a second sight, or waited for the disk, is told of later than what came after it. Kept with the next mark.
             full.from = since;
@@ -203,14 +211,14 @@ impl Gaps {
         journal: &mut Journal,
     ) -> Option<Closed> {
         let owed = self.owed.remove(sink).unwrap_or_default();
-        let topics = owed.topics();
         for (topic, interval) in owed {
             self.tell(topic, &interval, Some(sink), now, journal);
         }
         if self.owed.contains_key(sink) {
             return None;
         }
-        let Refusals { number, count, .. } = self.full.remove(sink)?;
+        let Refusals { number, count, topics, .. } = self.full.remove(sink)?;
+        let topics = topics.into_values().collect();
         self.observations.push_back(Observation::JournalFull { sink, count });
         let closed = Closed { number, topics };
         self.end(&closed, now, action, count, now, journal);

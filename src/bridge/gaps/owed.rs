@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::IntoValues;
 
 /// More topics than 20 channels have; what comes beyond is named by the gap's control events alone.
-const TOPICS_MAX: usize = 65_536;
+pub const TOPICS_MAX: usize = 65_536;
 
 /// By the topic's name, so that records are made in an order that depends on nothing else.
 #[derive(Debug, Default)]
@@ -37,11 +37,6 @@ impl Owed {
     /// Whether nothing is owed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    /// The topics of which the sink lacks something.
-    pub fn topics(&self) -> Vec<Topic> {
-        self.0.values().map(|(topic, _)| topic.clone()).collect()
     }
 }
 

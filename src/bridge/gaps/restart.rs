@@ -41,6 +41,12 @@ impl Gaps {
                 self.open(*shard, RESTART, mark.at, Vec::new(), now, journal);
             }
         }
+        // Of topics that are on another shard now, whose gap is their only one, nothing is known for longer than that.
+        for (shard, mark) in &mut heard {
+            let number = self.cover(*shard, RESTART).map(|at| self.covers[at].number());
+            let open = self.ledger.open_gaps().find(|gap| Some(gap.number) == number);
+            mark.at = open.map_or(mark.at, |gap| gap.from.min(mark.at));
+        }
         self.left = heard;
     }
 

@@ -96,8 +96,15 @@ fn a_list_goes_on_at_the_page_that_was_throttled_and_not_before_it_may() {
 
 #[test]
 fn a_list_begins_anew_after_any_other_refusal_and_when_its_pages_have_grown_old() {
-    for (reason, wait) in [(Reason::Unauthorized, 30), (Reason::Unexpected, 330)] {
+    let cases = [
+        (Reason::Unauthorized, false, 30),
+        (Reason::Unexpected, false, 330),
+        // Queues came or went while it was read: that is no reason to wait for minutes.
+        (Reason::Unavailable, true, 30),
+    ];
+    for (reason, mixed, wait) in cases {
         let mut world = many(4);
+        world.mixed_list = mixed;
         world.run(Duration::from_millis(500));
         let before = pages(&world).len();
         world.refuse_list.push_back(refusal(reason));
@@ -122,7 +129,7 @@ fn an_answer_to_a_page_that_comes_too_late_is_nobodys_but_what_it_says_of_the_cl
     world.say(Reply::TopicsPage { page: 7 });
     let retry_after = Some(MINUTE * 10);
     let refusal = Refusal { retry_after, ..refusal(Reason::Throttled) };
-    world.say(Reply::TopicsRefused { refusal });
+    world.say(Reply::TopicsRefused { refusal, anew: false });
     world.run(MINUTE * 9);
     assert_eq!(pages(&world).len(), before, "nothing is asked before the platform allows it");
     assert!(world.lifecycle.is_covered() && world.gaps.is_empty());

@@ -93,7 +93,10 @@ impl World {
                 self.grant()
             }
             Command::ListTopics { page, .. } => match self.refuse_list.pop_front() {
-                Some(refusal) => Reply::TopicsRefused { refusal },
+                Some(refusal) => {
+                    let anew = std::mem::take(&mut self.mixed_list);
+                    Reply::TopicsRefused { refusal, anew }
+                }
                 None if page < self.list_pages => Reply::TopicsPage { page },
                 None => {
                     let topics = self.listed.clone().unwrap_or_else(|| topics(self.shards));
@@ -345,7 +348,7 @@ const fn refusal_of(said: &Said) -> Option<&Refusal> {
         | Reply::AmendRefused { refusal, .. }
         | Reply::TokenRefused { refusal, .. }
         | Reply::ChannelsRefused { refusal }
-        | Reply::TopicsRefused { refusal },
+        | Reply::TopicsRefused { refusal, .. },
     )
     | Said::Shown { shown: Shown::Refused(refusal), .. } = said
     {

@@ -314,7 +314,7 @@ fn a_list_of_topics_that_401_refuses_is_asked_for_with_back_off() {
 #[test]
 fn a_second_list_of_topics_changes_nothing_while_sessions_live() {
     let mut world = World::live(1);
-    world.say(Reply::TopicsRefused { refusal: refusal(Reason::Timeout) });
+    world.say(Reply::TopicsRefused { refusal: refusal(Reason::Timeout), anew: false });
     world.say(Reply::TopicsListed { topics: Vec::new(), unknown: Vec::new() });
     world.run(MINUTE * 10);
     assert!(world.lifecycle.is_covered());

@@ -104,6 +104,8 @@ pub struct World {
     pub refuse_rest: VecDeque<Refusal>,
     pub refuse_handshake: VecDeque<Refusal>,
     pub refuse_list: VecDeque<Refusal>,
+    /// Whether the first of these says that the pages do not belong together.
+    pub mixed_list: bool,
     /// The same to requests for a channel alone.
     pub refuse_open: VecDeque<Refusal>,
     /// How long the making of a channel takes besides the round trip.
@@ -187,6 +189,7 @@ impl World {
             refuse_rest: VecDeque::new(),
             refuse_handshake: VecDeque::new(),
             refuse_list: VecDeque::new(),
+            mixed_list: false,
             refuse_open: VecDeque::new(),
             fixed: BTreeSet::new(),
             slow_channels: Duration::ZERO,

@@ -253,7 +253,7 @@ mod tests {
             ("a.{key}.b.{family}.c", &["a.1.b.2.c"], &["a..b.2.c", "a.1.b.c", "a.1.2.c"]),
             ("{family}", &[], &["v2.a", "__consumer_offsets"]),
         ] {
-            let parsed = Template::parse(template).expect("a good template");
+            let parsed = Template::parse(template, &["family", "key"]).expect("a good template");
             assert!(ours.iter().all(|name| makes(&parsed, name)), "{template}");
             assert!(!others.iter().any(|name| makes(&parsed, name)), "{template}");
         }
