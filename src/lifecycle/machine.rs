@@ -327,7 +327,7 @@ impl Lifecycle {
         self.login.handle_timeout(now, &mut self.rng, &mut self.output);
         self.rebase.handle_timeout(now, &mut self.rng, &mut self.output);
         if let Some(overdue) = self.plan.overdue(now) {
-            self.handle_topics_refused(&overdue, now);
+            self.handle_topics_refused(&overdue, false, now);
         }
         if let Some(overdue) = self.census.overdue(now) {
             self.handle_unlisted(&overdue, now);

@@ -52,6 +52,23 @@ fn a_gap_that_was_open_when_the_process_died_goes_on_from_where_it_began() {
     assert_eq!(from(false, 2_999), [(1, at(1_200))], "something was held");
 }
 
+#[test]
+fn topics_that_have_moved_since_a_kill_with_an_open_gap_lack_what_they_missed_since_it_began() {
+    let at = |millis: u64| Timestamp::from_micros(millis * 1_000);
+    let [a, b] = ["v2.a", "v2.b"].map(Topic::new);
+    let mut ledger = Ledger::new(10);
+    ledger.open(0, "cut", Certainty::Certain, at(1_000), 2);
+    let gaps = ledger.list().cloned().collect();
+    let mut gaps = Gaps::new(Kept { gaps, opened: 1, ..Kept::default() }, 10, true, None);
+    let (mut journal, _) = rehearsal::journal(1_000_000, &["kafka"]);
+    // The session that came after the cut had shown something, and was not certain yet.
+    let word = Mark { topics: Print::of(&[a.clone(), b.clone()]), ..mark(1_000_000, true) };
+    gaps.restarted(BTreeMap::from([(0, word)]), Some(at(2_500)), at(9_000), &mut journal);
+    gaps.plan(BTreeMap::from([(0, vec![a]), (1, vec![b])]), at(9_100), &mut journal);
+    let open = gaps.ledger().open_gaps().map(|gap| (gap.shard, gap.from));
+    assert_eq!(open.collect::<Vec<_>>(), [(0, at(1_000)), (1, at(1_000))]);
+}
+
 #[tokio::test]
 async fn topics_that_are_packed_otherwise_now_lack_something_since_the_oldest_word_and_once() {
     let (mut journal, mut readers) = rehearsal::journal(1_000_000, &["kafka"]);
