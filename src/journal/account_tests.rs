@@ -87,7 +87,11 @@ impl Desk {
                 self.take(self.lives, usize::MAX).await;
             }
             Step::Take(count) => self.take(1 - self.lives, count).await,
-            Step::Kill => self.kill(),
+            Step::Kill => {
+                self.kill();
+                // What it is offered again counts as waiting until then.
+                self.take(self.lives, usize::MAX).await;
+            }
             Step::Fail => self.disk.fail(Some(ErrorKind::StorageFull)),
             Step::Mend => self.mend(),
         }
