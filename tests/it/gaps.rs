@@ -273,10 +273,10 @@ async fn a_queue_that_the_platform_forgets_is_a_possible_gap_until_it_is_heard_a
         Some(&verdict.missed[..]),
         lost["number"].as_u64().as_ref().map(std::slice::from_ref)
     );
-    assert_eq!(verdict.gaps.len(), before + 1, "{verdict:#?}");
-    let gap = &verdict.gaps[before];
-    assert_eq!(gap.cause, "feed_silent");
-    assert!((last..=heard).contains(&micros(&gap.from)), "{gap:?} begins not at {last}");
+    // A busy machine may make another silence of its own.
+    assert!(verdict.gaps.iter().all(|gap| gap.cause == "feed_silent"), "{verdict:#?}");
+    let began = verdict.gaps.iter().filter(|gap| (last..=heard).contains(&micros(&gap.from)));
+    assert_eq!(began.count(), 1, "one begins between {last} and {heard}: {verdict:#?}");
     assert_eq!(stand.sim.journal().sessions.len(), 1, "the socket was never dropped");
 }
 
