@@ -61,15 +61,10 @@ impl Session {
     ) -> Self {
         let at = |time| clock.timestamp_of(time);
         let (deadline, awaited) = lifecycle.awaited(session);
-        let waits = match session.state {
-            State::Waiting { until, parked } => Some((at(until), parked)),
-            State::Authenticating
-            | State::Opening { .. }
-            | State::Subscribing { .. }
-            | State::Connecting { .. }
-            | State::Settling { .. }
-            | State::Live { .. }
-            | State::Draining { .. } => None,
+        let waits = if let State::Waiting { until, parked } = session.state {
+            Some((at(until), parked))
+        } else {
+            None
         };
         let parked = waits.filter(|(_, parked)| *parked);
         Self {

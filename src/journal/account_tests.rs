@@ -1,7 +1,7 @@
 //! Two sinks, one of which takes only what its filter accepts: whichever of them is away, and whatever becomes of the process and the disk
 //! meanwhile, what a sink wants is accepted for it and delivered, or refused and counted. And who lives is not refused for who is away.
 
-use super::rehearsal::{Model, config, open};
+use super::rehearsal::{Model, block_on, config, open};
 use super::{Config, Journal, Reader};
 use crate::event::{Entry, Kind, Marks, Notification, Topic};
 use crate::route::{Filter, Routes};
@@ -207,8 +207,7 @@ impl Desk {
 }
 
 fn run(lives: usize, steps: &[Step]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(async {
+    block_on(async {
         let mut desk = Desk::new(lives);
         for step in steps {
             desk.play(step).await;

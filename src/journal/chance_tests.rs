@@ -1,7 +1,7 @@
 //! By chance: three sinks, each with what its filter takes, over lives that end in every way, on a disk that fails, fills up and loses
 //! power again and again. Numbers have no hole and are not used twice, and what was accepted is delivered, but for what the rules give up.
 
-use super::rehearsal::{Model, config, open};
+use super::rehearsal::{Model, block_on, config, open};
 use super::shared::Written;
 use super::{Config, Journal, Reader, Sync};
 use crate::event::{Entry, Marks, Notification, Topic};
@@ -354,8 +354,7 @@ proptest! {
 const LAZY: Sync = Sync::Within(Duration::from_secs(3600));
 
 fn run(steps: &[Step], sync: Sync, max_bytes: u64) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(play(steps, sync, max_bytes));
+    block_on(play(steps, sync, max_bytes));
 }
 
 #[test]

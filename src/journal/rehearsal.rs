@@ -20,6 +20,11 @@ pub(crate) fn journal(max_bytes: u64, sinks: &[&'static str]) -> (Journal, Vec<R
     (journal, readers)
 }
 
+/// Runs what is played to a journal, whose readers wait for nothing here.
+pub(crate) fn block_on<T>(play: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(play)
+}
+
 /// Small segments, and the disk waited for as the test says.
 pub(crate) fn config() -> Config {
     Config {

@@ -58,7 +58,14 @@ impl Lifecycle {
 
     /// Whether each shard has been heard since then, or delivers no more: what it missed is told, and nothing is still to be.
     pub fn is_proven(&self, since: Time) -> bool {
-        self.output.notes.is_empty() && self.complete_until().values().all(|until| since <= *until)
+        let complete = self.complete_until();
+        // A shard that delivers in part is complete at no time, and what it does deliver may still be missing.
+        let mut in_part = self
+            .sessions()
+            .filter(|session| session.delivers() && !complete.contains_key(&session.shard));
+        self.output.notes.is_empty()
+            && complete.values().all(|until| since <= *until)
+            && in_part.all(|session| session.heard_at.is_some_and(|at| since <= at))
     }
 
     /// The other process did not take over. What it did to the channels that were left to it is not known, nor which it made.

@@ -110,6 +110,20 @@ impl Fate {
 }
 
 impl Disturbance {
+    /// That to each frame of all topics and channels, for good.
+    pub(crate) fn of(what: What) -> Self {
+        Self {
+            what,
+            topics: Vec::new(),
+            channel: None,
+            every: 1,
+            left: None,
+            lag: Duration::ZERO,
+            until: Millis::MAX,
+            seen: BTreeMap::new(),
+        }
+    }
+
     fn is_about(&self, topic: &str) -> bool {
         self.topics.is_empty() || self.topics.iter().any(|part| topic.contains(part))
     }
@@ -171,16 +185,7 @@ mod tests {
     use super::*;
 
     fn disturbance(what: What) -> Disturbance {
-        Disturbance {
-            what,
-            topics: Vec::new(),
-            channel: None,
-            every: 1,
-            left: None,
-            lag: Duration::from_secs(1),
-            until: 100,
-            seen: BTreeMap::new(),
-        }
+        Disturbance { lag: Duration::from_secs(1), until: 100, ..Disturbance::of(what) }
     }
 
     #[test]

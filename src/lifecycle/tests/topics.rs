@@ -249,6 +249,25 @@ fn a_leg_that_lacks_topics_ends_their_gap_when_it_is_told_of_them() {
 }
 
 #[test]
+fn a_leg_that_lacks_topics_must_answer_too_before_its_process_falls_silent() {
+    let (mut world, [ahead, behind]) = one_leg_ahead();
+    world.refuse_handshake.extend(vec![refusal(Reason::Unreachable); 1_000]);
+    world.lose(ahead, Reason::Cut);
+    world.run(Duration::from_secs(3));
+    let since = world.now;
+    world.lifecycle.probe(since);
+    assert!(!world.lifecycle.is_proven(since), "it has not answered");
+    world.run(Duration::from_secs(1));
+    assert!(world.lifecycle.is_proven(since));
+    world.mute.insert(behind);
+    world.run(Duration::from_secs(1));
+    let since = world.now;
+    world.lifecycle.probe(since);
+    world.run(Duration::from_secs(1));
+    assert!(!world.lifecycle.is_proven(since));
+}
+
+#[test]
 fn a_gap_of_some_topics_is_one_of_all_when_the_leg_that_had_the_others_is_lost_too() {
     let (mut world, [ahead, behind]) = one_leg_ahead();
     world.refuse_handshake.extend(vec![refusal(Reason::Unreachable); 20]);

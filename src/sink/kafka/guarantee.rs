@@ -146,7 +146,7 @@ fn makes(template: &Template, name: &str) -> bool {
     if !parts.iter().any(|part| matches!(part, Part::Text(_))) {
         return false;
     }
-    // What a placeholder stands for has no end of its own, and is not empty.
+    // What a family or key stands for has no end of its own, and is not empty.
     let (mut rest, mut is_open) = (name, false);
     for (at, part) in parts.iter().enumerate() {
         let Part::Text(text) = part else {

@@ -86,7 +86,7 @@ struct Kafka {
     caution: Caution,
     /// Those of the other epochs, by their names: they are opened in turn until the older ones are delivered.
     cautions: BTreeMap<String, Caution>,
-    /// The topics that were there when the guarantee was judged last.
+    /// The topics that were judged when they came.
     judged: BTreeSet<String>,
     figures: watch::Sender<BrokerFigures>,
 }

@@ -4,9 +4,13 @@
 //! the process had said until then is part of the failure.
 
 mod config;
+mod program;
 mod rest;
 
 pub use config::{Config, topics_of};
+#[cfg(all(feature = "kafka", feature = "nats"))]
+pub use program::read_with;
+pub use program::{program, tieline};
 pub use rest::Rest;
 
 use crate::books::{self, Gap, Held, Verdict};
@@ -447,25 +451,6 @@ fn around<'a>(told: &'a str, hidden: &str) -> &'a str {
     told.lines().find(|line| line.contains(hidden)).unwrap_or_default()
 }
 
-/// `tieline run FILE` with these further arguments.
-pub fn tieline(config: &Config, args: &[&str]) -> Command {
-    let mut command = program(&["run"]);
-    command.arg(config.write()).args(args).envs(config.environment.iter().cloned());
-    command
-}
-
-/// The program with exactly these arguments, and nothing of ours in the environment.
-pub fn program(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tieline"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TIELINE_") {
-            command.env_remove(name);
-        }
-    }
-    command.args(args);
-    command
-}
-
 /// Waits until `look` finds something.
 pub async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
     let found = tokio::time::timeout(DEADLINE, looked(look)).await;
@@ -487,18 +472,4 @@ async fn listen(stream: impl AsyncRead + Unpin, say: watch::Sender<Vec<String>>)
     while let Ok(Some(line)) = lines.next_line().await {
         say.send_modify(|said| said.push(line));
     }
-}
-
-#[cfg(all(feature = "kafka", feature = "nats"))]
-/// Runs a reader of another language and answers its lines.
-pub async fn read_with(script: &str, args: &[&str]) -> Vec<Value> {
-    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/consumers");
-    let python = Command::new(here.join("install.sh")).output().await.unwrap();
-    assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
-    let python = String::from_utf8(python.stdout).unwrap();
-    let read = Command::new(python.trim()).arg(here.join(script)).args(args).output();
-    let read = read.await.unwrap();
-    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
-    let lines = String::from_utf8(read.stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -1,7 +1,6 @@
 //! What is delivered, and what happens to it on the way: traffic, emissions by hand, disturbances,
 //! frames that are none of the platform's.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -70,22 +69,32 @@ pub(super) fn disturb(platform: &Platform, asked: DisturbAsked) -> Done {
     if asked.every == 0 {
         return Err(Problem::new(400, "invalid.value", "every must be at least 1"));
     }
-    let mut state = platform.state();
-    let sockets = sockets(&state, asked.channel.as_deref())?;
-    let now = clock::now();
-    let to = asked.for_ms.map(|length| now.saturating_add(length));
-    let channel = resolve(&state, asked.channel.as_deref())?;
-    state.disturbances.push(Disturbance {
-        what: asked.what,
-        topics: Vec::new(),
-        channel,
+    let disturbance = Disturbance {
         every: asked.every,
         left: asked.count,
         lag: Duration::from_millis(asked.lag_ms),
-        until: to.unwrap_or(Millis::MAX),
-        seen: BTreeMap::new(),
-    });
-    Ok(faulted(&mut state, format!("disturb.{}", asked.what.name()), now, to, sockets))
+        ..Disturbance::of(asked.what)
+    };
+    let name = format!("disturb.{}", asked.what.name());
+    begin(platform, name, disturbance, asked.channel.as_deref(), asked.for_ms)
+}
+
+/// Disturbs one channel or all from now on, for so long where that is said.
+fn begin(
+    platform: &Platform,
+    name: impl Into<String>,
+    disturbance: Disturbance,
+    channel: Option<&str>,
+    for_ms: Option<Millis>,
+) -> Done {
+    let mut state = platform.state();
+    let sockets = sockets(&state, channel)?;
+    let now = clock::now();
+    let to = for_ms.map(|length| now.saturating_add(length));
+    let channel = resolve(&state, channel)?;
+    let until = to.unwrap_or(Millis::MAX);
+    state.disturbances.push(Disturbance { channel, until, ..disturbance });
+    Ok(faulted(&mut state, name, now, to, sockets))
 }
 
 #[derive(Debug, Deserialize)]
@@ -103,22 +112,8 @@ pub(super) fn withhold(platform: &Platform, asked: WithholdAsked) -> Done {
     if asked.topics.is_empty() {
         return Err(Problem::new(400, "invalid.value", "topics must name at least one"));
     }
-    let mut state = platform.state();
-    let sockets = sockets(&state, asked.channel.as_deref())?;
-    let now = clock::now();
-    let to = asked.for_ms.map(|length| now.saturating_add(length));
-    let channel = resolve(&state, asked.channel.as_deref())?;
-    state.disturbances.push(Disturbance {
-        what: What::Drop,
-        topics: asked.topics,
-        channel,
-        every: 1,
-        left: None,
-        lag: Duration::ZERO,
-        until: to.unwrap_or(Millis::MAX),
-        seen: BTreeMap::new(),
-    });
-    Ok(faulted(&mut state, "withhold", now, to, sockets))
+    let disturbance = Disturbance { topics: asked.topics, ..Disturbance::of(What::Drop) };
+    begin(platform, "withhold", disturbance, asked.channel.as_deref(), asked.for_ms)
 }
 
 #[derive(Debug, Deserialize)]

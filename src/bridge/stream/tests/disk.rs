@@ -250,8 +250,7 @@ async fn play(steps: &[Step], max_bytes: u64, sync: Sync) {
 }
 
 fn run(steps: &[Step], max_bytes: u64, sync: Sync) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(play(steps, max_bytes, sync));
+    rehearsal::block_on(play(steps, max_bytes, sync));
 }
 
 const LAZY: Sync = Sync::Within(Duration::from_secs(3_600));
@@ -309,16 +308,15 @@ fn a_snapshot_does_not_stand_where_an_older_event_is_missing_and_nobody_has_said
 #[test]
 fn where_the_disk_does_not_take_the_record_of_a_gap_at_the_end_the_gap_is_left_open() {
     let mut side = Side::new(1 << 30, LAZY);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let full = Step::Fail(Some(ErrorKind::StorageFull));
     for (step, number) in [heard([true, true]), full, Step::Flush].iter().zip(1..) {
-        runtime.block_on(side.take(step, number, Time::START));
+        rehearsal::block_on(side.take(step, number, Time::START));
     }
     side.stream.close_journal(Time::START);
     let open: Vec<_> = side.stream.ledger().open_gaps().map(|gap| gap.sink).collect();
     assert_eq!(open, SINKS.map(Some), "the next process is to tell of it");
     // Unless the disk is well before the sinks are done.
-    runtime.block_on(side.recover(Time::START));
+    rehearsal::block_on(side.recover(Time::START));
     let told = |held: &Vec<Held>| held.iter().any(|one| matches!(one.what, What::Lacks { .. }));
     assert!(side.held.iter().all(told));
 }
@@ -326,7 +324,6 @@ fn where_the_disk_does_not_take_the_record_of_a_gap_at_the_end_the_gap_is_left_o
 #[test]
 fn a_gap_begins_with_the_oldest_event_that_was_refused() {
     let mut side = Side::new(1 << 30, LAZY);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     // The first waits while the disk fills; the second is refused at once, and is heard of first.
     let steps = [
         heard([true, true]),
@@ -336,7 +333,7 @@ fn a_gap_begins_with_the_oldest_event_that_was_refused() {
         Step::Look,
     ];
     for (step, number) in steps.iter().zip(1..) {
-        runtime.block_on(side.take(step, number, Time::START));
+        rehearsal::block_on(side.take(step, number, Time::START));
     }
     let from = side.stream.ledger().open_gaps().map(|gap| gap.from).min();
     assert_eq!(from, Some(Timestamp::from_micros(1_700_000_000_001_000)));
